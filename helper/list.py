@@ -1,0 +1,114 @@
+"""Lists a folder, one line a file, so that two folders are equal exactly when their lists are.
+
+Columns, tab-separated: type (as `find -printf %y`), mode in octal, uid:gid, size in bytes (- where it means nothing),
+mtime in seconds with nanoseconds, sha256 of the content (- for what has none), path, and what else makes the file:
+`-> target` of a symlink, `= path` of the first name of a hard link, `major,minor` of a device, `xattrs=` with a
+sha256 over the extended attributes (ACLs are among them). Sorted by path; bytes that are not printable UTF-8,
+backslashes and tabs stand as \\xHH. Sockets are left out: no archive can hold one.
+
+Standard output: the lines. Standard error: one line of JSON with counts and the sha256 of all lines.
+"""
+
+import hashlib
+import json
+import os
+import stat
+import sys
+
+KINDS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIFO: "p", stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
+buffer = memoryview(bytearray(1 << 20))
+first_name = {}
+total = {"entries": 0, "bytes": 0, "sockets": 0}
+digest = hashlib.sha256()
+
+
+def escape(name):
+    text = name.decode("utf-8", "surrogateescape")
+    return "".join(
+        c if c.isprintable() and c != "\\" else "".join(f"\\x{b:02x}" for b in c.encode("utf-8", "surrogateescape"))
+        for c in text
+    )
+
+
+def content_sha256(path):
+    sha = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            sha.update(buffer[:count])
+    return sha.hexdigest()
+
+
+def xattrs(path):
+    try:
+        names = sorted(os.listxattr(path, follow_symlinks=False))
+    except OSError:
+        return ""
+    if not names:
+        return ""
+    sha = hashlib.sha256()
+    for name in names:
+        value = os.getxattr(path, name, follow_symlinks=False)
+        sha.update(os.fsencode(name) + b"\0" + str(len(value)).encode() + b"\0" + value)
+    return "xattrs=" + sha.hexdigest()
+
+
+def emit(path, shown):
+    status = os.lstat(path)
+    kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFSOCK:
+        total["sockets"] += 1
+        return
+    size, sha, extra = "-", "-", []
+    if kind == stat.S_IFLNK:
+        extra.append("-> " + escape(os.readlink(path)))
+    elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+        extra.append(f"{os.major(status.st_rdev)},{os.minor(status.st_rdev)}")
+    elif kind == stat.S_IFREG:
+        size = str(status.st_size)
+    inode = (status.st_dev, status.st_ino)
+    if kind != stat.S_IFDIR and status.st_nlink > 1 and inode in first_name:
+        extra.append("= " + escape(first_name[inode]))
+    else:
+        if kind != stat.S_IFDIR and status.st_nlink > 1:
+            first_name[inode] = shown
+        if kind == stat.S_IFREG:
+            sha = content_sha256(path)
+            total["bytes"] += status.st_size
+    if attributes := xattrs(path):
+        extra.append(attributes)
+    seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
+    line = "\t".join([
+        KINDS.get(kind, "?"), f"{stat.S_IMODE(status.st_mode):04o}", f"{status.st_uid}:{status.st_gid}", size,
+        f"{seconds}.{nanoseconds:09d}", sha, escape(shown), " ".join(extra),
+    ]).rstrip("\t").encode("utf-8", "surrogateescape") + b"\n"
+    digest.update(line)
+    sys.stdout.buffer.write(line)
+    total["entries"] += 1
+
+
+def names_in(folder):
+    return sorted(map(os.fsencode, os.listdir(folder)), reverse=True)
+
+
+def walk(root):
+    """Goes down by open folders, not by whole paths: a path in a volume may be longer than the kernel takes at once."""
+    emit(root, b".")
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    stack = [(folder, b".", names_in(folder))]
+    while stack:
+        folder, shown, names = stack[-1]
+        if not names:
+            os.close(folder)
+            stack.pop()
+            continue
+        name = names.pop()
+        path, name_shown = b"/proc/self/fd/%d/%s" % (folder, name), shown + b"/" + name
+        emit(path, name_shown)
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            child = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            stack.append((child, name_shown, names_in(child)))
+
+
+walk(os.fsencode(sys.argv[1]))
+sys.stdout.buffer.flush()
+print(json.dumps({**total, "digest": digest.hexdigest()}), file=sys.stderr)

@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# The images that tests and the demonstration run on: Debian, PostgreSQL and Redis (the official ones where Docker Hub can
+# be reached, otherwise built from fixtures/images), and the fixture application in all its behaviours.
+#
+# Every image we build carries a key of what it was made from, as a label. Same key: nothing to do. An image without that
+# label is somebody else's, and is used as it is.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=progress.sh
+. "$here/progress.sh"
+
+folders=$(cd "$here/../../fixtures/images" && pwd)
+label=safe-update.lab
+export DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 BUILDKIT_PROGRESS=plain
+
+sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c1-16; }
+
+# key PATH PARENT_KEY: what an image is made from: a file or folder of ours, and its base.
+key() {
+  {
+    printf '%s\n' "$2"
+    (cd "$folders" && find "$1" -type f -print | LC_ALL=C sort | while IFS= read -r file; do
+      printf '%s\n' "$file"
+      cat "$file"
+    done)
+  } | sha256
+}
+
+# key_of IMAGE: the key it carries; "theirs" for an image without one, nothing where there is no such image.
+key_of() {
+  docker image inspect --format "{{with .Config.Labels}}{{or (index . \"$label\") \"theirs\"}}{{else}}theirs{{end}}" \
+    "$1" 2>/dev/null || true
+}
+
+import_base() {
+  "$folders/debian/build" | docker import --change "LABEL $label=$2" --change 'CMD ["bash"]' \
+    --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$1"
+}
+
+# build IMAGE KEY FOLDER [DOCKER BUILD OPTION...]
+build() {
+  local image=$1 key=$2 folder=$3
+  shift 3
+  docker build --label "$label=$key" --tag "$image" "$@" "$folders/$folder"
+}
+
+id_of() { docker image inspect --format '{{.Id}}' "$1" 2>/dev/null || true; }
+
+# replacing IMAGE COMMAND...: COMMAND makes IMAGE; the one it takes the name from goes, unless something still needs it.
+replacing() {
+  local image=$1 former
+  former=$(id_of "$image")
+  shift
+  "$@"
+  if [[ -n $former && $former != "$(id_of "$image")" ]]; then docker image rm "$former" || true; fi
+}
+
+# Under its plain name the engine's mirror serves it, so only that name stays here.
+push() {
+  docker tag "$1" "$lab_registry/library/$1"
+  docker push "$lab_registry/library/$1"
+  docker image rm "$lab_registry/library/$1"
+}
+
+in_registry() {
+  curl -fsS -m 5 -o /dev/null --head "http://$lab_registry/v2/library/${1%:*}/manifests/${1#*:}" \
+    -H 'Accept: application/vnd.docker.distribution.manifest.v2+json' \
+    -H 'Accept: application/vnd.docker.distribution.manifest.list.v2+json' \
+    -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
+    -H 'Accept: application/vnd.oci.image.index.v1+json' 2>/dev/null
+}
+
+pull_limit=120
+
+# library IMAGE KEY COMMAND...: an image that users know from Docker Hub; COMMAND makes our own.
+library() {
+  local image=$1 key=$2 present
+  shift 2
+  present=$(key_of "$image")
+  if [[ -z $present ]] && within "$pull_limit" docker pull -q "$image" >>"$lab_log" 2>&1; then
+    # Through the mirror this may well be one that we pushed ourselves.
+    present=$(key_of "$image")
+  fi
+  case $present in
+    theirs | "$key") in_registry "$image" || stage "image: $image pushed to the registry" push "$image" ;;
+    *)
+      stage "image: $image built" replacing "$image" "$@"
+      stage "image: $image pushed to the registry" push "$image"
+      ;;
+  esac
+}
+
+key=$(key debian none)
+library debian:bookworm-slim "$key" import_base debian:bookworm-slim "$key"
+# What is built on another base has to be built again.
+base=$(key_of debian:bookworm-slim)
+# No Docker Hub for the base, none for the rest: only our own registry may still have it.
+if [[ $base != theirs ]]; then pull_limit=20; else pull_limit=600; fi
+
+key=$(key postgres "$base")
+library postgres:15 "$key" build postgres:15 "$key" postgres
+key=$(key redis "$base")
+library redis:7 "$key" build redis:7 "$key" redis
+
+# stale KEY IMAGE...: whether any of these images of our own is missing, or made from something else.
+stale() {
+  local wanted=$1 image
+  shift
+  for image; do
+    if [[ $(key_of "$image") != "$wanted" ]]; then return 0; fi
+  done
+  return 1
+}
+
+fixtures=safe-update-fixtures
+key=$(key app/base.Dockerfile "$base")
+if stale "$key" "$fixtures/app-base"; then
+  stage "image: $fixtures/app-base built" replacing "$fixtures/app-base" build "$fixtures/app-base" "$key" app \
+    --file "$folders/app/base.Dockerfile"
+fi
+
+# build_apps KEY: one image for each line of app/releases.
+build_apps() {
+  local image tag release behaviour
+  while read -r tag release behaviour; do
+    image=$fixtures/app:$tag
+    replacing "$image" build "$image" "$1" app --build-arg "RELEASE=$release" --build-arg "BEHAVIOUR=$behaviour"
+  done <"$folders/app/releases"
+}
+
+key=$(key app "$base")
+apps=()
+while read -r tag _; do apps+=("$fixtures/app:$tag"); done <"$folders/app/releases"
+if stale "$key" "${apps[@]}"; then
+  stage "image: $fixtures/app built in ${#apps[@]} behaviours" build_apps "$key"
+fi

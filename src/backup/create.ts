@@ -1,0 +1,170 @@
+import { Readable } from 'node:stream';
+import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
+import type { Helper } from '../docker/helper.ts';
+import { readContainer } from '../docker/observe.ts';
+import type { StackRecord } from '../docker/record.ts';
+import { SafeUpdateError } from '../model/error.ts';
+import type { Container, Volume } from '../model/project.ts';
+import { readConfigFiles } from './config-files.ts';
+import type { BackupKind } from './id.ts';
+import type { Manifest } from './manifest.ts';
+import { metered } from './metered.ts';
+import type { BackupWriter, Part, Progress } from './store/store.ts';
+import { volumeReader } from './volume.ts';
+
+/** A database that is dumped: its container, what it is, and the volume its files are in. */
+export interface DatabaseToDump {
+  engine: DatabaseEngine;
+  database: RunningDatabase;
+  volume?: string;
+}
+
+/** Where a database's files are: the mount that holds `dataPath`, the longest one that does. Pure. */
+export function mountHolding(container: Pick<Container, 'mounts'>, dataPath: string): Container['mounts'][number] | undefined {
+  const within = (folder: string): boolean => dataPath === folder || dataPath.startsWith(folder.replace(/\/?$/, '/'));
+  return container.mounts
+    .filter(({ path }) => within(path))
+    .sort((a, b) => b.path.length - a.path.length)[0];
+}
+
+/**
+ * A backup in the making. The parts are added in whatever order the run has; `seal` makes it one.
+ */
+export class BackupInProgress {
+  readonly writer: BackupWriter;
+  readonly #volumes: Manifest['volumes'] = [];
+  readonly #databases: Manifest['databases'] = [];
+  readonly #config: Manifest['config'] = [];
+
+  constructor(writer: BackupWriter) {
+    this.writer = writer;
+  }
+
+  /** Dumps a database and proves the dump complete by reading it back. Throws SafeUpdateError `database`. */
+  async addDump({ engine, database, volume }: DatabaseToDump, progress: Progress): Promise<void> {
+    const { service, number } = database.container;
+    const folder = `databases/${safeName(service)}${number > 1 ? `-${number}` : ''}`;
+    const parts: Part[] = [];
+    await engine.dump(database, {
+      write: async (name, content) => {
+        const counted = metered(content, (bytes) => {
+          progress(service, bytes);
+        });
+        const part = await this.writer.putFile(`${folder}/${name}`, counted);
+        parts.push(part);
+        return { bytes: part.bytes };
+      },
+    });
+    await engine.check(database, {
+      names: parts.map(({ path }) => path.slice(folder.length + 1)),
+      open: (name) => this.writer.open(`${folder}/${name}`),
+    });
+    this.#databases.push({
+      service,
+      engine: engine.name,
+      ...(volume === undefined ? {} : { volume }),
+      dataPath: engine.dataPath(database.container),
+      parts: parts.map(({ path }) => path),
+    });
+  }
+
+  /**
+   * Archives a volume. `exactly`: nothing is running that could write to it, so a file that changes meanwhile is an
+   * error (SafeUpdateError `store`), not a remark.
+   */
+  async addVolume(helper: Helper, volume: Volume, exactly: boolean, progress: Progress, signal?: AbortSignal): Promise<void> {
+    const name = this.#fileName(volume);
+    const stored = await this.writer.putVolume(name, volumeReader(helper, volume.name, signal), progress);
+    if (exactly && !stored.exact) {
+      throw new SafeUpdateError('store', `Something outside the project wrote to the volume ${volume.name} while it was archived.`, {
+        hint: 'Find what has the volume open (docker ps --filter volume=…, fuser), stop it, and run again.',
+      });
+    }
+    this.#volumes.push({
+      name: volume.name,
+      kind: volume.kind,
+      ...(volume.key === undefined ? {} : { key: volume.key }),
+      driver: volume.driver,
+      servedAt: volume.servedAt,
+      archive: stored.archive,
+      files: stored.files,
+      entries: stored.summary.entries,
+      bytes: stored.summary.bytes,
+      sockets: stored.summary.sockets,
+      digest: stored.summary.digest,
+      exact: exactly,
+    });
+  }
+
+  /** Keeps the configuration: files as written, the rendered model, and the engine's own record of the stack. */
+  async addConfig(record: StackRecord): Promise<void> {
+    for (const { part, from, mode, content } of await readConfigFiles(record.project)) {
+      await this.writer.putFile(part, Readable.from([content]));
+      this.#config.push({ part, from, mode });
+    }
+    await this.#putJson('config/model.json', record.model);
+    await this.#putJson('config/engine.json', record);
+  }
+
+  /** Keeps a text that helps people: the last words of a container that failed. */
+  async addText(path: string, text: string): Promise<void> {
+    await this.writer.putFile(path, Readable.from([Buffer.from(text)]));
+  }
+
+  /** Writes the manifest and seals. Returns it. */
+  async seal(
+    about: Pick<Manifest, 'tool' | 'sequence' | 'createdAt' | 'run' | 'consistency'> & { kind: BackupKind },
+    record: StackRecord,
+    progress: Progress,
+  ): Promise<Manifest> {
+    const { project } = record;
+    const manifest: Manifest = {
+      format: 1,
+      id: this.writer.id,
+      ...about,
+      project: {
+        name: project.name,
+        directory: project.directory,
+        files: project.files,
+        envFiles: project.envFiles,
+        profiles: project.profiles,
+        ...(project.environment === undefined ? {} : { environment: project.environment }),
+      },
+      engine: { id: record.engine.id, version: record.engine.version, compose: record.composeVersion },
+      containers: record.containers.map(readContainer).map((container) => ({
+        service: container.service,
+        number: container.number,
+        name: container.name,
+        image: container.imageName,
+        imageId: container.imageId,
+        configHash: container.configHash,
+        running: container.running,
+      })),
+      volumes: this.#volumes,
+      databases: this.#databases,
+      config: this.#config,
+      engineRecord: 'config/engine.json',
+      notCovered: record.notCovered.map(({ source, services, path }) => `${source} (${services.join(', ')}: ${path})`),
+      parts: [...this.writer.parts()],
+    };
+    await this.writer.seal(`${JSON.stringify(manifest, null, 2)}\n`, progress);
+    return manifest;
+  }
+
+  async #putJson(path: string, value: unknown): Promise<void> {
+    await this.writer.putFile(path, Readable.from([Buffer.from(`${JSON.stringify(value, null, 1)}\n`)]));
+  }
+
+  /** A volume's name is a file name already; a bind mount's path becomes one. */
+  #fileName({ kind, name }: Volume): string {
+    const base = kind === 'bind' ? `bind${safeName(name)}` : safeName(name);
+    const taken = new Set(this.#volumes.map(({ archive }) => archive));
+    let candidate = base;
+    for (let number = 2; taken.has(`volumes/${candidate}.tar.zst`); number += 1) candidate = `${base}-${number}`;
+    return candidate;
+  }
+}
+
+function safeName(name: string): string {
+  return name.replace(/[^A-Za-z0-9_.-]/g, '-').replace(/^\.+/, '').slice(0, 180) || 'unnamed';
+}

@@ -1,0 +1,111 @@
+import { z } from 'zod';
+import { SafeUpdateError } from '../model/error.ts';
+import { backupKinds } from './id.ts';
+
+const servedPath = z.object({ service: z.string(), number: z.number(), path: z.string(), readOnly: z.boolean() });
+const part = z.object({ path: z.string(), bytes: z.number(), sha256: z.string() });
+
+/**
+ * What a backup says of itself. It holds no secret: environments, labels and volume options are in the part named by
+ * `engineRecord`. docs/backup-format.md explains each field to people.
+ */
+const manifestSchema = z.object({
+  format: z.literal(1),
+  /** The version of safe-update that wrote it. */
+  tool: z.string(),
+  id: z.string(),
+  kind: z.enum(backupKinds),
+  /** Counts up within a project: the order of backups, whatever the clock says. */
+  sequence: z.number().int(),
+  createdAt: z.iso.datetime(),
+  run: z.string(),
+  project: z.object({
+    name: z.string(),
+    directory: z.string(),
+    files: z.array(z.string()),
+    envFiles: z.array(z.string()),
+    profiles: z.array(z.string()),
+    environment: z.string().optional(),
+  }),
+  engine: z.object({ id: z.string(), version: z.string(), compose: z.string() }),
+  consistency: z.enum(['cold', 'hot']),
+  containers: z.array(
+    z.object({
+      service: z.string(),
+      number: z.number(),
+      name: z.string(),
+      image: z.string(),
+      imageId: z.string(),
+      configHash: z.string(),
+      running: z.boolean(),
+    }),
+  ),
+  volumes: z.array(
+    z.object({
+      name: z.string(),
+      kind: z.enum(['named', 'external', 'anonymous', 'bind']),
+      key: z.string().optional(),
+      driver: z.string(),
+      servedAt: z.array(servedPath),
+      archive: z.string(),
+      files: z.string(),
+      entries: z.number(),
+      bytes: z.number(),
+      sockets: z.number(),
+      /** sha256 over the list of files, uncompressed. */
+      digest: z.string(),
+      /** False: it was read while something wrote to it; a database in it comes back from its dump. */
+      exact: z.boolean(),
+    }),
+  ),
+  databases: z.array(
+    z.object({
+      service: z.string(),
+      engine: z.string(),
+      /** The volume its files are in, where one was found. */
+      volume: z.string().optional(),
+      /** Where its files are inside the container. */
+      dataPath: z.string(),
+      /** Parts of the dump. */
+      parts: z.array(z.string()),
+    }),
+  ),
+  /** Configuration files as they were, and where each came from. */
+  config: z.array(z.object({ part: z.string(), from: z.string(), mode: z.number() })),
+  engineRecord: z.string(),
+  /** What was not covered, in words. */
+  notCovered: z.array(z.string()),
+  parts: z.array(part),
+});
+
+export type Manifest = z.infer<typeof manifestSchema>;
+export type ManifestVolume = Manifest['volumes'][number];
+export type ManifestDatabase = Manifest['databases'][number];
+
+/** Throws SafeUpdateError `damaged` when the text is no manifest that this version can read. */
+export function parseManifest(id: string, text: string): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new SafeUpdateError('damaged', `The manifest of ${id} is not JSON.`, { cause: error });
+  }
+  const format = (value as { format?: unknown } | null)?.format;
+  if (typeof format === 'number' && format > 1) {
+    throw new SafeUpdateError('damaged', `${id} was written by a newer safe-update (format ${format}).`, {
+      hint: 'Upgrade safe-update on this machine.',
+    });
+  }
+  const parsed = manifestSchema.safeParse(value);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw new SafeUpdateError(
+      'damaged',
+      `The manifest of ${id} is damaged: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trim(),
+    );
+  }
+  if (parsed.data.id !== id) {
+    throw new SafeUpdateError('damaged', `The manifest in ${id} belongs to ${parsed.data.id}.`);
+  }
+  return parsed.data;
+}

@@ -1,0 +1,81 @@
+import { SafeUpdateError } from '../model/error.ts';
+import { parseManifest, type Manifest } from './manifest.ts';
+import { hashing } from './store/folder.ts';
+import type { BackupReader, Progress, Store } from './store/store.ts';
+
+export interface OpenBackup {
+  reader: BackupReader;
+  manifest: Manifest;
+}
+
+/** Throws SafeUpdateError `usage` if there is none of that id, `damaged` if its manifest cannot be trusted. */
+export async function openBackup(store: Store, id: string): Promise<OpenBackup> {
+  const reader = await store.open(id);
+  return { reader, manifest: parseManifest(id, await reader.manifest()) };
+}
+
+export interface ListedBackup {
+  id: string;
+  /** Absent: never sealed, or damaged. */
+  manifest?: Manifest;
+  problem?: string;
+}
+
+/** Every backup of a store, oldest first; what is not whole says why. */
+export async function listBackups(store: Store): Promise<ListedBackup[]> {
+  const listed = await Promise.all(
+    (await store.list()).map(async ({ id, sealed }): Promise<ListedBackup> => {
+      if (!sealed) return { id, problem: 'incomplete: it was never sealed' };
+      try {
+        return { id, manifest: (await openBackup(store, id)).manifest };
+      } catch (error) {
+        if (error instanceof SafeUpdateError) return { id, problem: error.message };
+        throw error;
+      }
+    }),
+  );
+  return listed.sort(
+    (a, b) => (a.manifest?.sequence ?? 0) - (b.manifest?.sequence ?? 0) || a.id.localeCompare(b.id),
+  );
+}
+
+/**
+ * Reads every part (or those named) again and compares size and checksum with the manifest. Throws SafeUpdateError
+ * `damaged` with every part that is missing, too many, too short or changed.
+ */
+export async function verifyBackup(
+  { reader, manifest }: OpenBackup,
+  progress: Progress = () => undefined,
+  only?: readonly string[],
+): Promise<void> {
+  const problems: string[] = [];
+  const present = new Map((await reader.files()).map(({ path, bytes }) => [path, bytes]));
+  const known = new Set(manifest.parts.map(({ path }) => path));
+  const named = [
+    ...manifest.volumes.flatMap(({ archive, files }) => [archive, files]),
+    ...manifest.databases.flatMap(({ parts }) => parts),
+    manifest.engineRecord,
+  ];
+  for (const path of named) if (!known.has(path)) problems.push(`${path} has no checksum in the manifest`);
+  if (only === undefined) {
+    for (const path of present.keys()) if (!known.has(path)) problems.push(`${path} is not in the manifest`);
+  }
+  for (const part of manifest.parts) {
+    if (only !== undefined && !only.includes(part.path)) continue;
+    const bytes = present.get(part.path);
+    if (bytes === undefined) {
+      problems.push(`${part.path} is missing`);
+      continue;
+    }
+    const meter = hashing();
+    let read = 0;
+    for await (const chunk of meter.pass(reader.open(part.path))) progress(part.path, (read += chunk.length));
+    if (meter.bytes() !== part.bytes) problems.push(`${part.path} has ${meter.bytes()} bytes instead of ${part.bytes}`);
+    else if (meter.digest() !== part.sha256) problems.push(`${part.path} has changed: its checksum differs`);
+  }
+  if (problems.length > 0) {
+    throw new SafeUpdateError('damaged', `The backup ${reader.id} is damaged: ${problems.join('; ')}.`, {
+      hint: 'Use another backup: safe-update backups',
+    });
+  }
+}

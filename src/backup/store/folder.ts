@@ -1,0 +1,305 @@
+import { createHash, type Hash } from 'node:crypto';
+import { constants, createReadStream } from 'node:fs';
+import { access, mkdir, open, readFile, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { messageOf, SafeUpdateError } from '../../model/error.ts';
+import { zstd } from '../codec/zstd.ts';
+import { isBackupId } from '../id.ts';
+import { metered } from '../metered.ts';
+import type { BackupReader, BackupWriter, Listed, Part, Store } from './store.ts';
+
+const partial = '.partial';
+const deleting = '.deleting';
+const manifestName = 'manifest.json';
+
+/**
+ * Backups in a folder: one sub-folder each, files of mode 0600 in folders of mode 0700.
+ *
+ * A backup is written in `<id>.partial` and renamed to `<id>` when everything in it, the manifest last, has been
+ * flushed and read back. So a folder without the suffix is whole, and a crash leaves only what is named as unfinished.
+ */
+export function folderStore(directory: string): Store {
+  const inStore = (name: string): string => path.join(directory, name);
+
+  return {
+    location: directory,
+
+    async list() {
+      const entries = await readdir(directory).catch((error: unknown) => {
+        if (codeOf(error) === 'ENOENT') return [];
+        throw storeError(`The backup folder ${directory} cannot be read`, error);
+      });
+      const listed: Listed[] = [];
+      for (const name of entries.sort()) {
+        if (isBackupId(name)) listed.push({ id: name, sealed: await exists(path.join(inStore(name), manifestName)) });
+        else if (name.endsWith(partial) && isBackupId(name.slice(0, -partial.length)))
+          listed.push({ id: name.slice(0, -partial.length), sealed: false });
+      }
+      return listed;
+    },
+
+    async begin(id) {
+      const folder = inStore(id + partial);
+      try {
+        await mkdir(directory, { recursive: true, mode: 0o700 });
+        await keepOutOfGit(directory);
+        if (await exists(inStore(id))) throw Object.assign(new Error('it exists'), { code: 'EEXIST' });
+        await mkdir(folder, { mode: 0o700 });
+      } catch (error) {
+        throw storeError(`The backup ${id} cannot be started in ${directory}`, error);
+      }
+      return folderWriter(id, folder, inStore(id));
+    },
+
+    async open(id) {
+      const folder = inStore(id);
+      if (!isBackupId(id) || !(await exists(path.join(folder, manifestName)))) {
+        throw new SafeUpdateError('usage', `There is no backup ${id} in ${directory}.`, {
+          state: 'Nothing was touched.',
+          hint: 'List them with: safe-update backups',
+        });
+      }
+      return folderReader(id, folder);
+    },
+
+    async remove(id) {
+      if (!isBackupId(id)) throw new Error(`not a backup's name: ${id}`);
+      try {
+        for (const name of [id, id + partial]) {
+          // Renamed first: half a backup must never look like a whole one.
+          if (await exists(inStore(name))) await rename(inStore(name), inStore(id + deleting));
+          await rm(inStore(id + deleting), { recursive: true, force: true });
+        }
+        await syncFolder(directory);
+      } catch (error) {
+        throw storeError(`The backup ${id} cannot be removed`, error);
+      }
+    },
+
+    async freeBytes() {
+      let folder = directory;
+      while (!(await exists(folder)) && path.dirname(folder) !== folder) folder = path.dirname(folder);
+      const { bavail, bsize } = await statfs(folder);
+      return bavail * bsize;
+    },
+  };
+}
+
+/**
+ * Throws SafeUpdateError `store` unless backups can be written to the folder: it, or the nearest folder above that
+ * exists, is writable. Makes nothing.
+ */
+export async function requireWritable(directory: string): Promise<void> {
+  let folder = directory;
+  while (!(await exists(folder)) && path.dirname(folder) !== folder) folder = path.dirname(folder);
+  try {
+    if (!(await stat(folder)).isDirectory()) throw Object.assign(new Error('it is not a folder'), { code: 'ENOTDIR' });
+    await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+    // access() as root says yes to a read-only file system's folder only where the kernel looks; statfs knows more,
+    // but the surest way is to write.
+    const probe = path.join(folder, `.safe-update-probe-${process.pid}`);
+    await writeFile(probe, '', { flag: 'wx', mode: 0o600 });
+    await rm(probe);
+  } catch (error) {
+    throw storeError(`Backups cannot be written to ${directory}`, error, 'Nothing was touched.');
+  }
+}
+
+function folderWriter(id: string, folder: string, final: string): BackupWriter {
+  const parts: Part[] = [];
+
+  async function putFile(name: string, content: Readable): Promise<Part> {
+    const file = inside(folder, name);
+    try {
+      await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+      const handle = await open(file, 'wx', 0o600);
+      try {
+        const meter = hashing();
+        await handle.writeFile(meter.pass(content));
+        await handle.sync();
+        const part = { path: name, bytes: meter.bytes(), sha256: meter.digest() };
+        parts.push(part);
+        return part;
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      throw storeError(`${name} could not be written to ${folder}`, error);
+    }
+  }
+
+  return {
+    id,
+    location: final,
+    putFile,
+    open: (name) => createReadStream(inside(folder, name)),
+    parts: () => parts,
+
+    async putVolume(name, volume, progress) {
+      const archive = `volumes/${name}.tar${zstd.suffix}`;
+      const files = `volumes/${name}.files${zstd.suffix}`;
+      // Side by side: the second of them finds in the page cache what the first has read.
+      const tar = volume.archive(zstd, (bytes) => {
+        progress(volume.name, bytes);
+      });
+      const list = volume.list(zstd);
+      const [, { exact }, , summary] = await settleAll([
+        putFile(archive, tar.content),
+        tar.done,
+        putFile(files, list.content),
+        list.done,
+      ]);
+      return { archive, files, summary, exact };
+    },
+
+    async seal(manifest, progress) {
+      let bytes = 0;
+      for (const part of parts) {
+        const meter = hashing();
+        const content = createReadStream(inside(folder, part.path), { highWaterMark: 1 << 20 });
+        for await (const chunk of meter.pass(content)) progress(part.path, (bytes += chunk.length));
+        if (meter.bytes() !== part.bytes || meter.digest() !== part.sha256) {
+          throw new SafeUpdateError('store', `${part.path} does not read back as it was written to ${folder}.`, {
+            hint: 'The disk or the file system is failing: check it (dmesg, smartctl) before anything else.',
+          });
+        }
+      }
+      try {
+        const file = path.join(folder, manifestName);
+        const handle = await open(`${file}.tmp`, 'wx', 0o600);
+        await handle.writeFile(manifest);
+        await handle.sync();
+        await handle.close();
+        await rename(`${file}.tmp`, file);
+        for (const entry of await foldersIn(folder)) await syncFolder(entry);
+        await rename(folder, final);
+        await syncFolder(path.dirname(final));
+      } catch (error) {
+        throw storeError(`The backup ${id} could not be sealed`, error);
+      }
+    },
+
+    async abandon() {
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function folderReader(id: string, folder: string): BackupReader {
+  return {
+    id,
+    location: folder,
+    manifest: () => readFile(path.join(folder, manifestName), 'utf8'),
+    open: (name) => createReadStream(inside(folder, name)),
+    async files() {
+      const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+      const files = entries.filter((entry) => !entry.isDirectory()).map((entry) => path.join(entry.parentPath, entry.name));
+      return Promise.all(
+        files
+          .map((file) => path.relative(folder, file))
+          .filter((name) => name !== manifestName)
+          .map(async (name) => ({ path: name.split(path.sep).join('/'), bytes: (await stat(inside(folder, name))).size })),
+      );
+    },
+    async restoreVolume(stored, volume, progress) {
+      const content = metered(createReadStream(inside(folder, stored.archive)), (bytes) => {
+        progress(volume.name, bytes);
+      });
+      await volume.extract(zstd, content);
+    },
+  };
+}
+
+/** Counts and hashes what passes. */
+export function hashing(): {
+  pass: (content: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
+  bytes: () => number;
+  digest: () => string;
+} {
+  const hash: Hash = createHash('sha256');
+  let bytes = 0;
+  return {
+    async *pass(content) {
+      for await (const chunk of content) {
+        hash.update(chunk);
+        bytes += chunk.length;
+        yield chunk;
+      }
+    },
+    bytes: () => bytes,
+    digest: () => hash.digest('hex'),
+  };
+}
+
+/** Waits for all, then throws the first error: no writer is left running behind a failure. */
+async function settleAll<T extends readonly unknown[]>(promises: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
+  await Promise.allSettled(promises as readonly Promise<unknown>[]);
+  return (await Promise.all(promises)) as unknown as T;
+}
+
+/** A manifest is data from a disk: a path in it must not lead out of the backup. */
+function inside(folder: string, name: string): string {
+  const file = path.resolve(folder, name);
+  if (!file.startsWith(folder + path.sep)) {
+    throw new SafeUpdateError('damaged', `The backup names a file outside itself: ${name}`);
+  }
+  return file;
+}
+
+async function foldersIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return [...entries.filter((entry) => entry.isDirectory()).map((entry) => path.join(entry.parentPath, entry.name)), folder];
+}
+
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Backups hold secrets and lie beside the compose file by default; git must not pick them up. */
+async function keepOutOfGit(directory: string): Promise<void> {
+  await writeFile(path.join(directory, '.gitignore'), '*\n', { flag: 'wx', mode: 0o600 }).catch((error: unknown) => {
+    if (codeOf(error) !== 'EEXIST') throw error;
+  });
+}
+
+async function exists(file: string): Promise<boolean> {
+  return stat(file).then(
+    () => true,
+    (error: unknown) => {
+      if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return false;
+      throw storeError(`${file} cannot be read`, error);
+    },
+  );
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as { code?: string }).code;
+}
+
+function storeError(what: string, error: unknown, state?: string): SafeUpdateError {
+  if (error instanceof SafeUpdateError) return error;
+  const details = state === undefined ? { cause: error } : { cause: error, state };
+  switch (codeOf(error)) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new SafeUpdateError('space', `${what}: no space left.`, {
+        ...details,
+        hint: 'Free some space (safe-update prune removes old backups), or choose another folder with --backups.',
+      });
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new SafeUpdateError('store', `${what}: ${messageOf(error)}`, {
+        ...details,
+        hint: 'Give yourself write access to it, or choose another folder with --backups.',
+      });
+    default:
+      return new SafeUpdateError('store', `${what}: ${messageOf(error)}`, details);
+  }
+}

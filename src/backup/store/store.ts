@@ -1,0 +1,86 @@
+import type { Readable } from 'node:stream';
+import type { VolumeReader, VolumeWriter } from '../volume.ts';
+import type { VolumeSummary } from '../../docker/helper.ts';
+
+/** A file of a backup, as the manifest names it. */
+export interface Part {
+  /** Relative to the backup, with forward slashes: volumes/shop_db.tar.zst */
+  path: string;
+  bytes: number;
+  sha256: string;
+}
+
+/** How a store kept one volume. */
+export interface StoredVolume {
+  /** The parts that hold the volume's content; what they are is the store's business. */
+  archive: string;
+  files: string;
+  summary: VolumeSummary;
+  /** False: something was written to the volume while it was read. */
+  exact: boolean;
+}
+
+export interface Progress {
+  (item: string, bytes: number): void;
+}
+
+/** A backup being written. Nothing of it is offered as a backup before `seal`. */
+export interface BackupWriter {
+  readonly id: string;
+  /** Where a person finds it: a path or an address. */
+  readonly location: string;
+  /**
+   * Keeps one volume. It is the store that decides how: the folder store takes one archive; a deduplicating one can
+   * read the volume itself through `volume.shell` and take only what differs. `name` is unique within the backup.
+   */
+  putVolume(name: string, volume: VolumeReader, progress: Progress): Promise<StoredVolume>;
+  putFile(path: string, content: Readable): Promise<Part>;
+  /** Reads back a part that was put. */
+  open(path: string): Readable;
+  /** Every part that was put so far. */
+  parts(): readonly Part[];
+  /**
+   * Makes it a backup: flushes everything, reads every part back and compares checksums, puts the manifest in place
+   * last. After it resolves, a power failure cannot take the backup away.
+   */
+  seal(manifest: string, progress: Progress): Promise<void>;
+  /** Removes what was written. For a backup that will not be sealed. */
+  abandon(): Promise<void>;
+}
+
+/** A sealed backup. */
+export interface BackupReader {
+  readonly id: string;
+  readonly location: string;
+  manifest(): Promise<string>;
+  open(path: string): Readable;
+  /** Every file that is there, for comparison with the manifest. */
+  files(): Promise<{ path: string; bytes: number }[]>;
+  /** Puts a volume's content back. The volume must be empty. */
+  restoreVolume(stored: Pick<StoredVolume, 'archive'>, volume: VolumeWriter, progress: Progress): Promise<void>;
+}
+
+export interface Listed {
+  id: string;
+  /** False: it was never sealed. */
+  sealed: boolean;
+}
+
+/**
+ * Where backups are kept. To add one, write a file beside folder.ts and run it through
+ * test/conformance/store.test.ts. All methods throw SafeUpdateError `store`, or `space` when there is no room.
+ */
+export interface Store {
+  /** Where a person finds the backups. */
+  readonly location: string;
+  /** Newest last, by name. */
+  list(): Promise<Listed[]>;
+  /** Throws if a backup with this id exists. */
+  begin(id: string): Promise<BackupWriter>;
+  /** Throws SafeUpdateError `usage` if there is no sealed backup with this id. */
+  open(id: string): Promise<BackupReader>;
+  /** Removes a backup, or the remains of one that was never sealed. Interrupted, it leaves nothing that looks whole. */
+  remove(id: string): Promise<void>;
+  /** Bytes free for new backups; undefined where the store cannot tell. */
+  freeBytes(): Promise<number | undefined>;
+}

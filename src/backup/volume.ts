@@ -1,0 +1,128 @@
+import { PassThrough, type Readable } from 'node:stream';
+import type { Finished } from '../docker/exec.ts';
+import { listScript, type Helper, type VolumeSummary } from '../docker/helper.ts';
+import { SafeUpdateError } from '../model/error.ts';
+import type { Codec } from './codec/codec.ts';
+
+/**
+ * How GNU tar is called on both ways. posix: nanoseconds and names of any length. Owners are numbers: names differ
+ * between images. ACLs are in --acls, everything else a file carries in --xattrs.
+ */
+const fidelity = "--format=posix --numeric-owner --acls --xattrs --xattrs-include='*'";
+
+/** tar prints a line of progress each time it has written this many of its records of 10,240 bytes. */
+const recordsPerLine = 1000;
+const bytesPerRecord = 10_240;
+
+/** A volume that a store can read. */
+export interface VolumeReader {
+  readonly name: string;
+  /**
+   * The volume as a compressed tar. `onBytes` is called with the bytes read so far, before compression. `done`
+   * rejects with SafeUpdateError unless tar and the codec both ended well; `exact` is false when a file changed
+   * while it was read.
+   */
+  archive(codec: Codec, onBytes: (bytes: number) => void): { content: Readable; done: Promise<{ exact: boolean }> };
+  /** The list of the volume (see helper/list.py), compressed, and its summary. */
+  list(codec: Codec): { content: Readable; done: Promise<VolumeSummary> };
+}
+
+/** A volume that a store can write. */
+export interface VolumeWriter {
+  readonly name: string;
+  /** Takes everything out of the volume; the volume itself and its root folder stay. */
+  clear(): Promise<void>;
+  /** Unpacks a compressed tar into the volume and flushes it to disk. */
+  extract(codec: Codec, content: Readable): Promise<void>;
+  /** What is in the volume now. */
+  summary(): Promise<VolumeSummary>;
+}
+
+/** Given a helper that has the volume mounted, reads it. */
+export function volumeReader(helper: Helper, volume: string, signal?: AbortSignal): VolumeReader {
+  const env = { FOLDER: helper.pathOf(volume) };
+  const cancel = signal === undefined ? {} : { signal };
+  return {
+    name: volume,
+    archive(codec, onBytes) {
+      const script = `tar --create ${fidelity} --pax-option=delete=atime,delete=ctime --sort=name --sparse \\
+          --checkpoint=${recordsPerLine} --checkpoint-action=echo=%u --directory="$FOLDER" . | ${codec.compress}
+        status=("\${PIPESTATUS[@]}"); [ "\${status[1]}" = 0 ] || exit 3; exit "\${status[0]}"`;
+      const { stdout, done } = helper.shell.stream(bash(script), {
+        env,
+        ...cancel,
+        onLine: (line) => {
+          const records = /^tar: (\d+)$/.exec(line)?.[1];
+          if (records !== undefined) onBytes(Number(records) * bytesPerRecord);
+        },
+      });
+      return {
+        content: stdout,
+        done: done.then((finished) => {
+          // GNU tar: 1 is "some files differ", as when one grew or went away while it was read. 2 is fatal.
+          if (finished.exitCode !== 0 && finished.exitCode !== 1) throw failed('archive', volume, finished, signal);
+          return { exact: finished.exitCode === 0 };
+        }),
+      };
+    },
+    list(codec) {
+      const script = `python3 -c "$LIST" "$FOLDER" | ${codec.compress}
+        status=("\${PIPESTATUS[@]}"); [ "\${status[1]}" = 0 ] || exit 3; exit "\${status[0]}"`;
+      const { stdout, done } = helper.shell.stream(bash(script), { env: { ...env, LIST: listScript }, ...cancel });
+      return { content: stdout, done: done.then((finished) => readSummary(volume, finished, signal)) };
+    },
+  };
+}
+
+/** Given a helper that has the volume mounted for writing, fills it. */
+export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
+  const env = { FOLDER: helper.pathOf(volume) };
+  return {
+    name: volume,
+    async clear() {
+      // -xdev: what somebody mounted inside the folder is not part of the volume.
+      const finished = await helper.shell.run('find "$FOLDER" -xdev -mindepth 1 -delete', { env });
+      if (finished.exitCode !== 0) throw failed('empty', volume, finished);
+    },
+    async extract(codec, content) {
+      const script = `${codec.decompress} | tar --extract ${fidelity} --same-owner --same-permissions \\
+          --delay-directory-restore --directory="$FOLDER"
+        status=("\${PIPESTATUS[@]}"); [ "\${status[0]}" = 0 ] || exit 3; [ "\${status[1]}" = 0 ] || exit 2
+        sync --file-system "$FOLDER"`;
+      // A store's stream may fail half way; execa would then never see its end.
+      const stdin = new PassThrough();
+      content.once('error', (error) => stdin.destroy(error));
+      content.pipe(stdin);
+      const finished = await helper.shell.run(bash(script), { env, stdin });
+      if (finished.exitCode !== 0) throw failed('unpack into', volume, finished);
+    },
+    async summary() {
+      const finished = await helper.shell.run('python3 -c "$LIST" "$FOLDER" >/dev/null', {
+        env: { ...env, LIST: listScript },
+      });
+      return readSummary(volume, finished);
+    },
+  };
+}
+
+/** The helper's `sh` knows no PIPESTATUS. */
+function bash(script: string): string {
+  return `exec bash -c '${script.replaceAll("'", `'\\''`)}'`;
+}
+
+function readSummary(volume: string, finished: Finished, signal?: AbortSignal): VolumeSummary {
+  const last = finished.stderr.trim().split('\n').at(-1) ?? '';
+  if (finished.exitCode !== 0 || !last.startsWith('{')) throw failed('list', volume, finished, signal);
+  return JSON.parse(last) as VolumeSummary;
+}
+
+function failed(verb: string, volume: string, finished: Finished, signal?: AbortSignal): SafeUpdateError {
+  if (signal?.aborted === true) return new SafeUpdateError('interrupted', `Reading ${volume} was interrupted.`);
+  const lines = finished.stderr.split('\n').filter((line) => line.trim() !== '' && !/^tar: \d+$/.test(line));
+  const reason = lines.slice(-3).join(' · ');
+  const code = /No space left|Disk quota/i.test(reason) ? 'space' : 'store';
+  return new SafeUpdateError(
+    code,
+    `Could not ${verb} the volume ${volume}: ${reason === '' ? `exit code ${finished.exitCode}` : reason}`,
+  );
+}

@@ -1,0 +1,11 @@
+import { recover } from '../../update/recover.ts';
+import { projectNameOf } from '../project-name.ts';
+import type { CommandInput } from '../program.ts';
+import { createRuntime } from '../runtime.ts';
+import { conclude } from '../conclude.ts';
+
+export async function run({ args, flags, commands }: CommandInput): Promise<number> {
+  const runtime = await createRuntime(args[0], flags, commands);
+  return conclude(runtime, async () => recover(runtime.context, await projectNameOf(runtime.context)));
+}
+

@@ -1,0 +1,30 @@
+import { readFileSync } from 'node:fs';
+import { exitCodeOf } from './exit.ts';
+
+/** safe-update's version, from its own package.json. */
+export function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** Runs the command line of this process. Resolves with the exit code and never rejects. */
+export async function main(argv: readonly string[] = process.argv.slice(2)): Promise<number> {
+  // The one answer that should not wait for the rest of the program to load.
+  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+    process.stdout.write(`${version()}\n`);
+    return 0;
+  }
+  // Whoever reads us may go away (| head, a lost ssh session); what has begun must still be finished.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+  try {
+    const { runProgram } = await import('./program.ts');
+    return await runProgram(argv);
+  } catch (error) {
+    const { formatError } = await import('./view/outcome.ts');
+    const { createStyle } = await import('./view/style.ts');
+    const { wantsColour } = await import('./terminal.ts');
+    const style = await createStyle(wantsColour(process.stderr));
+    process.stderr.write(`${formatError(error, style, process.stderr.columns || 80)}\n`);
+    return exitCodeOf(error);
+  }
+}

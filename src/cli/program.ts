@@ -1,0 +1,185 @@
+import { Command, CommanderError, Option } from 'commander';
+import { SafeUpdateError } from '../model/error.ts';
+import { version } from './main.ts';
+import type { GlobalFlags } from './runtime.ts';
+
+/** What a command's file exports: runs it and returns the exit code. */
+export interface CommandModule {
+  run(input: CommandInput): Promise<number>;
+}
+
+export interface CommandInput {
+  args: (string | undefined)[];
+  flags: GlobalFlags & Record<string, unknown>;
+  /** Names of all commands: an environment that looks like one is probably mistyped. */
+  commands: readonly string[];
+}
+
+interface Described {
+  usage: string;
+  summary: string;
+  examples: string[];
+  options?: Option[];
+  /** Loaded only when the command runs, so that the others do not wait for it. */
+  load: () => Promise<CommandModule>;
+}
+
+const dryRun = new Option('--dry-run', 'print the plan and do nothing');
+const confirm = new Option('--confirm <project>', 'the name of the project, instead of being asked for it');
+const only = new Option('--only <what...>', 'volume:NAME, database:SERVICE or config; may be given more than once');
+
+const described: Record<string, Described> = {
+  update: {
+    usage: '[environment]',
+    summary: 'back up, pull, stop, rm, up, verify; put everything back if that fails (default)',
+    examples: ['safe-update prod', 'safe-update prod --dry-run', 'safe-update --yes --json | tee update.log'],
+    options: [dryRun],
+    load: () => import('./commands/update.ts'),
+  },
+  plan: {
+    usage: '[environment]',
+    summary: 'print what an update would do, and do nothing',
+    examples: ['safe-update plan prod'],
+    load: () => import('./commands/plan.ts'),
+  },
+  backup: {
+    usage: '[environment]',
+    summary: 'back up volumes, databases and configuration',
+    examples: ['safe-update backup prod', 'safe-update backup --consistency hot'],
+    load: () => import('./commands/backup.ts'),
+  },
+  backups: {
+    usage: '[environment]',
+    summary: 'list the backups',
+    examples: ['safe-update backups', 'safe-update backups prod --json'],
+    load: () => import('./commands/backups.ts'),
+  },
+  show: {
+    usage: '<backup> [environment]',
+    summary: 'what a backup holds',
+    examples: ['safe-update show pre-update-20241017_143022', 'safe-update show failed-20241017_143105 --logs'],
+    options: [new Option('--logs', 'print the last words of the containers of a failed release')],
+    load: () => import('./commands/show.ts'),
+  },
+  verify: {
+    usage: '[backup] [environment]',
+    summary: 'read every part of a backup (the newest, if none is named) and compare checksums',
+    examples: ['safe-update verify', 'safe-update verify pre-update-20241017_143022'],
+    load: () => import('./commands/verify.ts'),
+  },
+  restore: {
+    usage: '<backup> [environment]',
+    summary: 'put a backup back over the present state, which is backed up first',
+    examples: [
+      'safe-update restore pre-update-20241017_143022',
+      'safe-update restore pre-update-20241017_143022 --only volume:shop_uploads',
+      'safe-update restore pre-update-20241017_143022 --only database:db --confirm shop',
+    ],
+    options: [only, confirm],
+    load: () => import('./commands/restore.ts'),
+  },
+  rollback: {
+    usage: '[environment]',
+    summary: 'go back to before the last update: images, configuration and data',
+    examples: ['safe-update rollback prod'],
+    options: [confirm],
+    load: () => import('./commands/rollback.ts'),
+  },
+  recover: {
+    usage: '[environment]',
+    summary: 'finish what an interrupted run left behind',
+    examples: ['safe-update recover prod'],
+    load: () => import('./commands/recover.ts'),
+  },
+  status: {
+    usage: '[environment]',
+    summary: 'what runs, on which images, and the last update and backup',
+    examples: ['safe-update status prod'],
+    load: () => import('./commands/status.ts'),
+  },
+  health: {
+    usage: '[environment]',
+    summary: 'is every service healthy and stable? exit code 0 or 3',
+    examples: ['safe-update health prod', 'safe-update health --stable-for 30s'],
+    load: () => import('./commands/health.ts'),
+  },
+  history: {
+    usage: '[environment]',
+    summary: 'the runs so far and how they ended',
+    examples: ['safe-update history prod'],
+    load: () => import('./commands/history.ts'),
+  },
+  prune: {
+    usage: '[environment]',
+    summary: 'remove old backups; the newest ones stay',
+    examples: ['safe-update prune', 'safe-update prune --keep 10 --dry-run'],
+    options: [dryRun],
+    load: () => import('./commands/prune.ts'),
+  },
+  doctor: {
+    usage: '[environment]',
+    summary: 'check engine, compose, configuration, space and permissions',
+    examples: ['safe-update doctor prod'],
+    load: () => import('./commands/doctor.ts'),
+  },
+};
+
+const list = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
+
+/** Builds the program and runs it. Resolves with the exit code; throws what a command throws. */
+export async function runProgram(argv: readonly string[]): Promise<number> {
+  let exitCode = 0;
+  const program = new Command('safe-update')
+    .description('Update a docker compose stack: backup, pull, stop, rm, up, verify, and an automatic way back.')
+    .version(version(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .configureOutput({
+      // Errors are printed in one place, with what to do next.
+      writeErr: () => undefined,
+    })
+    .showSuggestionAfterError(true)
+    .option('-f, --file <path>', 'compose file; may be given more than once', list)
+    .option('-p, --project-name <name>', 'project name')
+    .option('--profile <name>', 'profile to enable; may be given more than once', list)
+    .option('--env-file <path>', 'env file; may be given more than once', list)
+    .option('--project-directory <path>', 'folder that relative paths in the compose files start from')
+    .option('--config <path>', 'safe-update.yml to read')
+    .option('--backups <path>', 'folder of the backups')
+    .option('--keep <number>', 'how many backups to keep')
+    .addOption(new Option('--consistency <mode>', 'cold: exact, while the stack is stopped; hot: while it runs').choices(['cold', 'hot']))
+    .addOption(new Option('--pull <policy>', 'which images to ask the registry for').choices(['always', 'missing', 'never']))
+    .option('--verify-timeout <duration>', 'how long the new release may take to become healthy (5m)')
+    .option('--stable-for <duration>', 'how long it must then stay healthy (10s)')
+    .option('--accept <name...>', 'go on although this was refused; the refusal says the name')
+    .option('-y, --yes', 'do not ask')
+    .option('--json', 'one JSON event a line on standard output')
+    .option('-q, --quiet', 'only warnings, failures and the outcome')
+    .option('-v, --verbose', 'also what each step works on')
+    .addHelpText('after', '\nExamples:\n  safe-update prod\n  safe-update plan prod\n  safe-update backups prod\n  safe-update rollback prod\n\nHelp on one command: safe-update COMMAND --help');
+
+  const commands = Object.keys(described);
+  for (const [name, { usage, summary, examples, options, load }] of Object.entries(described)) {
+    const command = program
+      .command(`${name} ${usage}`, { isDefault: name === 'update' })
+      .description(summary)
+      .addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`);
+    for (const option of options ?? []) command.addOption(option);
+    command.action(async (...values: unknown[]) => {
+      const self = values.pop() as Command;
+      values.pop();
+      const { run } = await load();
+      exitCode = await run({ args: values as (string | undefined)[], flags: self.optsWithGlobals(), commands });
+    });
+  }
+
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return 0;
+    throw new SafeUpdateError('usage', error.message.replace(/^error: /, ''), { hint: 'Run: safe-update --help', cause: error });
+  }
+  return exitCode;
+}

@@ -1,0 +1,111 @@
+import path from 'node:path';
+import { folderStore } from '../backup/store/folder.ts';
+import { loadSettings, type Flags } from '../config/load.ts';
+import type { Settings } from '../config/schema.ts';
+import { Compose } from '../docker/compose.ts';
+import { dockerodeFor, endpointVariables, resolveEndpoint } from '../docker/endpoint.ts';
+import { Engine } from '../docker/engine.ts';
+import { createExec } from '../docker/exec.ts';
+import type { Context } from '../update/context.ts';
+import { version } from './main.ts';
+import { isAlive, thisProcess } from './owner.ts';
+import { canDraw, wantsColour } from './terminal.ts';
+import { createView, type View } from './view/view.ts';
+import { watchSignals } from './signals.ts';
+
+/** Options that every command takes. */
+export interface GlobalFlags extends Flags {
+  json?: boolean;
+  quiet?: boolean;
+  verbose?: boolean;
+  yes?: boolean;
+  accept?: string[];
+  dryRun?: boolean;
+}
+
+export interface Runtime {
+  context: Context;
+  settings: Settings;
+  view: View;
+  /** Ends the view and stops listening for signals. */
+  close(): Promise<void>;
+}
+
+/** Makes the context of a command out of this process and its flags. Reads the configuration; does not touch the engine. */
+export async function createRuntime(
+  environment: string | undefined,
+  flags: GlobalFlags,
+  commands: readonly string[],
+): Promise<Runtime> {
+  const settings = await loadSettings({ cwd: process.cwd(), env: process.env, flags, environment, commands });
+  const view = await createView({
+    json: flags.json === true,
+    quiet: flags.quiet === true,
+    verbose: flags.verbose === true,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    isTerminal: canDraw(process.stderr),
+    colour: wantsColour(process.stderr),
+    now: Date.now,
+  });
+  const signals = watchSignals((message) => {
+    view.emit({ type: 'notice', level: 'warning', message });
+  });
+  const base = composeEnvironment();
+  const endpoint = await resolveEndpoint(createExec(base), process.env);
+  const exec = createExec({ ...base, ...endpointVariables(endpoint) });
+  const folderOf = (project: string): string => path.join(settings.backups.directory, project);
+  const context: Context = {
+    exec,
+    engine: new Engine(dockerodeFor(endpoint)),
+    compose: new Compose(exec),
+    settings,
+    storeFor: (project) => folderStore(folderOf(project)),
+    stateFor: (project) => path.join(folderOf(project), '.safe-update'),
+    emit: (event) => {
+      view.emit(event);
+    },
+    clock: {
+      now: () => new Date(),
+      monotonic: () => performance.now(),
+      sleep: (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds)),
+    },
+    signal: signals.signal,
+    owner: thisProcess(),
+    isAlive,
+    tool: version(),
+    accept: flags.accept ?? [],
+    ...(process.env['SAFE_UPDATE_PAUSE'] === undefined ? {} : { pauseBefore: process.env['SAFE_UPDATE_PAUSE'] }),
+  };
+  return {
+    context,
+    settings,
+    view,
+    async close() {
+      signals.stop();
+      await view.close();
+    },
+  };
+}
+
+/**
+ * The environment of every docker command: the person's own, for what the compose files interpolate, without the
+ * COMPOSE_* variables that choose a project: those have been resolved and are given as flags. A `.env` may set them
+ * too; a variable of the process is stronger, so those that would change what a command does are set here.
+ */
+function composeEnvironment(): Record<string, string | undefined> {
+  const environment: Record<string, string | undefined> = { ...process.env };
+  for (const name of ['COMPOSE_FILE', 'COMPOSE_PROJECT_NAME', 'COMPOSE_ENV_FILES', 'COMPOSE_PATH_SEPARATOR']) {
+    Reflect.deleteProperty(environment, name);
+  }
+  return {
+    ...environment,
+    COMPOSE_PROFILES: '',
+    COMPOSE_REMOVE_ORPHANS: '0',
+    COMPOSE_IGNORE_ORPHANS: '1',
+    COMPOSE_ANSI: 'never',
+    COMPOSE_PROGRESS: 'plain',
+    COMPOSE_MENU: '0',
+    DOCKER_CLI_HINTS: 'false',
+  };
+}

@@ -1,0 +1,50 @@
+/**
+ * Text from outside (names, messages, what an engine or a database printed) on its way to a terminal or a log.
+ * A volume may be called anything and a container may print anything; none of it may move the cursor, retitle the
+ * window, hide a line or reverse the reading direction. What could is shown instead of sent.
+ */
+
+/** Control characters, invisible format characters (bidi overrides, zero-width), line separators, lone surrogates. */
+const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+
+/**
+ * Takes any text and returns it as one line that drives nothing: ESC becomes `\x1b`, a line feed `\n`, U+202E
+ * `\u{202e}`. Printable text, in any script, stays as it is.
+ */
+export function visible(text: string): string {
+  return text.replace(unprintable, shown);
+}
+
+/**
+ * Like `visible`, for text of several lines: line feeds end a line, tabs become spaces, blank lines at either end are
+ * dropped. Returns at least one line.
+ */
+export function visibleLines(text: string): string[] {
+  const lines = text.split(/\r?\n/).map((line) => visible(line.replaceAll('\t', '    ')).trimEnd());
+  while (lines.length > 1 && lines.at(-1) === '') lines.pop();
+  while (lines.length > 1 && lines[0] === '') lines.shift();
+  return lines;
+}
+
+/**
+ * JSON as JSON.stringify returns it, with everything escaped that a terminal could still act on: JSON itself allows
+ * C1 controls, DEL and bidi overrides inside strings. The value does not change.
+ */
+export function visibleJson(json: string): string {
+  return json.replace(unprintable, (character) =>
+    // Per UTF-16 unit: JSON knows no \u{…}.
+    Array.from({ length: character.length }, (_, at) => unicode(character.charCodeAt(at))).join(''),
+  );
+}
+
+function shown(character: string): string {
+  if (character === '\n') return String.raw`\n`;
+  if (character === '\r') return String.raw`\r`;
+  if (character === '\t') return String.raw`\t`;
+  const code = character.codePointAt(0) ?? 0;
+  return code <= 0xff ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`;
+}
+
+function unicode(unit: number): string {
+  return `\\u${unit.toString(16).padStart(4, '0')}`;
+}

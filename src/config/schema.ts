@@ -1,0 +1,298 @@
+import { z } from 'zod';
+import type { Project } from '../model/project.ts';
+import { durationPattern, longestDuration, parseDuration } from './duration.ts';
+
+/** What holds where nothing is configured, as it would be written in safe-update.yml. */
+export const defaults = {
+  backups: { directory: './backups', keep: 5 },
+  consistency: 'cold',
+  timeouts: { pull: '30m', dump: '30m', verify: '5m', stableFor: '10s' },
+  pull: 'always',
+  space: { minimumFree: 10 },
+} as const;
+
+const words = (expected: string) => ({ error: `expected ${expected}` });
+
+const path = z.string().min(1, words('a path'));
+
+/** Compose's own rule; a name that breaks it is refused by compose only after everything else was set up. */
+export const projectNamePattern = /^[a-z0-9][a-z0-9_-]*$/;
+
+/** No dots and no slashes: the name becomes part of file names. */
+export const environmentNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
+
+interface DurationMeta {
+  description: string;
+  default?: string;
+  zero?: boolean;
+}
+
+/** Written "90s", "5m", "1h30m" or as a number of seconds; milliseconds once parsed. */
+function duration({ zero = false, ...meta }: DurationMeta) {
+  const expected = words('a duration such as 90s, 5m or 1h30m, or a number of seconds');
+  return z
+    .union([z.number().min(0, expected), z.string().regex(durationPattern, expected)], expected)
+    .meta(meta)
+    .transform((written, context) => {
+      const milliseconds = parseDuration(written);
+      const message =
+        milliseconds === undefined
+          ? expected.error
+          : milliseconds > longestDuration
+            ? 'expected at most 24 days'
+            : milliseconds === 0 && !zero
+              ? 'expected more than zero: with no time at all the step could never succeed'
+              : undefined;
+      if (milliseconds !== undefined && message === undefined) return milliseconds;
+      context.addIssue({ code: 'custom', message });
+      return z.NEVER;
+    });
+}
+
+/** What can be said for the whole file, and again, differently, for one environment. */
+const shape = {
+  project: z
+    .string()
+    .regex(projectNamePattern, words('lowercase letters, digits, - and _, beginning with a letter or digit'))
+    .optional()
+    .describe(
+      "The compose project's name, like -p. Without it compose decides: COMPOSE_PROJECT_NAME, then `name:` in the compose file, then the folder's name. " +
+        'Volumes are named after it, so change it for a new stack only.',
+    ),
+  directory: path
+    .optional()
+    .describe(
+      'The project directory, like --project-directory. Relative paths in the compose files start here. Without it: the folder of the first compose file.',
+    ),
+  files: z
+    .array(path)
+    .min(1, words('at least one compose file'))
+    .optional()
+    .describe(
+      'The compose files in the order they are merged, like -f. Without it: COMPOSE_FILE, then the names compose looks for itself. As with -f, `*.override.yml` is merged only if it is listed.',
+    ),
+  envFiles: z
+    .array(path)
+    .min(1, words('at least one env file'))
+    .optional()
+    .describe(
+      'Env files for the variables in the compose files, like --env-file; later ones win. As with --env-file, `.env` is then read only if it is listed.',
+    ),
+  profiles: z
+    .array(z.string().min(1, words("a profile's name")))
+    .min(1, words('at least one profile'))
+    .optional()
+    .describe('Profiles to enable, like --profile. Without it: COMPOSE_PROFILES.'),
+  backups: z
+    .strictObject({
+      directory: path.optional().meta({
+        description:
+          'Where backups are written. Without it: the folder `backups` in the project directory. It should be on a disk with room for all volumes, compressed.',
+        default: defaults.backups.directory,
+      }),
+      keep: z
+        .int(words('a whole number'))
+        .min(1, words('1 or more: the last good backup is never removed'))
+        .max(10_000, words('10000 or less'))
+        .optional()
+        .meta({
+          description: 'How many update backups to keep. Older ones are removed after a successful update.',
+          default: defaults.backups.keep,
+        }),
+    })
+    .optional()
+    .describe('Where backups go, and how many are kept.'),
+  consistency: z.enum(['cold', 'hot']).optional().meta({
+    description:
+      '`cold` archives the volumes while the stack is stopped: the one exact copy. `hot` archives them while it runs, which shortens the downtime; databases then come back from their dumps.',
+    default: defaults.consistency,
+  }),
+  pull: z.enum(['always', 'missing', 'never']).optional().meta({
+    description:
+      'Which images are pulled before the update: `always` all of them, `missing` those the engine does not have, `never` none.',
+    default: defaults.pull,
+  }),
+  timeouts: z
+    .strictObject({
+      pull: duration({
+        description: 'How long pulling and building the images may take.',
+        default: defaults.timeouts.pull,
+      }).optional(),
+      dump: duration({
+        description: 'How long the dump of one database may take.',
+        default: defaults.timeouts.dump,
+      }).optional(),
+      stop: duration({
+        description:
+          'How long stopping the services may take. Without it there is no limit but the stop_grace_period of each service.',
+      }).optional(),
+      up: duration({
+        description: 'How long creating and starting the containers may take. Without it there is no limit.',
+      }).optional(),
+      verify: duration({
+        description:
+          'How long the stack may take to be healthy after it was started. When it runs out, the update is rolled back.',
+        default: defaults.timeouts.verify,
+      }).optional(),
+      stableFor: duration({
+        description:
+          'How long every check must stay good, without a break, before the update counts as done.',
+        default: defaults.timeouts.stableFor,
+        zero: true,
+      }).optional(),
+    })
+    .optional()
+    .describe('Time limits. A duration is written 90s, 5m or 1h30m; a bare number is seconds.'),
+  helper: z
+    .strictObject({
+      image: z
+        .string()
+        .regex(/^[A-Za-z0-9][^\s]*$/, words("an image's name"))
+        .optional()
+        .describe(
+          'Image of the container that reads and writes the volumes. It needs bash, GNU tar, coreutils, findutils, zstd and python3. Without it, safe-update builds one on the engine, once.',
+        ),
+    })
+    .optional()
+    .describe('The container that reads and writes the volumes.'),
+  bindMounts: z
+    .strictObject({
+      include: z
+        .array(path)
+        .optional()
+        .describe(
+          "Writable bind mounts to back up and roll back like volumes: paths or globs, relative to the project directory. A path covers everything below it. A database's own files are covered without being listed.",
+        ),
+    })
+    .optional()
+    .describe('Folders of the host that services write to.'),
+  volumes: z
+    .record(
+      z.string().min(1, words("a volume's name")),
+      z.strictObject({
+        shared: z
+          .literal('allow', words('allow'))
+          .optional()
+          .describe(
+            'A volume that containers of another project mount too is refused, because restoring it changes what they see. `allow` says that this is known and wanted.',
+          ),
+      }),
+    )
+    .optional()
+    .describe('Single volumes, by the name in the compose files or by the name on the engine.'),
+  space: z
+    .strictObject({
+      minimumFree: z
+        .number()
+        .min(0, words('a percentage from 0 to 99'))
+        .max(99, words('a percentage from 0 to 99'))
+        .optional()
+        .meta({
+          description:
+            'Percentage of each disk that must still be free when the backup is written. An update that would leave less is refused before anything is touched.',
+          default: defaults.space.minimumFree,
+        }),
+    })
+    .optional()
+    .describe('How full the disks may become.'),
+};
+
+/** The settings of one layer: the whole file's, one environment's, or the command line's. */
+export const optionsSchema = z.strictObject(shape);
+
+/** The content of safe-update.yml. */
+export const configSchema = z.strictObject({
+  ...shape,
+  environments: z
+    .record(
+      z
+        .string()
+        .regex(environmentNamePattern, words('letters, digits, - and _ in the name of an environment')),
+      // `prod:` with nothing after it names an environment that differs in nothing.
+      z.preprocess((written) => written ?? {}, optionsSchema),
+    )
+    .optional()
+    .describe(
+      'Environments by name: `safe-update prod` takes `prod`. Everything above can be said here again; what is said here wins.',
+    ),
+});
+
+export type Options = z.output<typeof optionsSchema>;
+
+/** safe-update.yml as parsed: durations are milliseconds, paths are as written. */
+export type ConfigFile = z.output<typeof configSchema>;
+
+/** Everything a run needs to know, resolved: paths are absolute, durations milliseconds. */
+export interface Settings {
+  /** `name` is absent where compose decides; `docker compose config` tells it then. */
+  project: Omit<Project, 'name'> & { name?: string };
+  /** The safe-update.yml that was read. */
+  configFile?: string;
+  backups: {
+    directory: string;
+    keep: number;
+  };
+  consistency: 'cold' | 'hot';
+  pull: 'always' | 'missing' | 'never';
+  timeouts: {
+    pull: number;
+    dump: number;
+    /** Absent: no limit but the services' own. */
+    stop?: number;
+    /** Absent: no limit. */
+    up?: number;
+    verify: number;
+    stableFor: number;
+  };
+  helper: {
+    /** Absent: the image that safe-update builds. */
+    image?: string;
+  };
+  bindMounts: {
+    /** Absolute paths and globs; `coversBindMount` reads them. */
+    include: string[];
+  };
+  /** By the key in the compose files or by the name on the engine; `sharingAllowed` reads them. */
+  volumes: Record<string, { shared?: 'allow' | undefined }>;
+  space: {
+    /** Percent of the disk. */
+    minimumFree: number;
+  };
+  /** What a person should know about how these settings came to be; each one sentence. */
+  warnings: string[];
+}
+
+/** A JSON Schema as far as it is read here. */
+export interface JsonSchema {
+  description?: string;
+  default?: unknown;
+  properties?: Record<string, JsonSchema>;
+  additionalProperties?: JsonSchema | boolean;
+  [keyword: string]: unknown;
+}
+
+/** The JSON Schema of safe-update.yml, for editors. Published as schema/safe-update.schema.json. */
+export function jsonSchema(): JsonSchema {
+  // Draft 7 is what YAML editors understand best.
+  const { $schema, ...schema } = z.toJSONSchema(configSchema, {
+    io: 'input',
+    target: 'draft-7',
+  }) as JsonSchema;
+  // An environment's own default is whatever the file says for all of them.
+  const environment = schema.properties?.['environments']?.additionalProperties;
+  if (typeof environment === 'object') {
+    withoutDefaults(environment);
+    environment['type'] = ['object', 'null'];
+  }
+  return {
+    $schema,
+    title: 'safe-update.yml',
+    description: 'Configuration of safe-update: updates of docker compose stacks with backup and rollback.',
+    ...schema,
+  };
+}
+
+function withoutDefaults(schema: JsonSchema): void {
+  delete schema.default;
+  for (const property of Object.values(schema.properties ?? {})) withoutDefaults(property);
+}

@@ -1,0 +1,69 @@
+import type { Readable } from 'node:stream';
+import type { Finished } from '../docker/exec.ts';
+import type { ContainerShell, ScriptOptions } from '../docker/shell.ts';
+import type { Container } from '../model/project.ts';
+
+export type EngineName = 'postgres' | 'redis';
+
+/** A database container that runs. */
+export interface RunningDatabase {
+  container: Container;
+  shell: ContainerShell;
+  /** Milliseconds a single client command may take. */
+  timeout: number;
+  signal?: AbortSignal;
+}
+
+/** Receives the files of a dump as they are made. Resolves when the file is on disk. */
+export interface DumpSink {
+  /** `name` is a plain file name, unique within the dump. */
+  write(name: string, content: Readable): Promise<{ bytes: number }>;
+}
+
+/** The files of a dump, read back. */
+export interface DumpSource {
+  names: readonly string[];
+  open(name: string): Readable;
+}
+
+/** The folder in which a stopped database keeps its files, with a shell beside it. */
+export interface DataFolder {
+  /** Runs a POSIX sh script as root, with the folder's path in `$DATA`. GNU coreutils are at hand. */
+  run(script: string, options?: ScriptOptions): Promise<Finished>;
+}
+
+/** How dumps of this engine come back. */
+export type Restorer =
+  /**
+   * Into a running server, by its client. What the server holds of the dumped databases is replaced. No other client
+   * may be connected.
+   */
+  | { into: 'running server'; restore(database: RunningDatabase, source: DumpSource): Promise<void> }
+  /** As files of a stopped server. Files that would win over the dump at start are removed. */
+  | { into: 'stopped data folder'; restore(folder: DataFolder, source: DumpSource): Promise<void> };
+
+/**
+ * A kind of database: everything safe-update knows of it. To add one, write a file beside postgres.ts, name it in
+ * engines.ts, and run it through test/conformance/database.test.ts.
+ */
+export interface DatabaseEngine {
+  readonly name: EngineName;
+  /** What people call it: "PostgreSQL". */
+  readonly title: string;
+  /** Given a container as the engine has it, is it a server of this kind? Pure. */
+  recognise(container: Container): boolean;
+  /** The folder inside the container that holds the server's files, as its environment and image say. Pure. */
+  dataPath(container: Container): string;
+  /** The same folder, as the running server itself says. Throws SafeUpdateError `database` if it does not say. */
+  askDataPath(database: RunningDatabase): Promise<string>;
+  /** Does the server answer its own client? */
+  ready(database: RunningDatabase): Promise<boolean>;
+  /**
+   * Dumps the whole server with the client inside its container. Throws SafeUpdateError `database` when a client
+   * fails, ends early or takes longer than the time limit. A dump counts only once `check` has accepted it.
+   */
+  dump(database: RunningDatabase, sink: DumpSink): Promise<void>;
+  /** Reads a dump back from the store and proves it complete. Throws SafeUpdateError `database` if it is not. */
+  check(database: RunningDatabase, source: DumpSource): Promise<void>;
+  readonly restorer: Restorer;
+}

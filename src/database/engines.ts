@@ -1,0 +1,13 @@
+import type { Container } from '../model/project.ts';
+import type { DatabaseEngine, EngineName } from './database.ts';
+import { postgres } from './postgres.ts';
+import { redis } from './redis.ts';
+
+export { databaseLabel } from './recognise.ts';
+
+export const databaseEngines = { postgres, redis } satisfies Record<EngineName, DatabaseEngine>;
+
+/** The kind of database a container is, or undefined. One-shots that only use a database's client are not. */
+export function recogniseDatabase(container: Container): DatabaseEngine | undefined {
+  return Object.values<DatabaseEngine>(databaseEngines).find((engine) => engine.recognise(container));
+}

@@ -1,0 +1,515 @@
+import { randomUUID } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { z } from 'zod';
+import { SafeUpdateError } from '../model/error.ts';
+import type { Container } from '../model/project.ts';
+import { clientOf, lastLines, quoted, readBack, readSmall, writeSmall, type Client } from './client.ts';
+import type { DatabaseEngine, DumpSource, RunningDatabase } from './database.ts';
+import { parseImageName } from './image-name.ts';
+import { fitGlobals, globalsComplete, type ExistingRole } from './postgres-globals.ts';
+import { commandRole, looksLike, variable, type ServerLooks } from './recognise.ts';
+
+/**
+ * PostgreSQL. A dump is
+ *
+ *   globals.sql      pg_dumpall --globals-only: roles with their passwords, tablespaces
+ *   <name>.dump      pg_dump -Fc of each database that is not a template and allows connections
+ *   databases.json   which database is in which file; written last
+ *
+ * By hand: `psql -d postgres -f globals.sql`, then for each database
+ * `pg_restore --clean --if-exists --create --exit-on-error -d template1 <name>.dump`.
+ *
+ * A restore replaces the databases of the dump, and puts its roles back to what they were. Databases and roles that
+ * the dump does not know, which a migration may have made, are left alone: no other copy of them may exist. So are
+ * memberships that were granted since.
+ */
+export const postgres: DatabaseEngine = {
+  name: 'postgres',
+  title: 'PostgreSQL',
+  recognise: (container) => looksLike(looks, container),
+  dataPath,
+  askDataPath,
+  ready,
+  dump,
+  check,
+  restorer: { into: 'running server', restore },
+};
+
+const looks: ServerLooks = {
+  engine: 'postgres',
+  image:
+    /^(?:postgres|postgresql|pgvector|pgvecto-rs|vchord-postgres|vchord-suite|postgis|timescaledb|timescaledb-ha|pgautoupgrade|citus|paradedb|postgresql-repmgr|postgresql-\d+[\w-]*)$/,
+  variables: ['PG_MAJOR', 'POSTGRESQL_VOLUME_DIR'],
+  server:
+    /(?:^|\/)(?:postgres|postmaster|run-postgresql)$|\/bitnami\/scripts\/postgresql(?:-repmgr)?\/run\.sh$/,
+  client:
+    /^(?:psql|pg_(?!ctl|autoctl)\w+|createdb|dropdb|createuser|dropuser|vacuumdb|reindexdb|clusterdb|initdb|pgbench)$/,
+  dataPath,
+};
+
+/**
+ * What the command says, then PGDATA, then where the image of that name keeps it. The official image sets PGDATA; from
+ * version 18 on it is /var/lib/postgresql/18/docker (docker-library/postgres#1259).
+ */
+function dataPath(container: Container): string {
+  const { arguments: args } = commandRole(looks, container);
+  const folder = args.findLast((_, index) => args[index - 1] === '-D') ?? afterPrefix(args, '--pgdata=');
+  const setting = afterPrefix(args, 'data_directory=') ?? afterPrefix(args, '--data_directory=');
+  // Below /etc lies a configuration that names the real folder, as in supabase's image.
+  const given =
+    setting ?? (folder?.startsWith('/etc/') === true ? undefined : folder) ?? variable(container, 'PGDATA');
+  if (given !== undefined) return given.replace(/(?<=.)\/+$/, '');
+  const { path, tag } = parseImageName(container.imageName);
+  if (/^bitnami/.test(path.at(-2) ?? '') || variable(container, 'POSTGRESQL_VOLUME_DIR') !== undefined) {
+    return `${variable(container, 'POSTGRESQL_VOLUME_DIR') ?? '/bitnami/postgresql'}/data`;
+  }
+  const major = variable(container, 'PG_MAJOR') ?? /^(?:pg)?(\d+)/.exec(tag ?? '')?.[1];
+  return Number(major) >= 18 ? `/var/lib/postgresql/${major}/docker` : '/var/lib/postgresql/data';
+}
+
+function afterPrefix(words: readonly string[], prefix: string): string | undefined {
+  return words.findLast((word) => word.startsWith(prefix))?.slice(prefix.length);
+}
+
+// Names of variables go into the scripts, never values: what is secret is read inside the container and stays there.
+// `secret NAME`: the value of NAME, or the content of the file that NAME_FILE names, as the images' entrypoints do.
+const begin = String.raw`
+for folder in /usr/lib/postgresql/*/bin /usr/local/pgsql/bin /usr/pgsql-*/bin /opt/bitnami/postgresql/bin; do
+  [ -x "$folder/pg_dump" ] && PATH=$PATH:$folder
+done
+secret() {
+  [ -n "$1" ] || return 0
+  eval "value=\${$1-} file=\${$1_FILE-}"
+  if [ -n "$value" ]; then printf '%s' "$value"; elif [ -n "$file" ] && [ -r "$file" ]; then cat "$file"; fi
+}
+# log_in USER_VARIABLE PASSWORD_VARIABLE HOST PORT; what the container has set for its own clients must not interfere
+log_in() {
+  name=$(secret "$1") word=$(secret "$2")
+  unset PGHOST PGHOSTADDR PGPORT PGDATABASE PGOPTIONS PGSERVICE PGSERVICEFILE PGSYSCONFDIR PGCLIENTENCODING \
+    PGSSLMODE PGREQUIRESSL PGSSLROOTCERT PGSSLCERT PGSSLKEY PGCHANNELBINDING PGREQUIREPEER PGTARGETSESSIONATTRS \
+    PGDATESTYLE PGTZ PGCLUSTER
+  export PGUSER="${'$'}{name:-postgres}" PGPASSWORD="$word" PGAPPNAME="$SU_NAME" PGCONNECT_TIMEOUT=10 LC_ALL=C
+  [ -z "$3" ] || export PGHOST="$3"
+  [ -z "$4" ] || export PGPORT="$4"
+}
+`;
+
+// A pair that is not set falls back to the user postgres without a password.
+const logins: readonly (readonly [user: string, password: string])[] = [
+  ['POSTGRES_USER', 'POSTGRES_PASSWORD'],
+  ['POSTGRESQL_USERNAME', 'POSTGRESQL_PASSWORD'],
+  ['POSTGRESQL_USER', 'POSTGRESQL_PASSWORD'],
+  ['', 'POSTGRESQL_POSTGRES_PASSWORD'],
+  ['', 'POSTGRESQL_ADMIN_PASSWORD'],
+  ['PGUSER', 'PGPASSWORD'],
+  ['', 'POSTGRES_PASSWORD'],
+  ['', 'POSTGRESQL_PASSWORD'],
+];
+
+// The server's own postmaster.pid says where it listens: line 4 is the port, 5 the socket's folder.
+const connectScript = `${begin}
+pid=$SU_DATA/postmaster.pid
+port= socket=
+if [ -r "$pid" ]; then port=$(sed -n 4p "$pid") socket=$(sed -n 5p "$pid"); fi
+port=\${port:-\${PGPORT:-\${POSTGRESQL_PORT_NUMBER:-5432}}}
+facts="SELECT 'safe-update', current_setting('server_version_num'),
+  (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+  current_setting('listen_addresses') = '' AND
+    (SELECT source = 'command line' FROM pg_settings WHERE name = 'listen_addresses'),
+  current_setting('shared_preload_libraries') LIKE '%timescaledb%', getdatabaseencoding(),
+  current_setting('data_directory')"
+lesser= errors=
+try() {
+  for base in postgres template1; do
+    said=$(log_in "$1" "$2" "$host" "$port"; psql -X -w -A -t -F '|' -d "$base" -c "$facts" 2>&1 </dev/null)
+    found=$(printf '%s\\n' "$said" | grep '^safe-update|')
+    if [ -n "$found" ]; then
+      found=$(printf '%s\\n' "$found" "$1" "$2" "$host" "$port" "$base")
+      case $found in 'safe-update|'*'|t|'*'|'*'|'*) printf '%s' "$found"; exit 0 ;; esac
+      lesser=\${lesser:-$found}
+      return
+    fi
+    errors="$errors
+$said"
+  done
+}
+for host in "$socket" '' /var/run/postgresql /tmp 127.0.0.1; do
+  case $host in /*) [ -S "$host/.s.PGSQL.$port" ] || continue ;; esac
+  ${logins.map(([user, password]) => `try '${user}' '${password}'`).join('\n  ')}
+done
+if [ -n "$lesser" ]; then printf '%s' "$lesser"; exit 0; fi
+if pg_isready -q -h 127.0.0.1 -p "$port"; then printf 'accepting'; fi
+printf '%s\\n' "$errors" >&2
+exit 2`;
+
+/** How this server lets us in. Names of variables, not what they hold. */
+interface Session {
+  client: Client;
+  /** Variables that `loggedIn` scripts need. */
+  env: Record<string, string>;
+  /** The user of the operating system, where the server asks for one (peer authentication). */
+  user?: string;
+  /** As PostgreSQL counts: 150018. */
+  version: number;
+  superuser: boolean;
+  /** The server that the image's entrypoint runs for itself while it initialises. */
+  initialising: boolean;
+  timescale: boolean;
+  /** A database to connect to: template1 only where there is no other, for CREATE DATABASE wants it to itself. */
+  base: string;
+  dataDirectory: string;
+}
+
+const loggedIn = `${begin}
+log_in "$SU_USER" "$SU_PASSWORD" "$SU_HOST" "$SU_PORT"
+[ -z "\${SU_DATABASE+given}" ] || export PGDATABASE="$SU_DATABASE"
+# Messages in English; and whatever the server, role or database has set as the client's encoding, names are bytes.
+export PGOPTIONS="-c lc_messages=C -c client_encoding=$SU_ENCODING -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0$SU_OPTIONS"
+`;
+
+type Connection = { session: Session } | { accepting: boolean; stderr: string };
+
+/** Tries the logins that the container's environment gives until one is a superuser. */
+async function tryToConnect(database: RunningDatabase, limit = database.timeout): Promise<Connection> {
+  const name = `safe-update ${randomUUID()}`;
+  const { container } = database;
+  const plain: Client = clientOf(database, { title: postgres.title });
+  const attempt = async (user?: string): Promise<Connection> => {
+    const finished = await plain.attempt({
+      what: 'connecting',
+      script: connectScript,
+      env: { SU_NAME: name, SU_DATA: dataPath(container) },
+      ...(user === undefined ? {} : { user }),
+      timeout: Math.min(limit, database.timeout),
+    });
+    if (finished.exitCode !== 0)
+      return { accepting: finished.stdout === 'accepting', stderr: finished.stderr };
+    const [facts = '', userVariable = '', passwordVariable = '', host = '', port = '', base = ''] =
+      finished.stdout.split('\n');
+    const [, version, superuser, initialising, timescale, encoding = '', ...directory] = facts.split('|');
+    const env = {
+      SU_NAME: name,
+      SU_USER: userVariable,
+      SU_PASSWORD: passwordVariable,
+      SU_HOST: host,
+      SU_PORT: port,
+      SU_ENCODING: encoding,
+      SU_OPTIONS: '',
+    };
+    // A killed client leaves its server process behind, waiting for a lock and holding others.
+    const afterCut = () =>
+      database.shell.run(`${loggedIn}psql -X -w -q -d template1 -c "${endOwnSessions}" </dev/null`, {
+        env: { ...env, SU_NAME: 'safe-update', SU_VICTIM: name },
+        ...(user === undefined ? {} : { user }),
+        timeout: 15_000,
+      });
+    return {
+      session: {
+        client: clientOf(database, { title: postgres.title, afterCut }),
+        env,
+        ...(user === undefined ? {} : { user }),
+        version: Number(version),
+        superuser: superuser === 't',
+        initialising:
+          initialising === 't' && !container.command.some((word) => word.includes('listen_addresses')),
+        timescale: timescale === 't',
+        base,
+        dataDirectory: directory.join('|'),
+      },
+    };
+  };
+  const first = await attempt();
+  if ('session' in first || !/\bpeer\b/i.test(first.stderr)) return first;
+  const asPostgres = await attempt('postgres');
+  return 'session' in asPostgres ? asPostgres : first;
+}
+
+const endOwnSessions = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '$SU_VICTIM'`;
+
+async function connect(database: RunningDatabase): Promise<Session> {
+  const connection = await tryToConnect(database);
+  const { container } = database;
+  if (!('session' in connection)) {
+    throw new SafeUpdateError(
+      'database',
+      `PostgreSQL in ${container.name} does not let its own client in: ${lastLines(connection.stderr, container)}`,
+      {
+        hint:
+          'The user and password are taken from POSTGRES_USER and POSTGRES_PASSWORD (or their _FILE variants) of the ' +
+          'container. Correct them to what the server has.',
+      },
+    );
+  }
+  if (!connection.session.superuser) {
+    throw new SafeUpdateError(
+      'database',
+      `PostgreSQL in ${container.name}: no login found in the container's environment is a superuser, and only one can dump every database and role.`,
+      {
+        hint: 'Give the container POSTGRES_USER and POSTGRES_PASSWORD (bitnami: POSTGRESQL_POSTGRES_PASSWORD) of one.',
+      },
+    );
+  }
+  return connection.session;
+}
+
+/** Runs a script that finds itself logged in. */
+function command(session: Session, what: string, script: string, env: Record<string, string> = {}) {
+  return {
+    what,
+    script: `${loggedIn}${script}`,
+    env: { ...session.env, ...env },
+    ...(session.user === undefined ? {} : { user: session.user }),
+  };
+}
+
+/** Rows of a query's result, each as its hexadecimal columns decoded to bytes. */
+async function query(session: Session, what: string, sql: string): Promise<Buffer[][]> {
+  const printed = await session.client.run(
+    command(
+      session,
+      what,
+      `psql -X -w -q -A -t -F ' ' -v ON_ERROR_STOP=1 -d "$SU_BASE" -c "$SU_SQL" </dev/null`,
+      {
+        SU_BASE: session.base,
+        SU_SQL: sql,
+      },
+    ),
+  );
+  return printed
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.split(' ').map((column) => Buffer.from(column, 'hex')));
+}
+
+async function ready(database: RunningDatabase): Promise<boolean> {
+  try {
+    const connection = await tryToConnect(database, 15_000);
+    // A server that refuses a password does answer; dump and restore then say what is wrong.
+    return 'session' in connection ? !connection.session.initialising : connection.accepting;
+  } catch (error) {
+    if (error instanceof SafeUpdateError && error.code === 'database') return false;
+    throw error;
+  }
+}
+
+async function askDataPath(database: RunningDatabase): Promise<string> {
+  return (await connect(database)).dataDirectory;
+}
+
+const empty = Buffer.alloc(0);
+const globalsName = 'globals.sql';
+const listName = 'databases.json';
+
+const listSchema = z.object({
+  format: z.literal(1),
+  /** As PostgreSQL counts: 150018. */
+  version: z.number(),
+  databases: z.array(z.object({ name: z.string().min(1), file: z.string() })),
+  /** Databases that allow no connections, and so cannot be dumped. */
+  leftOut: z.array(z.string()),
+});
+
+type List = z.infer<typeof listSchema>;
+
+async function dump(database: RunningDatabase, sink: Parameters<DatabaseEngine['dump']>[1]): Promise<void> {
+  const session = await connect(database);
+  const { client } = session;
+  const found = (await query(session, 'listing the databases', listDatabases)).map(
+    ([name = empty, open = empty, encoding = empty]) => ({
+      name: decodeName(name, database.container),
+      open: open[0] === 1,
+      encoding: encoding.toString(),
+    }),
+  );
+  const list: List = {
+    format: 1,
+    version: session.version,
+    databases: fileNames(found.filter(({ open }) => open).map(({ name }) => name)),
+    leftOut: found.filter(({ open }) => !open).map(({ name }) => name),
+  };
+
+  await client.dump(
+    command(session, 'pg_dumpall of the roles', 'exec pg_dumpall --globals-only --no-password'),
+    sink,
+    globalsName,
+  );
+  for (const { name, file } of list.databases) {
+    // By PGDATABASE: a name with "=" in it would be read as a connection string.
+    const script = 'exec pg_dump --format=custom --compress=1 --encoding="$SU_ENCODING_OF_IT" --no-password';
+    const env = {
+      SU_DATABASE: name,
+      SU_ENCODING_OF_IT: found.find((one) => one.name === name)?.encoding ?? '',
+    };
+    await client.dump(command(session, `pg_dump of the database ${quoted(name)}`, script, env), sink, file);
+  }
+  await writeSmall(sink, listName, `${JSON.stringify(list, null, 2)}\n`);
+}
+
+// datconnlimit -2: a DROP DATABASE that was interrupted; nothing can connect to what is left of it.
+const listDatabases = `SELECT encode(convert_to(datname::text, getdatabaseencoding()), 'hex'),
+  CASE WHEN datallowconn AND datconnlimit <> -2 THEN '01' ELSE '00' END,
+  encode(pg_encoding_to_char(encoding)::text::bytea, 'hex')
+  FROM pg_database WHERE NOT datistemplate ORDER BY datname`;
+
+function decodeName(name: Buffer, container: Container): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(name);
+  } catch (cause) {
+    const shown = quoted(name.toString('latin1'));
+    throw new SafeUpdateError(
+      'database',
+      `PostgreSQL in ${container.name}: the name of the database ${shown} is not UTF-8.`,
+      {
+        hint: 'Rename it: ALTER DATABASE … RENAME TO …',
+        cause,
+      },
+    );
+  }
+}
+
+/** A file for each database: safe as a file name whatever the database is called, and unique in any letter case. Pure. */
+export function fileNames(names: readonly string[]): List['databases'] {
+  const taken = new Set<string>();
+  return names.map((name) => {
+    const safe = [...Buffer.from(name)]
+      .map((byte) => {
+        const character = String.fromCharCode(byte);
+        return /[A-Za-z0-9_-]/.test(character)
+          ? character
+          : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+      })
+      .join('');
+    let unique = safe;
+    for (let n = 2; taken.has(unique.toLowerCase()); n += 1) unique = `${safe}~${n}`;
+    taken.add(unique.toLowerCase());
+    return { name, file: `${unique}.dump` };
+  });
+}
+
+/** Reads `databases.json` and `globals.sql`, and proves that they and the names of the files fit together. */
+async function open(source: DumpSource): Promise<{ list: List; globals: string }> {
+  const incomplete = (why: string, cause?: unknown) =>
+    new SafeUpdateError('database', `The PostgreSQL dump is incomplete: ${why}`, { cause });
+  const text = (await readSmall(source, listName)).toString('utf8');
+  let list: List;
+  try {
+    list = listSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw incomplete(`${listName} cannot be understood.`, cause);
+  }
+  const globals = (await readSmall(source, globalsName)).toString('latin1');
+  if (!globalsComplete(globals)) throw incomplete(`${globalsName} ends early.`);
+  const expected = new Set([listName, globalsName, ...list.databases.map(({ file }) => file)]);
+  for (const file of expected) if (!source.names.includes(file)) throw incomplete(`${file} is missing.`);
+  for (const file of source.names)
+    if (!expected.has(file)) throw incomplete(`${file} does not belong to it.`);
+  return { list, globals };
+}
+
+/** Reads every file whole. `pg_restore --list` would be content with half a file. */
+async function check(database: RunningDatabase, source: DumpSource): Promise<void> {
+  const { list } = await open(source);
+  const client = clientOf(database, { title: postgres.title });
+  for (const { name, file } of list.databases) {
+    await client.run({
+      what: `reading back the dump of the database ${quoted(name)}`,
+      script: `${begin}LC_ALL=C exec pg_restore -f /dev/null`,
+      stdin: readBack(source, file),
+    });
+  }
+}
+
+/**
+ * Checks the dump, then replaces databases and roles. A database is dropped and made anew: without that, a restore
+ * fails on what a migration has added, such as a foreign key, or leaves it.
+ */
+async function restore(database: RunningDatabase, source: DumpSource): Promise<void> {
+  await check(database, source);
+  const { list, globals } = await open(source);
+  const session = await connect(database);
+  await restoreGlobals(session, globals);
+  for (const { name, file } of list.databases) await restoreDatabase(session, source, name, file);
+
+  const present = await query(session, 'listing the databases', listDatabases);
+  const missing = list.databases.filter(
+    ({ name }) => !present.some(([found]) => found?.toString('utf8') === name),
+  );
+  if (missing.length > 0) {
+    const names = missing.map(({ name }) => quoted(name)).join(', ');
+    throw new SafeUpdateError(
+      'database',
+      `PostgreSQL in ${database.container.name} lacks after the restore: ${names}`,
+    );
+  }
+}
+
+async function restoreGlobals(session: Session, globals: string): Promise<void> {
+  const name = ([bytes]: Buffer[]): string => bytes?.toString('latin1') ?? '';
+  const roles = await query(
+    session,
+    'listing the roles',
+    `SELECT encode(convert_to(rolname::text, getdatabaseencoding()), 'hex'), CASE WHEN rolvaliduntil IS NULL THEN '00' ELSE '01' END FROM pg_roles`,
+  );
+  const tablespaces = await query(
+    session,
+    'listing the tablespaces',
+    `SELECT encode(convert_to(spcname::text, getdatabaseencoding()), 'hex') FROM pg_tablespace`,
+  );
+  const fitted = fitGlobals(
+    globals,
+    roles.map((row): ExistingRole => ({ name: name(row), expires: row[1]?.[0] === 1 })),
+    tablespaces.map(name),
+  );
+  // A tablespace cannot be made inside a transaction.
+  const together = fitted.createsTablespace ? '' : '--single-transaction';
+  const content = Buffer.from(fitted.sql, 'latin1');
+  await session.client.run({
+    // VERBOSITY: the statement, with a password's hash in it, must not get into a message.
+    ...command(
+      session,
+      'restoring the roles',
+      `exec psql -X -w -q -v ON_ERROR_STOP=1 -v VERBOSITY=terse ${together} -d template1 -f - >/dev/null`,
+    ),
+    stdin: { stream: Readable.from([content]), bytes: () => content.length, proveRead: () => undefined },
+  });
+}
+
+async function restoreDatabase(
+  session: Session,
+  source: DumpSource,
+  name: string,
+  file: string,
+): Promise<void> {
+  const { client } = session;
+  const what = `restoring the database ${quoted(name)}`;
+  // Not from a connection to the database itself.
+  const SU_BASE = name === 'template1' ? 'postgres' : 'template1';
+  const drop =
+    session.version >= 130_000
+      ? 'DROP DATABASE IF EXISTS :"name" WITH (FORCE);'
+      : `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'name' AND pid <> pg_backend_pid();
+         DROP DATABASE IF EXISTS :"name";`;
+  await client.run(
+    command(
+      session,
+      what,
+      `printf '%s\\n' "$SU_SQL" | psql -X -w -q -v ON_ERROR_STOP=1 -v name="$SU_TARGET" -d "$SU_BASE" >/dev/null`,
+      { SU_BASE, SU_SQL: drop, SU_TARGET: name },
+    ),
+  );
+  await client.run({
+    ...command(
+      session,
+      what,
+      'exec pg_restore --clean --if-exists --create --exit-on-error --no-password -d "$SU_BASE"',
+      // As timescaledb_pre_restore() does, which cannot be called in a database that is only now created.
+      session.timescale ? { SU_BASE, SU_OPTIONS: ' -c timescaledb.restoring=on' } : { SU_BASE },
+    ),
+    stdin: readBack(source, file),
+  });
+  await client.run(
+    command(session, `ANALYZE of the database ${quoted(name)}`, 'exec psql -X -w -q -c ANALYZE </dev/null', {
+      SU_DATABASE: name,
+    }),
+  );
+}

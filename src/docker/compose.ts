@@ -1,0 +1,141 @@
+import { SafeUpdateError } from '../model/error.ts';
+import type { ComposeModel, Project } from '../model/project.ts';
+import {
+  buildArgv,
+  composeVersionArgv,
+  configArgv,
+  configHashArgv,
+  configProfilesArgv,
+  pullArgv,
+  removeArgv,
+  stopArgv,
+  upArgv,
+  type UpOptions,
+} from './argv.ts';
+import { compareVersions } from './engine.ts';
+import type { Exec, Finished } from './exec.ts';
+
+/** Oldest Compose that has `--pull never` on `up`, `--no-deps` that keeps the order, and JSON `config`. */
+export const oldestCompose = '2.20.0';
+
+export interface ComposeOptions {
+  /** Milliseconds. */
+  timeout?: number;
+  signal?: AbortSignal;
+  onLine?: (line: string) => void;
+}
+
+/** The docker compose command, for one exec. Every method throws SafeUpdateError `compose` when compose fails. */
+export class Compose {
+  readonly #exec: Exec;
+
+  constructor(exec: Exec) {
+    this.#exec = exec;
+  }
+
+  /** Throws SafeUpdateError `engine` if the plugin is missing or too old. */
+  async version(): Promise<string> {
+    const result = await this.#exec.run({ argv: composeVersionArgv(), timeout: 20_000 });
+    const version = result.stdout.trim().replace(/^v/, '');
+    if (result.exitCode !== 0 || version === '') {
+      throw new SafeUpdateError('engine', 'docker compose (version 2 or newer) is not installed.', {
+        state: 'Nothing was touched.',
+        hint: 'Install the compose plugin: on Debian and Ubuntu the package docker-compose-plugin or docker-compose.',
+      });
+    }
+    if (compareVersions(version, oldestCompose) < 0) {
+      throw new SafeUpdateError('engine', `docker compose ${version} is too old; ${oldestCompose} is needed.`, {
+        state: 'Nothing was touched.',
+        hint: 'Upgrade the compose plugin.',
+      });
+    }
+    return version;
+  }
+
+  /**
+   * The rendered model, and the warnings compose printed on the way ("variable is not set").
+   * Throws SafeUpdateError `config` with compose's own words when the files do not render.
+   */
+  async model(project: Project | Omit<Project, 'name'>): Promise<{ model: ComposeModel; warnings: string[] }> {
+    const result = await this.#exec.run({ argv: configArgv(project), cwd: project.directory, timeout: 60_000 });
+    if (result.exitCode !== 0) {
+      throw new SafeUpdateError('config', `The compose files are not valid: ${lastWords(result)}`, {
+        state: 'Nothing was touched.',
+        hint: `Check them with: docker compose ${project.files.map((file) => `-f ${file}`).join(' ')} config`,
+      });
+    }
+    const model = JSON.parse(result.stdout) as ComposeModel;
+    return { model: { ...model, services: (model.services as ComposeModel['services'] | null) ?? {} }, warnings: warningsIn(result.stderr) };
+  }
+
+  /** The config hash of each active service: what the label com.docker.compose.config-hash of an up-to-date container holds. */
+  async hashes(project: Project): Promise<Map<string, string>> {
+    const result = await this.#run(configHashArgv(project), project, { timeout: 60_000 });
+    return new Map(
+      result.stdout
+        .split('\n')
+        .map((line) => line.trim().split(/\s+/))
+        .flatMap(([service, hash]) => (service !== undefined && hash !== undefined ? [[service, hash] as const] : [])),
+    );
+  }
+
+  async profiles(project: Project): Promise<string[]> {
+    const result = await this.#run(configProfilesArgv(project), project, { timeout: 60_000 });
+    return result.stdout.split('\n').filter((line) => line.trim() !== '');
+  }
+
+  async pull(project: Project, services: readonly string[], options: ComposeOptions): Promise<void> {
+    await this.#run(pullArgv(project, services), project, options);
+  }
+
+  async build(project: Project, services: readonly string[], options: ComposeOptions): Promise<void> {
+    await this.#run(buildArgv(project, services), project, options);
+  }
+
+  async stop(project: Project, services: readonly string[], options: ComposeOptions): Promise<void> {
+    await this.#run(stopArgv(project, services), project, options);
+  }
+
+  async remove(project: Project, services: readonly string[], options: ComposeOptions): Promise<void> {
+    await this.#run(removeArgv(project, services), project, options);
+  }
+
+  async up(
+    project: Project,
+    services: readonly string[],
+    up: UpOptions,
+    options: ComposeOptions,
+  ): Promise<void> {
+    await this.#run(upArgv(project, services, up), project, options);
+  }
+
+  async #run(argv: string[], project: Project, options: ComposeOptions): Promise<Finished> {
+    const result = await this.#exec.run({ argv, cwd: project.directory, ...options });
+    const verb = argv.find((word) => ['config', 'pull', 'build', 'stop', 'rm', 'up'].includes(word)) ?? '';
+    if (options.signal?.aborted === true) throw new SafeUpdateError('interrupted', `docker compose ${verb} was interrupted.`);
+    if (result.timedOut) {
+      throw new SafeUpdateError('timeout', `docker compose ${verb} did not end within its time limit.`);
+    }
+    if (result.exitCode !== 0) {
+      throw new SafeUpdateError('compose', `docker compose ${verb} failed: ${lastWords(result)}`);
+    }
+    return result;
+  }
+}
+
+/** The lines of compose's standard error that say why it failed: without progress lines and log prefixes. */
+function lastWords({ stderr, stdout, exitCode }: Finished): string {
+  const lines = `${stdout.length < 2000 ? stdout : ''}\n${stderr}`
+    .split('\n')
+    .map((line) => line.replace(/^time="[^"]*" level=\w+ msg="?/, '').replace(/"$/, '').trim())
+    .filter((line) => line !== '' && !/^(Container|Network|Volume|Image) \S+ +\w+$/.test(line));
+  const telling = lines.filter((line) => /error|fail|denied|invalid|unhealthy|not found|required|unknown|refused|no such/i.test(line));
+  const chosen = (telling.length > 0 ? telling : lines).slice(-3);
+  return chosen.length > 0 ? [...new Set(chosen)].join(' · ') : `exit code ${exitCode}`;
+}
+
+function warningsIn(stderr: string): string[] {
+  const warnings = [...stderr.matchAll(/level=warning msg="((?:[^"\\]|\\.)*)"/g)].map((match) => (match[1] ?? '').replaceAll('\\"', '"'));
+  // Compose says this of every file that still has the once required `version:`. Nothing can come of it.
+  return [...new Set(warnings)].filter((warning) => !warning.includes('`version` is obsolete'));
+}

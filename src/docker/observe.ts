@@ -1,0 +1,277 @@
+import { SafeUpdateError } from '../model/error.ts';
+import type {
+  ComposeModel,
+  Container,
+  Mount,
+  Project,
+  ServedPath,
+  Uncovered,
+  Volume,
+} from '../model/project.ts';
+import type { Compose } from './compose.ts';
+import type { ContainerInspect, Engine, EngineFacts, ImageFacts, ListedContainer, NetworkInspect } from './engine.ts';
+
+/** Everything a plan is made of. Read once; a plan is a pure function of it. */
+export interface Observed {
+  project: Project;
+  engine: EngineFacts;
+  composeVersion: string;
+  model: ComposeModel;
+  /** What compose warned about while it rendered the model. */
+  warnings: string[];
+  /** Config hash of each service as the files have it now. */
+  hashes: Map<string, string>;
+  /** Services that compose would start by itself: no profile, or an active one. */
+  activeServices: string[];
+  /** The project's containers; one-off ones (`docker compose run`) are in `oneOffs`. */
+  containers: Container[];
+  oneOffs: Container[];
+  inspects: Map<string, ContainerInspect>;
+  networks: NetworkInspect[];
+  volumes: Volume[];
+  notCovered: Uncovered[];
+  /** The image each service's name stands for now; null where the engine has none. */
+  images: Map<string, ImageFacts | null>;
+  /** Containers of other projects, or of none, that mount a volume of this one. */
+  foreign: { volume: string; container: string; project: string; running: boolean; readOnly: boolean }[];
+}
+
+export interface ObserveOptions {
+  /**
+   * Given a container and one of its bind mounts: is the folder covered like a volume? True for a database's files
+   * and for what the configuration names.
+   */
+  coversBind(container: Container, mount: Mount): boolean;
+}
+
+/**
+ * Reads the project: rendered model, containers, images, volumes and networks. Read-only.
+ *
+ * Volumes are found by mount and by label, and only then by model: `docker compose config` leaves out the volumes of
+ * inactive profiles and knows no anonymous ones.
+ */
+export async function observe(
+  engine: Engine,
+  compose: Compose,
+  unresolved: Omit<Project, 'name'> & { name?: string },
+  options: ObserveOptions,
+): Promise<Observed> {
+  const [facts, composeVersion, first] = await Promise.all([
+    engine.facts(),
+    compose.version(),
+    compose.model(unresolved),
+  ]);
+  const { warnings } = first;
+  let { model } = first;
+  let project: Project = { ...unresolved, name: unresolved.name ?? model.name };
+  const activeServices = Object.keys(model.services);
+
+  const inspects = await engine.projectContainers(project.name);
+  const everyContainer = inspects.map(readContainer).sort(byServiceAndNumber);
+  const containers = everyContainer.filter((container) => !container.oneOff);
+
+  // A container whose service is not active was started with a profile: from here on the profile is active too, so
+  // that the service means the same in every command. Only named services are ever acted on.
+  const unknown = new Set(containers.map((c) => c.service).filter((service) => !(service in model.services)));
+  if (unknown.size > 0) {
+    for (const profile of await compose.profiles(project)) {
+      if (project.profiles.includes(profile)) continue;
+      const candidate = { ...project, profiles: [...project.profiles, profile] };
+      const rendered = await compose.model(candidate).catch(() => null);
+      if (rendered === null) continue;
+      if (![...unknown].some((service) => service in rendered.model.services && !(service in model.services))) continue;
+      project = candidate;
+      ({ model } = rendered);
+    }
+  }
+
+  const [hashes, labelled, networks, everyone] = await Promise.all([
+    compose.hashes(project),
+    engine.projectVolumes(project.name),
+    engine.projectNetworks(project.name),
+    engine.allContainers(),
+  ]);
+  const images = new Map<string, ImageFacts | null>();
+  for (const [service, { image }] of Object.entries(model.services)) {
+    images.set(service, await engine.image(image ?? `${project.name}-${service}`));
+  }
+
+  const { volumes, notCovered } = await findVolumes(engine, project, model, everyContainer, labelled, options);
+  return {
+    project,
+    engine: facts,
+    composeVersion,
+    model,
+    warnings,
+    hashes,
+    activeServices,
+    containers,
+    oneOffs: everyContainer.filter((container) => container.oneOff),
+    inspects: new Map(inspects.map((inspect) => [inspect.Id, inspect])),
+    networks,
+    volumes,
+    notCovered,
+    images,
+    foreign: findForeign(project.name, volumes, everyone),
+  };
+}
+
+/** A container as `docker inspect` prints it → what the rest of the program reads. Pure. */
+export function readContainer(inspect: ContainerInspect): Container {
+  const labels = (inspect.Config.Labels as Record<string, string> | null) ?? {};
+  const restart = inspect.HostConfig.RestartPolicy?.Name;
+  const health = inspect.State.Health?.Status;
+  return {
+    id: inspect.Id,
+    name: inspect.Name.replace(/^\//, ''),
+    service: labels['com.docker.compose.service'] ?? '',
+    number: Number(labels['com.docker.compose.container-number'] ?? '1'),
+    oneOff: labels['com.docker.compose.oneoff'] === 'True',
+    imageId: inspect.Image,
+    imageName: inspect.Config.Image,
+    configHash: labels['com.docker.compose.config-hash'] ?? '',
+    // A container that the engine is about to restart counts as running: nobody stopped it.
+    running: inspect.State.Running || inspect.State.Restarting,
+    status: inspect.State.Status,
+    exitCode: inspect.State.ExitCode,
+    restartCount: inspect.RestartCount,
+    restart: restart === undefined || restart === '' ? 'no' : restart,
+    health: health === 'healthy' || health === 'unhealthy' || health === 'starting' ? health : 'none',
+    startedAt: inspect.State.StartedAt,
+    mounts: inspect.Mounts.map(readMount),
+    labels,
+    environment: (inspect.Config.Env as string[] | null) ?? [],
+    command: [inspect.Path, ...inspect.Args],
+    publishesPorts: Object.values((inspect.HostConfig.PortBindings as Record<string, unknown[] | null> | null) ?? {}).some(
+      (bindings) => (bindings ?? []).length > 0,
+    ),
+  };
+}
+
+function readMount(mount: ContainerInspect['Mounts'][number]): Mount {
+  const common = { path: mount.Destination, readOnly: !mount.RW };
+  switch (mount.Type) {
+    case 'volume':
+    case 'cluster':
+      return { type: 'volume', source: mount.Name ?? mount.Source, ...common };
+    case 'bind':
+      return { type: 'bind', source: mount.Source, ...common };
+    case 'tmpfs':
+      return { type: 'tmpfs', source: '', ...common };
+    default:
+      return { type: 'other', source: mount.Source, ...common };
+  }
+}
+
+function byServiceAndNumber(a: Container, b: Container): number {
+  return a.service.localeCompare(b.service) || a.number - b.number;
+}
+
+async function findVolumes(
+  engine: Engine,
+  project: Project,
+  model: ComposeModel,
+  containers: Container[],
+  labelled: { name: string; driver: string; options: Record<string, string>; labels: Record<string, string> }[],
+  options: ObserveOptions,
+): Promise<{ volumes: Volume[]; notCovered: Uncovered[] }> {
+  const servedAt = new Map<string, ServedPath[]>();
+  const binds = new Map<string, ServedPath[]>();
+  const uncovered = new Map<string, Uncovered>();
+  for (const container of containers) {
+    for (const mount of container.mounts) {
+      const { path, readOnly } = mount;
+      const served = { service: container.service, number: container.number, path, readOnly };
+      if (mount.type === 'volume') {
+        servedAt.set(mount.source, [...(servedAt.get(mount.source) ?? []), served]);
+      } else if (mount.type === 'bind' && options.coversBind(container, mount)) {
+        binds.set(mount.source, [...(binds.get(mount.source) ?? []), served]);
+      } else if (mount.type === 'bind' && !readOnly) {
+        const known = uncovered.get(mount.source);
+        uncovered.set(mount.source, {
+          source: mount.source,
+          services: [...new Set([...(known?.services ?? []), container.service])],
+          path,
+          reason: mount.source.endsWith('.sock') ? 'a socket' : 'a bind mount',
+        });
+      }
+    }
+  }
+
+  const declared = new Map<string, { key: string; external: boolean; driver?: string; options?: Record<string, string> }>();
+  for (const [key, volume] of Object.entries(model.volumes ?? {})) {
+    declared.set(volume?.name ?? `${project.name}_${key}`, {
+      key,
+      external: volume?.external === true,
+      ...(volume?.driver === undefined ? {} : { driver: volume.driver }),
+      ...(volume?.driver_opts === undefined ? {} : { options: volume.driver_opts }),
+    });
+  }
+
+  const names = new Set([...servedAt.keys(), ...labelled.map(({ name }) => name), ...declared.keys()]);
+  const volumes: Volume[] = [];
+  for (const name of [...names].sort()) {
+    const onEngine = labelled.find((volume) => volume.name === name) ?? (await engine.volume(name));
+    const declaration = declared.get(name);
+    const key = declaration?.key ?? onEngine?.labels['com.docker.compose.volume'];
+    const ownLabel = onEngine?.labels['com.docker.compose.project'] === project.name;
+    volumes.push({
+      kind:
+        declaration?.external === true
+          ? 'external'
+          : key !== undefined && (ownLabel || declaration !== undefined)
+            ? 'named'
+            : isAnonymous(name, onEngine?.labels ?? {})
+              ? 'anonymous'
+              : 'external',
+      name,
+      ...(key === undefined ? {} : { key }),
+      driver: onEngine?.driver ?? declaration?.driver ?? 'local',
+      options: onEngine?.options ?? declaration?.options ?? {},
+      labels: onEngine?.labels ?? {},
+      servedAt: servedAt.get(name) ?? [],
+      exists: onEngine !== null,
+    });
+  }
+  for (const [source, served] of binds) {
+    volumes.push({ kind: 'bind', name: source, driver: 'bind', options: {}, labels: {}, servedAt: served, exists: true });
+  }
+  return { volumes, notCovered: [...uncovered.values()] };
+}
+
+/** The engine names anonymous volumes with 64 hex digits; since 23.0 it labels them too. */
+function isAnonymous(name: string, labels: Record<string, string>): boolean {
+  return 'com.docker.volume.anonymous' in labels || /^[0-9a-f]{64}$/.test(name);
+}
+
+function findForeign(project: string, volumes: Volume[], everyone: ListedContainer[]): Observed['foreign'] {
+  return everyone
+    .filter((container) => container.labels['com.docker.compose.project'] !== project)
+    .filter((container) => !('safe-update.project' in container.labels))
+    .flatMap((container) =>
+      container.mounts.flatMap((mount) => {
+        const volume = volumes.find(({ name, kind }) => name === (kind === 'bind' ? mount.source : mount.name));
+        return volume === undefined
+          ? []
+          : [
+              {
+                volume: volume.name,
+                container: container.name,
+                project: container.labels['com.docker.compose.project'] ?? '',
+                running: container.running,
+                readOnly: mount.readOnly,
+              },
+            ];
+      }),
+    );
+}
+
+/** Throws SafeUpdateError `config` if the model has no services: there is nothing to update. */
+export function requireServices(observed: Observed): void {
+  if (Object.keys(observed.model.services).length === 0 && observed.containers.length === 0) {
+    throw new SafeUpdateError('config', `The project ${observed.project.name} has no services.`, {
+      state: 'Nothing was touched.',
+      hint: 'Check which files are read: safe-update doctor',
+    });
+  }
+}

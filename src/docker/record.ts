@@ -1,0 +1,381 @@
+import type Docker from 'dockerode';
+import { messageOf, SafeUpdateError } from '../model/error.ts';
+import type { Container, Volume } from '../model/project.ts';
+import { pullImageArgv } from './argv.ts';
+import type { ContainerInspect, Engine, NetworkInspect } from './engine.ts';
+import type { Exec } from './exec.ts';
+import { readContainer, type Observed } from './observe.ts';
+
+/**
+ * A stack as the engine had it: enough to make every container, network and volume again exactly as it was, whatever
+ * has become of the compose files since. Secret: environments are in it.
+ */
+export interface StackRecord
+  extends Pick<Observed, 'project' | 'engine' | 'composeVersion' | 'model' | 'volumes' | 'notCovered'> {
+  takenAt: string;
+  /** `docker inspect` of each container, one-off ones left out. */
+  containers: ContainerInspect[];
+  networks: NetworkInspect[];
+  images: RecordedImage[];
+  /** Ids of the containers that were running. */
+  running: string[];
+  /** Ids of the containers that were running and not unhealthy: those that must be so again. */
+  green: string[];
+  /** Files that compose had copied into containers (inline configs and secrets): no mount holds them. */
+  injected: { container: string; folder: string; tarBase64: string }[];
+}
+
+export interface RecordedImage {
+  id: string;
+  /** The names that stood for it and that the compose files use. */
+  names: string[];
+  /** repo@sha256:… by which a registry still has it when every tag has moved on. */
+  digests: string[];
+}
+
+/** Records the stack. Reads only. */
+export async function recordStack(engine: Engine, observed: Observed, now: Date): Promise<StackRecord> {
+  const containers = observed.containers.flatMap(({ id }) => observed.inspects.get(id) ?? []);
+  const images = new Map<string, RecordedImage>();
+  for (const container of observed.containers) {
+    if (images.has(container.imageId)) continue;
+    const facts = await engine.image(container.imageId);
+    images.set(container.imageId, {
+      id: container.imageId,
+      names: (facts?.tags ?? []).filter((tag) => !tag.startsWith(pinRepository(observed.project.name))),
+      digests: facts?.digests ?? [],
+    });
+  }
+  return {
+    project: observed.project,
+    engine: observed.engine,
+    composeVersion: observed.composeVersion,
+    model: observed.model,
+    volumes: observed.volumes,
+    notCovered: observed.notCovered,
+    takenAt: now.toISOString(),
+    containers,
+    networks: observed.networks,
+    images: [...images.values()],
+    running: observed.containers.filter(({ running }) => running).map(({ id }) => id),
+    green: observed.containers
+      .filter(({ running, health, status }) => running && status === 'running' && health !== 'unhealthy')
+      .map(({ id }) => id),
+    injected: await readInjected(engine, observed),
+  };
+}
+
+/** Where the names that keep a running image from becoming nameless are: one repository a project. */
+export function pinRepository(project: string): string {
+  return `safe-update/pin-${project}`;
+}
+
+/**
+ * Configs with `content:` or `environment:` and secrets from the environment are copied into the container by
+ * compose; creating it again from its record would lose them.
+ */
+async function readInjected(engine: Engine, observed: Observed): Promise<StackRecord['injected']> {
+  const injected: StackRecord['injected'] = [];
+  const inline = (objects: Record<string, { file?: string }> | undefined, source: string): boolean => {
+    const object = objects?.[source];
+    return object !== undefined && object.file === undefined;
+  };
+  for (const container of observed.containers) {
+    const service = observed.model.services[container.service];
+    const paths = [
+      ...(service?.configs ?? [])
+        .filter(({ source }) => inline(observed.model.configs, source))
+        .map(({ source, target }) => target ?? `/${source}`),
+      ...(service?.secrets ?? [])
+        .filter(({ source }) => inline(observed.model.secrets, source))
+        .map(({ source, target }) => (target?.startsWith('/') === true ? target : `/run/secrets/${target ?? source}`)),
+    ];
+    for (const path of paths) {
+      if (container.mounts.some((mount) => mount.path === path)) continue;
+      const stream = await engine.readPath(container.id, path);
+      if (stream === null) continue;
+      const chunks: Buffer[] = [];
+      for await (const chunk of stream) chunks.push(Buffer.from(chunk as Buffer));
+      injected.push({
+        container: container.id,
+        folder: path.slice(0, path.lastIndexOf('/')) || '/',
+        tarBase64: Buffer.concat(chunks).toString('base64'),
+      });
+    }
+  }
+  return injected;
+}
+
+/** A container's dependencies as compose wrote them on its label: service:condition:restart, comma-separated. Pure. */
+export function dependenciesOf(container: Pick<Container, 'labels'>): { service: string; condition: string }[] {
+  return (container.labels['com.docker.compose.depends_on'] ?? '')
+    .split(',')
+    .filter((entry) => entry !== '')
+    .map((entry) => {
+      const [service = '', condition = 'service_started'] = entry.split(':');
+      return { service, condition };
+    });
+}
+
+/**
+ * The services in groups: each needs only services of groups before it. A circle, which compose would not have
+ * started, ends up in the last group. Pure.
+ */
+export function startOrder(containers: readonly Pick<Container, 'service' | 'labels'>[]): string[][] {
+  const waiting = new Map<string, Set<string>>();
+  for (const { service } of containers) waiting.set(service, new Set());
+  for (const container of containers) {
+    for (const { service } of dependenciesOf(container)) {
+      if (waiting.has(service) && service !== container.service) waiting.get(container.service)?.add(service);
+    }
+  }
+  const groups: string[][] = [];
+  while (waiting.size > 0) {
+    const free = [...waiting].filter(([, needs]) => [...needs].every((need) => !waiting.has(need))).map(([name]) => name);
+    const group = (free.length > 0 ? free : [...waiting.keys()]).sort();
+    groups.push(group);
+    for (const service of group) waiting.delete(service);
+  }
+  return groups;
+}
+
+/** Stops containers, those that need others first. Ones that have stopped are left alone. */
+export async function stopContainers(engine: Engine, containers: readonly Container[]): Promise<void> {
+  for (const group of startOrder(containers).reverse()) {
+    await Promise.all(containers.filter(({ service }) => group.includes(service)).map(({ id }) => engine.stop(id)));
+  }
+}
+
+/** Recorded id → id now, for every container of the record. */
+export type Recreated = Map<string, string>;
+
+/**
+ * Makes the project's containers, networks and volumes what the record says: removes containers that are newer than
+ * the record, creates those that are gone, from the engine's own description of them, under their old names, on the
+ * image ids they ran and with the volumes they had, anonymous ones by name. Starts nothing. Idempotent.
+ *
+ * Every project container must have been stopped before. Throws SafeUpdateError `engine` when an image is gone and
+ * cannot be pulled by digest either; nothing has been removed then.
+ */
+export async function restoreContainers(engine: Engine, exec: Exec, record: StackRecord): Promise<Recreated> {
+  await restoreImages(engine, exec, record);
+  const recorded = new Set(record.containers.map(({ Id }) => Id));
+  for (const inspect of await engine.projectContainers(record.project.name)) {
+    if (recorded.has(inspect.Id) || readContainer(inspect).oneOff) continue;
+    await engine.removeContainer(inspect.Id);
+  }
+  for (const volume of record.volumes.filter(onEngine)) await engine.createVolume(volume);
+  await restoreNetworks(engine, record);
+
+  const recreated: Recreated = new Map();
+  for (const inspect of byNamespace(record.containers)) {
+    const existing = await engine.container(inspect.Id);
+    const name = inspect.Name.replace(/^\//, '');
+    if (existing !== null) {
+      recreated.set(inspect.Id, inspect.Id);
+      // A killed recreation leaves the old container under a prefixed name (compose#10460).
+      if (existing.Name !== inspect.Name) await engine.rename(inspect.Id, name);
+      continue;
+    }
+    const named = await engine.image(inspect.Config.Image);
+    const image = named?.id === inspect.Image ? inspect.Config.Image : inspect.Image;
+    const { options, connections } = creation(inspect, image, recreated);
+    const id = await engine.createContainer(options);
+    for (const { network, endpoint } of connections) await engine.connect(network, id, endpoint);
+    for (const file of record.injected.filter(({ container }) => container === inspect.Id)) {
+      await engine.writePath(id, file.folder, Buffer.from(file.tarBase64, 'base64'));
+    }
+    recreated.set(inspect.Id, id);
+  }
+  return recreated;
+}
+
+/** A volume that the engine keeps, and had when it was recorded. */
+export function onEngine({ kind, exists }: Pick<Volume, 'kind' | 'exists'>): boolean {
+  return kind !== 'bind' && exists;
+}
+
+/** Gives every recorded image its names back. */
+export async function restoreImages(engine: Engine, exec: Exec, record: StackRecord): Promise<void> {
+  for (const image of record.images) {
+    if ((await engine.image(image.id)) === null) await pullByDigest(engine, exec, image);
+  }
+  for (const image of record.images) {
+    for (const name of image.names) {
+      if ((await engine.image(name))?.id !== image.id) await engine.tag(image.id, name);
+    }
+  }
+}
+
+async function pullByDigest(engine: Engine, exec: Exec, image: RecordedImage): Promise<void> {
+  for (const digest of image.digests) {
+    await exec.run({ argv: pullImageArgv(digest), timeout: 600_000 });
+    if ((await engine.image(image.id)) !== null) return;
+  }
+  throw new SafeUpdateError('engine', `The former image ${image.names[0] ?? image.id} (${image.id.slice(7, 19)}) is gone from the engine.`, {
+    hint: 'Load or pull it again (docker load, docker pull), then run: safe-update recover',
+  });
+}
+
+/** Compose recreates a network whose definition changed; what differs from the record is made again. */
+async function restoreNetworks(engine: Engine, record: StackRecord): Promise<void> {
+  for (const network of record.networks) {
+    const present = await engine.network(network.Name);
+    if (present !== null && sameNetwork(present, network)) continue;
+    try {
+      if (present !== null) await engine.removeNetwork(network.Name);
+      await engine.createNetwork({
+        Name: network.Name,
+        Driver: network.Driver,
+        Internal: network.Internal,
+        Attachable: network.Attachable,
+        EnableIPv6: network.EnableIPv6,
+        ...(network.IPAM === undefined ? {} : { IPAM: network.IPAM }),
+        Options: network.Options ?? {},
+        Labels: network.Labels ?? {},
+      });
+    } catch (error) {
+      throw new SafeUpdateError('engine', `The network ${network.Name} could not be made as it was: ${messageOf(error)}`, {
+        hint: `See who uses it: docker network inspect ${network.Name}`,
+        cause: error,
+      });
+    }
+  }
+}
+
+function sameNetwork(a: NetworkInspect, b: NetworkInspect): boolean {
+  const essence = (network: NetworkInspect): string =>
+    JSON.stringify([
+      network.Driver,
+      network.Internal,
+      network.Attachable,
+      network.EnableIPv6,
+      network.Options ?? {},
+      network.Labels?.['com.docker.compose.config-hash'] ?? '',
+      network.IPAM?.Driver ?? '',
+    ]);
+  return a.Id === b.Id || essence(a) === essence(b);
+}
+
+/** Containers that live in another's network, ipc or pid namespace come after it: they name it by its id. */
+function byNamespace(containers: readonly ContainerInspect[]): ContainerInspect[] {
+  const borrows = ({ HostConfig }: ContainerInspect): boolean =>
+    [HostConfig.NetworkMode, HostConfig.IpcMode, HostConfig.PidMode].some((mode) => mode?.startsWith('container:') === true);
+  return [...containers.filter((container) => !borrows(container)), ...containers.filter(borrows)];
+}
+
+/**
+ * What to give the engine to get a container like this one again. Pure.
+ *
+ * `docker inspect` shows what a container was created with, plus what the engine filled in; the latter must not be
+ * given back: the host name made from the old id, addresses and MAC addresses the engine chose. Anonymous volumes
+ * are named, so that the new container has the same ones.
+ */
+export function creation(
+  inspect: ContainerInspect,
+  image: string,
+  recreated: Recreated,
+): { options: Docker.ContainerCreateOptions; connections: { network: string; endpoint: Docker.EndpointSettings }[] } {
+  const { Config, HostConfig } = inspect;
+  const namespace = (mode: string | undefined): string | undefined => {
+    const id = /^container:(.+)$/.exec(mode ?? '')?.[1];
+    return id === undefined ? mode : `container:${recreated.get(id) ?? id}`;
+  };
+  const networkMode = namespace(HostConfig.NetworkMode) ?? 'default';
+  const sharesNetwork = networkMode === 'host' || networkMode.startsWith('container:');
+
+  const named = new Set([
+    ...(HostConfig.Binds ?? []).map((bind) => bind.split(':')[1] ?? ''),
+    ...((HostConfig.Mounts ?? []) as { Source?: string; Target: string }[])
+      .filter(({ Source }) => Source !== undefined && Source !== '')
+      .map(({ Target }) => Target),
+  ]);
+  const anonymous = inspect.Mounts.filter(
+    (mount) => mount.Type === 'volume' && !named.has(mount.Destination) && mount.Name !== undefined,
+  );
+  const mounts = ((HostConfig.Mounts ?? []) as unknown as { Target: string }[]).filter(
+    ({ Target }) => !anonymous.some(({ Destination }) => Destination === Target),
+  );
+
+  const { Hostname, Domainname, ExposedPorts, MacAddress, ...config } = Config as typeof Config & { MacAddress?: string };
+  const options = {
+    ...config,
+    name: inspect.Name.replace(/^\//, ''),
+    Image: image,
+    ...(sharesNetwork || inspect.Id.startsWith(Hostname) ? {} : { Hostname }),
+    ...(sharesNetwork ? {} : { Domainname }),
+    ...(sharesNetwork ? {} : { ExposedPorts }),
+    HostConfig: {
+      ...HostConfig,
+      NetworkMode: networkMode,
+      ...(HostConfig.IpcMode === undefined ? {} : { IpcMode: namespace(HostConfig.IpcMode) }),
+      ...(HostConfig.PidMode === undefined ? {} : { PidMode: namespace(HostConfig.PidMode) }),
+      Mounts: [
+        ...mounts,
+        ...anonymous.map((mount) => ({
+          Type: 'volume',
+          Source: mount.Name,
+          Target: mount.Destination,
+          ReadOnly: !mount.RW,
+          VolumeOptions: { NoCopy: true },
+        })),
+      ],
+    },
+  } as unknown as Docker.ContainerCreateOptions;
+
+  const networks = Object.entries((inspect.NetworkSettings.Networks as Docker.EndpointsConfig | null) ?? {});
+  const endpoints = sharesNetwork || networkMode === 'none' ? [] : networks.map(([network, endpoint]) => ({
+    network,
+    endpoint: {
+      ...(endpoint.IPAMConfig == null ? {} : { IPAMConfig: endpoint.IPAMConfig }),
+      ...(endpoint.Links == null ? {} : { Links: endpoint.Links }),
+      ...(endpoint.DriverOpts == null ? {} : { DriverOpts: endpoint.DriverOpts }),
+      Aliases: (endpoint.Aliases ?? []).filter((alias) => !inspect.Id.startsWith(alias)),
+      ...(MacAddress === undefined || MacAddress === '' ? {} : { MacAddress }),
+    } satisfies Docker.EndpointSettings,
+  }));
+  // Engines before API 1.44 take one network at creation; the others are connected afterwards everywhere.
+  const first = endpoints.find(({ network }) => network === networkMode) ?? endpoints[0];
+  if (first !== undefined) options.NetworkingConfig = { EndpointsConfig: { [first.network]: first.endpoint } };
+  return { options, connections: endpoints.filter((endpoint) => endpoint !== first) };
+}
+
+export interface StartOptions {
+  /** Milliseconds to wait for a dependency to become healthy before its dependents start anyway. */
+  dependencyTimeout: number;
+  sleep(milliseconds: number): Promise<void>;
+  now(): number;
+}
+
+/**
+ * Starts the containers that ran when the record was made, dependencies first. What was stopped stays stopped, and a
+ * one-shot that had done its work does not do it again.
+ */
+export async function startRecorded(
+  engine: Engine,
+  record: StackRecord,
+  recreated: Recreated,
+  options: StartOptions,
+): Promise<void> {
+  const containers = record.containers.map(readContainer);
+  const toStart = containers.filter(({ id }) => record.running.includes(id));
+  for (const group of startOrder(toStart)) {
+    const members = toStart.filter(({ service }) => group.includes(service));
+    const awaited = members.flatMap((container) =>
+      dependenciesOf(container)
+        .filter(({ condition }) => condition === 'service_healthy')
+        .map(({ service }) => service),
+    );
+    const dependencies = toStart.filter(({ service, id }) => awaited.includes(service) && record.green.includes(id));
+    const deadline = options.now() + options.dependencyTimeout;
+    for (const { id } of dependencies) {
+      for (;;) {
+        const inspect = await engine.container(recreated.get(id) ?? id);
+        const health = inspect?.State.Health?.Status;
+        if (inspect === null || health === undefined || health === 'healthy' || options.now() > deadline) break;
+        await options.sleep(200);
+      }
+    }
+    await Promise.all(members.map(({ id }) => engine.start(recreated.get(id) ?? id)));
+  }
+}

@@ -1,0 +1,80 @@
+import type { Container } from '../model/project.ts';
+import type { ExpectedService, Probe, ProbeState, Sample } from './probe.ts';
+
+/**
+ * Restarts after which a service that never stays up is called a crash loop. The engine waits 0.1 s before the first
+ * restart and twice as long before each next one, so the sixth comes after some 6 s: long enough for a database that
+ * the service did not say it needs.
+ */
+const crashLoop = 6;
+
+export interface ContainerProbeOptions {
+  /** Milliseconds that an unhealthy container gets to recover. */
+  patience: number;
+  /** The containers have just been started: every restart the engine has counted since is one too many. */
+  justStarted: boolean;
+}
+
+/**
+ * Every replica of a service runs, is healthy where it has a healthcheck, and has not restarted since it was last
+ * looked at. A one-shot has exited with 0.
+ *
+ * A restart between two looks would go unseen by state alone, so restart counts and start times are compared.
+ */
+export function containerProbe(expected: ExpectedService, options: ContainerProbeOptions): Probe {
+  const before = new Map<string, { restarts: number; startedAt: string }>();
+  const firstRestarts = new Map<string, number>();
+  const unhealthySince = new Map<string, number>();
+
+  function lookAt(container: Container, at: number): ProbeState {
+    const { name, status, exitCode, restartCount, startedAt, health } = container;
+    const last = before.get(name);
+    before.set(name, { restarts: restartCount, startedAt });
+    if (!firstRestarts.has(name)) firstRestarts.set(name, options.justStarted ? 0 : restartCount);
+    const restarts = restartCount - (firstRestarts.get(name) ?? 0);
+
+    if (expected.oneShot && status === 'exited') {
+      if (exitCode === 0) return { is: 'green' };
+      if (!willRestart(container)) return { is: 'failed', reason: `${name} exited with code ${exitCode}` };
+    }
+    if (expected.oneShot && status === 'running') return { is: 'waiting', reason: `${name} is still at work` };
+    if (restarts >= crashLoop) {
+      return { is: 'failed', reason: `${name} crashes again and again: ${restarts} restarts, exit code ${exitCode}` };
+    }
+    if (status === 'exited' || status === 'dead') {
+      if (!willRestart(container)) return { is: 'failed', reason: `${name} exited with code ${exitCode}` };
+      return { is: 'waiting', reason: `${name} has exited with code ${exitCode}` };
+    }
+    if (status !== 'running') return { is: 'waiting', reason: `${name} is ${status}` };
+    if (health === 'unhealthy') {
+      const since = unhealthySince.get(name) ?? at;
+      unhealthySince.set(name, since);
+      const reason = `${name} is unhealthy`;
+      return at - since >= options.patience ? { is: 'failed', reason } : { is: 'waiting', reason };
+    }
+    unhealthySince.delete(name);
+    if (health === 'starting') return { is: 'waiting', reason: `${name} is not healthy yet` };
+    if (last !== undefined && (last.restarts !== restartCount || last.startedAt !== startedAt)) {
+      return { is: 'waiting', reason: `${name} has restarted` };
+    }
+    return { is: 'green' };
+  }
+
+  return {
+    name: expected.service,
+    look({ at, containers }: Sample): ProbeState {
+      const own = containers.filter(({ service, oneOff }) => service === expected.service && !oneOff);
+      const states = own.map((container) => lookAt(container, at));
+      const failed = states.find(({ is }) => is === 'failed');
+      if (failed !== undefined) return failed;
+      if (own.length < expected.replicas) {
+        return { is: 'waiting', reason: `${expected.service} has ${own.length} of ${expected.replicas} containers` };
+      }
+      return states.find(({ is }) => is === 'waiting') ?? { is: 'green' };
+    },
+  };
+}
+
+function willRestart({ restart, exitCode }: Container): boolean {
+  return restart === 'always' || restart === 'unless-stopped' || (restart === 'on-failure' && exitCode !== 0);
+}

@@ -1,0 +1,17 @@
+import type { ExpectedService, Probe, Sample } from './probe.ts';
+
+/** Every container of a service runs the image that was meant: told by id, which no moved tag can change. */
+export function imageProbe({ service, imageId }: ExpectedService & { imageId: string }): Probe {
+  return {
+    name: `${service} image`,
+    look({ containers }: Sample) {
+      const wrong = containers.find((container) => container.service === service && !container.oneOff && container.imageId !== imageId);
+      if (wrong === undefined) return { is: 'green' };
+      return { is: 'failed', reason: `${wrong.name} runs image ${short(wrong.imageId)} instead of ${short(imageId)}` };
+    },
+  };
+}
+
+function short(imageId: string): string {
+  return imageId.replace(/^sha256:/, '').slice(0, 12);
+}

@@ -1,0 +1,65 @@
+import { SafeUpdateError } from '../model/error.ts';
+import { containerProbe } from './container.ts';
+import { imageProbe } from './image.ts';
+import type { ExpectedService, Probe, ProbeState, Sample } from './probe.ts';
+import { servedProbe } from './served.ts';
+
+export interface VerifyOptions {
+  /** Milliseconds until a stack that is not green has failed. */
+  timeout: number;
+  /** Milliseconds that everything must stay green without a break. */
+  stableFor: number;
+  /** The containers have just been started. */
+  justStarted: boolean;
+  signal?: AbortSignal;
+  /** Reads the project's containers. */
+  sample(): Promise<Sample>;
+  sleep(milliseconds: number): Promise<void>;
+  /** Called at each look with what is not green yet. */
+  onLook?: (waitingFor: string[], greenFor: number) => void;
+}
+
+/** The probes of a service. Each kind of probe is made here. */
+export function probesFor(expected: ExpectedService, options: Pick<VerifyOptions, 'stableFor' | 'justStarted'>): Probe[] {
+  const { imageId } = expected;
+  return [
+    containerProbe(expected, { patience: options.stableFor, justStarted: options.justStarted }),
+    ...(imageId === undefined ? [] : [imageProbe({ ...expected, imageId })]),
+    ...(expected.served.length === 0 ? [] : [servedProbe(expected)]),
+  ];
+}
+
+/**
+ * Waits until every probe is green and has stayed green for `stableFor`.
+ *
+ * Throws SafeUpdateError `unhealthy` with the reasons as soon as a probe has failed for good, or when `timeout` runs
+ * out; `interrupted` when the signal comes. Compose's own `--wait` is not used: without a healthcheck one running
+ * sample passes, so that a crash loop passes.
+ */
+export async function verify(probes: readonly Probe[], options: VerifyOptions): Promise<void> {
+  let first: number | undefined;
+  let greenSince: number | undefined;
+  for (;;) {
+    if (options.signal?.aborted === true) throw new SafeUpdateError('interrupted', 'The verification was interrupted.');
+    const sample = await options.sample();
+    const { at } = sample;
+    first ??= at;
+    const states = await Promise.all(probes.map(async (probe) => probe.look(sample)));
+    const reasons = (is: ProbeState['is']): string[] =>
+      [...new Set(states.flatMap((state) => (state.is === is && state.is !== 'green' ? [state.reason] : [])))];
+    const failed = reasons('failed');
+    const waiting = reasons('waiting');
+    if (failed.length > 0) throw new SafeUpdateError('unhealthy', failed.join('; '));
+    if (waiting.length > 0) {
+      greenSince = undefined;
+      if (at - first >= options.timeout) {
+        throw new SafeUpdateError('unhealthy', `not healthy after ${Math.round(options.timeout / 1000)} s: ${waiting.join('; ')}`);
+      }
+    } else {
+      greenSince ??= at;
+      if (at - greenSince >= options.stableFor) return;
+    }
+    options.onLook?.(waiting, greenSince === undefined ? 0 : at - greenSince);
+    await options.sleep(400);
+  }
+}

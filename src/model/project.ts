@@ -1,0 +1,143 @@
+/**
+ * The compose project a run means, resolved once. Every docker compose command of the run is given all of it
+ * explicitly, so that COMPOSE_* variables or a changed folder cannot make two commands mean two projects.
+ */
+export interface Project {
+  /** The project's name, as `docker compose config` resolves it. */
+  name: string;
+  /** Absolute path; relative paths in the compose files start here. */
+  directory: string;
+  /** Absolute paths of the compose files, in the order they are merged. */
+  files: string[];
+  /** Absolute paths of the env files given with --env-file; empty: compose reads `.env` by itself. */
+  envFiles: string[];
+  profiles: string[];
+  /** The environment's name (`prod`), where one was given. */
+  environment?: string;
+}
+
+/** Where the engine is: given alike to dockerode and to the docker command. */
+export interface Endpoint {
+  /** As DOCKER_HOST takes it: unix:///var/run/docker.sock, tcp://…, ssh://…, npipe://… */
+  host: string;
+  /** Folder with ca.pem, cert.pem and key.pem, for tcp with TLS. */
+  certPath?: string;
+  tlsVerify?: boolean;
+}
+
+/** The part of a rendered compose model that is read here; the model holds more. */
+export interface ComposeModel {
+  name: string;
+  services: Record<string, ComposeService>;
+  volumes?: Record<string, ComposeVolume | null>;
+  networks?: Record<string, unknown>;
+  configs?: Record<string, ComposeFileObject>;
+  secrets?: Record<string, ComposeFileObject>;
+}
+
+export interface ComposeService {
+  image?: string;
+  build?: unknown;
+  depends_on?: Record<string, { condition?: string; required?: boolean; restart?: boolean }>;
+  volumes?: { type: string; source?: string; target: string; read_only?: boolean }[];
+  pull_policy?: string;
+  restart?: string;
+  scale?: number;
+  deploy?: { replicas?: number; mode?: string; restart_policy?: { condition?: string } };
+  profiles?: string[];
+  healthcheck?: { disable?: boolean };
+  configs?: { source: string; target?: string }[];
+  secrets?: { source: string; target?: string }[];
+  labels?: Record<string, string>;
+  stop_grace_period?: string;
+  ports?: unknown[];
+  container_name?: string;
+}
+
+export interface ComposeVolume {
+  name?: string;
+  external?: boolean;
+  driver?: string;
+  driver_opts?: Record<string, string>;
+  labels?: Record<string, string>;
+}
+
+export interface ComposeFileObject {
+  file?: string;
+  content?: string;
+  environment?: string;
+}
+
+/** One mount of one container. */
+export interface Mount {
+  type: 'volume' | 'bind' | 'tmpfs' | 'other';
+  /** The volume's name on the engine; for a bind mount the path on the engine's host; empty for tmpfs. */
+  source: string;
+  /** Where it is inside the container. */
+  path: string;
+  readOnly: boolean;
+}
+
+/** A container of the project, as the engine has it. */
+export interface Container {
+  id: string;
+  name: string;
+  service: string;
+  /** The replica's number, from 1. */
+  number: number;
+  /** Made by `docker compose run`. */
+  oneOff: boolean;
+  imageId: string;
+  imageName: string;
+  configHash: string;
+  running: boolean;
+  status: string;
+  exitCode: number;
+  restartCount: number;
+  /** Restart policy: no, on-failure, always, unless-stopped. */
+  restart: string;
+  /** The engine's health status; `none` without a healthcheck. */
+  health: 'none' | 'starting' | 'healthy' | 'unhealthy';
+  startedAt: string;
+  mounts: Mount[];
+  labels: Record<string, string>;
+  /** NAME=value, as the running container has them. Secret. */
+  environment: string[];
+  /** Entrypoint and command joined. */
+  command: string[];
+  publishesPorts: boolean;
+}
+
+export type VolumeKind = 'named' | 'external' | 'anonymous' | 'bind';
+
+/** A volume of the project: what is backed up, and put back. */
+export interface Volume {
+  kind: VolumeKind;
+  /** The name on the engine; for a bind mount the path on the engine's host. Unique within a project. */
+  name: string;
+  /** The key in the compose files (`db_data`); absent for anonymous volumes and bind mounts. */
+  key?: string;
+  driver: string;
+  options: Record<string, string>;
+  labels: Record<string, string>;
+  /** Which container paths it serves. */
+  servedAt: ServedPath[];
+  /** False: declared or labelled, but the engine has none of that name yet. */
+  exists: boolean;
+}
+
+/** A place where a container sees a volume. */
+export interface ServedPath {
+  service: string;
+  number: number;
+  path: string;
+  readOnly: boolean;
+}
+
+/** A mount that no backup covers, and why; shown in every plan. */
+export interface Uncovered {
+  source: string;
+  services: string[];
+  path: string;
+  reason: string;
+}

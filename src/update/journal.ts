@@ -1,0 +1,184 @@
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import path from 'node:path';
+import { syncFolder } from '../backup/store/folder.ts';
+import type { StackRecord } from '../docker/record.ts';
+import { messageOf, SafeUpdateError, type ErrorCode } from '../model/error.ts';
+import type { RunKind } from '../model/event.ts';
+import type { StepName } from '../model/plan.ts';
+
+/**
+ * What a run did, line by line, each flushed to disk before the thing it announces is done. What is needed to undo a
+ * run is in here and in the stack record beside it, never in the memory of the process.
+ */
+export type JournalEntry =
+  | {
+      type: 'begin';
+      run: string;
+      kind: RunKind;
+      project: string;
+      environment?: string;
+      consistency: 'cold' | 'hot';
+      at: string;
+      tool: string;
+      host: string;
+    }
+  /** The stack as it was has been written to `<run>.stack.json`. */
+  | { type: 'recorded' }
+  | { type: 'step'; step: StepName; phase: 'begin' | 'done'; at: string }
+  /** A backup is being written; not sealed yet. */
+  | { type: 'backup-begun'; id: string }
+  | { type: 'backup-sealed'; id: string }
+  /** For a restore or a rollback: the backup that is put back, and what of it. */
+  | { type: 'source'; backup: string; only: string[] }
+  | { type: 'rollback'; reason: string; code: ErrorCode | 'bug'; at: string }
+  /** The failed state is being kept; then it is kept. */
+  | { type: 'failed-backup-begun'; id: string }
+  | { type: 'failed-backup-sealed'; id: string }
+  /** The volume is being emptied and filled: until `restored` its content is neither old nor new. */
+  | { type: 'restoring'; volume: string }
+  | { type: 'restored'; volume: string }
+  | {
+      type: 'end';
+      result: EndResult;
+      at: string;
+      backup?: string;
+      downtime?: Record<string, number>;
+      images?: Record<string, string>;
+      reason?: string;
+    };
+
+export type EndResult = 'updated' | 'nothing-to-do' | 'backed-up' | 'restored' | 'rolled-back' | 'recovered' | 'failed';
+
+/** A run's journal, open for writing. Synchronous on purpose: an entry is on disk when `write` returns. */
+export interface Journal {
+  readonly run: string;
+  readonly entries: readonly JournalEntry[];
+  write(entry: JournalEntry): void;
+  /** Writes the stack record beside the journal, flushed, then says so in the journal. */
+  record(stack: StackRecord): Promise<void>;
+}
+
+const suffix = '.jsonl';
+const stackSuffix = '.stack.json';
+
+/** Starts the journal of a new run. Throws SafeUpdateError `store` or `space`. */
+export async function startJournal(folder: string, begin: JournalEntry & { type: 'begin' }): Promise<Journal> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const file = path.join(folder, begin.run + suffix);
+    closeSync(openSync(file, 'wx', 0o600));
+    await syncFolder(folder);
+    const journal = journalOn(folder, begin.run, []);
+    journal.write(begin);
+    return journal;
+  } catch (error) {
+    if (error instanceof SafeUpdateError) throw error;
+    throw journalError(folder, error);
+  }
+}
+
+/** Goes on with the journal of a run that was interrupted. */
+export function continueJournal(folder: string, run: string, entries: readonly JournalEntry[]): Journal {
+  return journalOn(folder, run, [...entries]);
+}
+
+function journalOn(folder: string, run: string, entries: JournalEntry[]): Journal {
+  const file = path.join(folder, run + suffix);
+  return {
+    run,
+    entries,
+    write(entry) {
+      try {
+        const descriptor = openSync(file, 'a', 0o600);
+        try {
+          // A leading newline ends a line that a crash tore, so that this one can be read.
+          writeSync(descriptor, `\n${JSON.stringify(entry)}\n`);
+          fsyncSync(descriptor);
+        } finally {
+          closeSync(descriptor);
+        }
+      } catch (error) {
+        throw journalError(folder, error);
+      }
+      entries.push(entry);
+    },
+    async record(stack) {
+      const target = path.join(folder, run + stackSuffix);
+      try {
+        const handle = await open(`${target}.tmp`, 'w', 0o600);
+        await handle.writeFile(JSON.stringify(stack));
+        await handle.sync();
+        await handle.close();
+        await rename(`${target}.tmp`, target);
+        await syncFolder(folder);
+      } catch (error) {
+        throw journalError(folder, error);
+      }
+      this.write({ type: 'recorded' });
+    },
+  };
+}
+
+export interface PastRun {
+  run: string;
+  entries: JournalEntry[];
+}
+
+/** Every run of the project, oldest first. Lines that cannot be read, as a crash tears them, are left out. */
+export async function readRuns(folder: string): Promise<PastRun[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    if ((error as { code?: string }).code === 'ENOENT') return [];
+    throw journalError(folder, error);
+  });
+  const runs = names.filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length));
+  const read = await Promise.all(runs.map(async (run) => ({ run, entries: await readEntries(path.join(folder, run + suffix)) })));
+  const startOf = ({ entries }: PastRun): string => entries.find((entry) => entry.type === 'begin')?.at ?? '';
+  return read.sort((a, b) => startOf(a).localeCompare(startOf(b)) || a.run.localeCompare(b.run));
+}
+
+async function readEntries(file: string): Promise<JournalEntry[]> {
+  const entries: JournalEntry[] = [];
+  for (const line of (await readFile(file, 'utf8')).split('\n')) {
+    if (line === '') continue;
+    try {
+      entries.push(JSON.parse(line) as JournalEntry);
+    } catch {
+      // The torn last line of a run that was killed.
+    }
+  }
+  return entries;
+}
+
+/** The newest run that never ended; undefined if every run did. */
+export async function unfinishedRun(folder: string): Promise<PastRun | undefined> {
+  const runs = await readRuns(folder);
+  return runs.reverse().find(({ entries }) => entries.length > 0 && !entries.some(({ type }) => type === 'end'));
+}
+
+/** The stack as it was before a run. Throws SafeUpdateError `damaged` if it cannot be read. */
+export async function readStack(folder: string, run: string): Promise<StackRecord> {
+  try {
+    return JSON.parse(await readFile(path.join(folder, run + stackSuffix), 'utf8')) as StackRecord;
+  } catch (error) {
+    throw new SafeUpdateError('damaged', `The record of the stack before the run ${run} cannot be read: ${messageOf(error)}`, {
+      hint: 'Put the stack back from its backup: safe-update backups, then safe-update restore',
+      cause: error,
+    });
+  }
+}
+
+/** The record holds secrets and is needed only until its run has ended. */
+export async function dropStack(folder: string, run: string): Promise<void> {
+  await unlink(path.join(folder, run + stackSuffix)).catch(() => undefined);
+}
+
+function journalError(folder: string, error: unknown): SafeUpdateError {
+  const code = (error as { code?: string }).code;
+  const full = code === 'ENOSPC' || code === 'EDQUOT';
+  return new SafeUpdateError(full ? 'space' : 'store', `The journal in ${folder} cannot be used: ${messageOf(error)}`, {
+    hint: full ? 'Free some space: safe-update prune removes old backups.' : 'Give yourself write access to the folder.',
+    cause: error,
+  });
+}
+

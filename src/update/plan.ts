@@ -1,0 +1,201 @@
+import { recogniseDatabase } from '../database/engines.ts';
+import type { Observed } from '../docker/observe.ts';
+import type { ComposeService, Container } from '../model/project.ts';
+import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
+
+export interface PlanOptions {
+  consistency: 'cold' | 'hot';
+  pull: 'always' | 'missing' | 'never';
+  /** False: the registry has not been asked yet, so images may still change. */
+  pulled: boolean;
+  /** Bytes of each volume, where they were measured. */
+  sizes?: ReadonlyMap<string, number>;
+}
+
+/** Given what was observed, what an update would do, in order. Pure. */
+export function planUpdate(observed: Observed, options: PlanOptions): Plan {
+  const services = planServices(observed);
+  const pullable = servicesToPull(observed, options.pull);
+  const buildable = Object.keys(observed.model.services).filter(
+    (service) => observed.model.services[service]?.build !== undefined && isMeant(observed, service),
+  );
+  const mayChange = !options.pulled && (pullable.length > 0 || buildable.length > 0);
+  const changes = services.filter(({ fate, cause }) => fate === 'replace' || fate === 'create' || (fate === 'run-again' && cause !== ''));
+  const nothingToDo = changes.length === 0 && !mayChange;
+  const databases = observed.containers
+    .filter(({ running }) => running)
+    .flatMap((container) => {
+      const engine = recogniseDatabase(container);
+      return engine === undefined ? [] : [{ service: container.service, engine: engine.name }];
+    });
+
+  const plan: Plan = {
+    project: observed.project.name,
+    ...(observed.project.environment === undefined ? {} : { environment: observed.project.environment }),
+    consistency: options.consistency,
+    nothingToDo,
+    services,
+    volumes: observed.volumes.map((volume) => {
+      const bytes = options.sizes?.get(volume.name);
+      return bytes === undefined ? volume : { ...volume, bytes };
+    }),
+    databases,
+    notCovered: observed.notCovered,
+    warnings: [...observed.warnings],
+    steps: [],
+  };
+  if (nothingToDo) return plan;
+
+  const up = services.filter(({ fate }) => fate !== 'leave-stopped' && fate !== 'orphan');
+  const running = [...new Set(observed.containers.filter((container) => container.running).map(({ service }) => service))];
+  const existing = observed.volumes.filter(({ exists }) => exists).map(({ name }) => name);
+  const removable = services
+    .filter(({ fate, cause, replicas }) => replicas > 0 && (fate === 'replace' || (fate === 'run-again' && cause !== '')))
+    .map(({ service }) => service)
+    .filter((service) => !hasAnonymousVolume(observed, service));
+  const step = (name: StepName, on: string[], cause: string, touches = false): Step => ({ name, on, cause, touches });
+  const wanted: Step[] = [
+    step('lock', [], 'one update at a time'),
+    step('pin', [], 'the way back must survive a moved tag'),
+    ...(pullable.length > 0 ? [step('pull', pullable, 'downloaded while the old stack serves')] : []),
+    ...(buildable.length > 0 ? [step('build', buildable, 'built while the old stack serves')] : []),
+    step('measure', existing, 'there must be room for the backup and for a rollback'),
+    ...(databases.length > 0 ? [step('dump', [...new Set(databases.map(({ service }) => service))], 'databases, while they run')] : []),
+    ...(running.length > 0 ? [step('stop', running, 'the downtime begins', true)] : []),
+    ...(existing.length > 0
+      ? [step('archive', existing, options.consistency === 'cold' ? 'cold: the one exact moment' : 'hot: while the stack runs')]
+      : []),
+    step('seal', [], 'flushed, read back and compared: from here there is a way back'),
+    ...(removable.length > 0 ? [step('remove', removable, 'containers only; volumes stay', true)] : []),
+    ...(up.length > 0 ? [step('up', up.map(({ service }) => service), 'the new release starts', true)] : []),
+    step('verify', [], 'healthy and stable, the right images, every path on its volume'),
+    step('commit', [], 'the release is recorded'),
+    step('prune', [], 'old backups beyond the number kept'),
+  ];
+  plan.steps = inOrder(wanted, options.consistency);
+  return plan;
+}
+
+/** The order of DESIGN: stepNames, but a hot archive is taken and sealed before anything stops. */
+function inOrder(steps: readonly Step[], consistency: 'cold' | 'hot'): Step[] {
+  const order: StepName[] = [...stepNames];
+  if (consistency === 'hot') {
+    order.splice(order.indexOf('stop'), 1);
+    order.splice(order.indexOf('remove'), 0, 'stop');
+  }
+  const sorted = [...steps].sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name));
+  requireSealFirst(sorted);
+  return sorted;
+}
+
+/** Promise 2. Throws, as a bug, on a plan whose containers would go before the backup is sealed. Pure. */
+export function requireSealFirst(steps: readonly Pick<Step, 'name'>[]): void {
+  const seal = steps.findIndex(({ name }) => name === 'seal');
+  const destructive = steps.findIndex(({ name }) => name === 'remove' || name === 'up');
+  if (destructive !== -1 && (seal === -1 || destructive < seal)) {
+    throw new Error('a plan may not remove or replace a container before the backup is sealed');
+  }
+}
+
+function planServices(observed: Observed): ServicePlan[] {
+  const { containers, model } = observed;
+  const anyRuns = containers.some(({ running }) => running);
+  const names = new Set([...Object.keys(model.services).filter((name) => isMeant(observed, name)), ...containers.map(({ service }) => service)]);
+  return [...names].sort().map((service): ServicePlan => {
+    const own = containers.filter((container) => container.service === service);
+    const replicas = own.length;
+    const definition = model.services[service];
+    if (definition === undefined) {
+      return { service, fate: 'orphan', cause: 'not in the compose files any more', replicas };
+    }
+    if (replicas === 0) return { service, fate: 'create', cause: 'it has no container yet', replicas };
+    const cause = changeOf(observed, service, definition, own);
+    if (own.every((container) => isFinishedOneShot(container, observed))) {
+      return { service, fate: 'run-again', cause, replicas };
+    }
+    if (anyRuns && own.every(({ running }) => !running)) {
+      return { service, fate: 'leave-stopped', cause: 'stopped on purpose', replicas };
+    }
+    if (cause !== '') return { service, fate: 'replace', cause, replicas };
+    if (!anyRuns) return { service, fate: 'replace', cause: 'it is not running', replicas };
+    return { service, fate: 'restart', cause: '', replicas };
+  });
+}
+
+/** Services that an update is about: active ones, and those that have a container. */
+function isMeant(observed: Observed, service: string): boolean {
+  return observed.activeServices.includes(service) || observed.containers.some((container) => container.service === service);
+}
+
+/** What differs between a service's containers and what `up` would make; empty if nothing does. */
+function changeOf(observed: Observed, service: string, definition: ComposeService, own: readonly Container[]): string {
+  const causes: string[] = [];
+  const image = observed.images.get(service);
+  const other = own.find(({ imageId }) => image != null && imageId !== image.id);
+  if (other !== undefined && image != null) {
+    causes.push(`image ${definition.image ?? service} ${short(other.imageId)} → ${short(image.id)}`);
+  }
+  const hash = observed.hashes.get(service);
+  const stale = own.find(({ configHash }) => hash !== undefined && configHash !== hash);
+  if (stale !== undefined) {
+    causes.push(
+      definition.image !== undefined && stale.imageName !== definition.image
+        ? `image name ${stale.imageName} → ${definition.image}`
+        : 'configuration',
+    );
+  }
+  const wanted = statedReplicas(definition);
+  if (wanted !== undefined && wanted !== own.length) causes.push(`${own.length} → ${wanted} replicas`);
+  const running = own.filter((container) => container.running).length;
+  if (causes.length === 0 && running > 0 && running < own.length) causes.push(`${running} of ${own.length} replicas run`);
+  return causes.join(', ');
+}
+
+/** The number of replicas that the compose files state; undefined where they leave it open. Pure. */
+export function statedReplicas({ scale, deploy }: Pick<ComposeService, 'scale' | 'deploy'>): number | undefined {
+  return deploy?.replicas ?? scale;
+}
+
+/**
+ * Has this container done its work and ended, so that a release runs it again? Rather than: somebody stopped it.
+ *
+ * The engine does not say which. Certain: another service waits for it to complete. Otherwise: it exited with 0, the
+ * engine was not to restart it, and nothing about it looks like a server (no healthcheck, no published port, nobody
+ * waits for it to be up). Pure.
+ */
+export function isFinishedOneShot(container: Container, { model }: Pick<Observed, 'model'>): boolean {
+  if (container.running || container.status === 'created') return false;
+  const conditions = Object.values(model.services).flatMap(({ depends_on }) => {
+    const dependency = depends_on?.[container.service];
+    return dependency === undefined ? [] : [dependency.condition ?? 'service_started'];
+  });
+  if (conditions.includes('service_completed_successfully')) return true;
+  const restarts = container.restart === 'always' || container.restart === 'unless-stopped';
+  return (
+    container.exitCode === 0 && !restarts && container.health === 'none' && !container.publishesPorts && conditions.length === 0
+  );
+}
+
+/** Services whose image a registry is asked for. */
+export function servicesToPull(observed: Observed, pull: PlanOptions['pull']): string[] {
+  if (pull === 'never') return [];
+  return Object.entries(observed.model.services)
+    .filter(([service]) => isMeant(observed, service))
+    .filter(([service, { image, build, pull_policy }]) => {
+      if (image === undefined || build !== undefined || pull_policy === 'never' || pull_policy === 'build') return false;
+      const onlyIfMissing = pull === 'missing' || pull_policy === 'missing' || pull_policy === 'if_not_present';
+      return !onlyIfMissing || observed.images.get(service) == null;
+    })
+    .map(([service]) => service);
+}
+
+export function hasAnonymousVolume(observed: Pick<Observed, 'containers' | 'volumes'>, service: string): boolean {
+  const anonymous = new Set(observed.volumes.filter(({ kind }) => kind === 'anonymous').map(({ name }) => name));
+  return observed.containers.some(
+    (container) => container.service === service && container.mounts.some(({ source }) => anonymous.has(source)),
+  );
+}
+
+function short(imageId: string): string {
+  return imageId.replace(/^sha256:/, '').slice(0, 12);
+}

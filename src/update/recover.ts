@@ -1,0 +1,105 @@
+import { SafeUpdateError, messageOf } from '../model/error.ts';
+import type { Outcome } from '../model/event.ts';
+import type { StepName } from '../model/plan.ts';
+import { pinRepository, restoreImages } from '../docker/record.ts';
+import type { Context } from './context.ts';
+import { dropStack, readStack, unfinishedRun, type JournalEntry, type PastRun } from './journal.ts';
+import { openSession } from './session.ts';
+import { putBack } from './undo.ts';
+
+/** How far an interrupted run had come, in words, and what recovering it means. Pure. */
+export function whereItStopped(entries: readonly JournalEntry[]): { words: string; touched: boolean; dataTouched: boolean; sealed: string | undefined } {
+  const steps = entries.filter((entry) => entry.type === 'step');
+  const begun = (name: StepName): boolean => steps.some(({ step }) => step === name);
+  const last = steps.at(-1);
+  const rollback = entries.some(({ type }) => type === 'rollback');
+  const sealed = entries.find((entry) => entry.type === 'backup-sealed')?.id;
+  const touched = begun('stop') || begun('remove') || begun('up');
+  const place = last === undefined ? 'before its first step' : `${last.phase === 'begin' ? 'in' : 'after'} the step ${last.step}`;
+  return {
+    words: rollback ? `while it was rolled back (it had failed ${place})` : place,
+    touched,
+    dataTouched: begun('up') || entries.some(({ type }) => type === 'restoring'),
+    sealed,
+  };
+}
+
+/**
+ * Finishes what an interrupted run left: undoes it, on every path the same way as a failure would have. Resolves
+ * with `nothing-to-do` when no run was interrupted. Throws SafeUpdateError `rollback-incomplete` when it cannot; it
+ * can be called again.
+ */
+export async function recover(context: Context, project: string): Promise<Outcome> {
+  const from = context.clock.monotonic();
+  const state = context.stateFor(project);
+  const found = await unfinishedRun(state);
+  const outcome = (result: Outcome['result'], run: string, backup?: string): Outcome => ({
+    result,
+    run,
+    project,
+    ...(backup === undefined ? {} : { backup }),
+    milliseconds: context.clock.monotonic() - from,
+  });
+  if (found === undefined) return outcome('nothing-to-do', '');
+  const begin = found.entries.find((entry) => entry.type === 'begin');
+  const session = await openSession(
+    context,
+    { project, kind: 'recover', consistency: begin?.consistency ?? 'cold' },
+    found,
+  );
+  try {
+    // Another process may have recovered it while this one waited for the lock.
+    const still = await unfinishedRun(state);
+    if (still?.run !== found.run) return outcome('nothing-to-do', '');
+    const stopped = whereItStopped(found.entries);
+    context.emit({
+      type: 'notice',
+      level: 'warning',
+      message: `The ${begin?.kind ?? 'run'} of ${begin?.at ?? 'an unknown time'} was interrupted ${stopped.words}.`,
+    });
+    const end = (result: 'recovered' | 'failed'): void => {
+      session.journal.write({ type: 'end', result, at: context.clock.now().toISOString(), reason: `interrupted ${stopped.words}` });
+    };
+    if (!found.entries.some(({ type }) => type === 'recorded')) {
+      // It had not begun to change anything.
+      end('recovered');
+      return outcome('recovered', found.run);
+    }
+    const record = await readStack(state, found.run);
+    context.emit({ type: 'rollback-started', reason: `interrupted ${stopped.words}` });
+    if (!stopped.touched) await restoreImages(context.engine, context.exec, record);
+    else {
+      if (stopped.dataTouched && stopped.sealed === undefined) throw new Error('data was touched before a backup was sealed');
+      await putBack(session, {
+        record,
+        keepPresent: true,
+        ...(stopped.dataTouched && stopped.sealed !== undefined ? { backup: stopped.sealed } : {}),
+      });
+    }
+    await removeUnsealed(context, project);
+    if (stopped.sealed === undefined) await dropPins(context, project, found);
+    end('recovered');
+    await dropStack(state, found.run);
+    return outcome('recovered', found.run, stopped.sealed);
+  } catch (error) {
+    if (error instanceof SafeUpdateError && error.code === 'locked') throw error;
+    throw new SafeUpdateError('rollback-incomplete', `The interrupted run could not be undone: ${messageOf(error)}`, {
+      state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
+      hint: 'When the cause is gone, run again: safe-update recover',
+      cause: error,
+    });
+  } finally {
+    await session.lock.release().catch(() => undefined);
+  }
+}
+
+async function removeUnsealed(context: Context, project: string): Promise<void> {
+  const store = context.storeFor(project);
+  for (const { id, sealed } of await store.list()) if (!sealed) await store.remove(id);
+}
+
+async function dropPins(context: Context, project: string, { run }: PastRun): Promise<void> {
+  for (const { name } of await context.engine.tagsIn(pinRepository(project))) {
+    if (name.includes(`:${run}-`)) await context.engine.untag(name);
+  }
+}

@@ -1,0 +1,199 @@
+import { mountHolding } from '../backup/create.ts';
+import { recogniseDatabase } from '../database/engines.ts';
+import type { ImageFacts } from '../docker/engine.ts';
+import type { Observed } from '../docker/observe.ts';
+import { SafeUpdateError } from '../model/error.ts';
+import type { Container } from '../model/project.ts';
+
+/** A reason not to go on, found before anything is touched. */
+export interface Refusal {
+  /** What --accept takes: `volume-moved:web:/app/uploads`. */
+  accept: string;
+  /** What would be lost and how it was found out. */
+  message: string;
+  /** The way on. */
+  hint: string;
+}
+
+/**
+ * Reasons not to update, from what was observed: whatever would make a path that a volume serves be served by
+ * something else afterwards, or a database find files it cannot read. Pure.
+ *
+ * `images` are those the services will run, where they are known.
+ */
+export function refusals(observed: Observed, sharingAllowed: (volume: { name: string; key?: string }) => boolean): Refusal[] {
+  return [
+    ...sharedVolumes(observed, sharingAllowed),
+    ...missingExternals(observed),
+    ...changedDefinitions(observed),
+    ...observed.containers.flatMap((container) => [
+      ...movedVolumes(observed, container),
+      ...databaseTrouble(observed, container),
+    ]),
+    ...oneOffs(observed),
+  ].filter((refusal, index, all) => all.findIndex(({ accept }) => accept === refusal.accept) === index);
+}
+
+/** Throws SafeUpdateError `refused` with every refusal that was not accepted by name. */
+export function refuse(found: readonly Refusal[], accepted: readonly string[]): void {
+  const open = found.filter(({ accept }) => !accepted.includes(accept));
+  if (open.length === 0) return;
+  throw new SafeUpdateError('refused', open.map(({ message }) => message).join('\n'), {
+    state: 'Nothing was touched.',
+    hint: open.map(({ hint, accept }) => `${hint} If you are sure: --accept ${accept}`).join('\n'),
+  });
+}
+
+function sharedVolumes({ foreign, volumes }: Observed, sharingAllowed: (volume: { name: string; key?: string }) => boolean): Refusal[] {
+  return foreign
+    .filter(({ running, readOnly }) => running && !readOnly)
+    .filter(({ volume }) => {
+      const own = volumes.find(({ name }) => name === volume);
+      return own !== undefined && !sharingAllowed(own);
+    })
+    .map(({ volume, container, project }) => ({
+      accept: `shared-volume:${volume}`,
+      message: `The container ${container}${project === '' ? '' : ` of the project ${project}`} writes to the volume ${volume} too; stopping this project does not stop it.`,
+      hint: `Stop ${container} during the update, or set volumes.${volume}.shared: allow in safe-update.yml.`,
+    }));
+}
+
+function missingExternals({ volumes }: Observed): Refusal[] {
+  return volumes
+    .filter(({ kind, exists }) => kind === 'external' && !exists)
+    .map(({ name }) => ({
+      accept: `missing-volume:${name}`,
+      message: `The external volume ${name} does not exist on this engine.`,
+      hint: `Create it (docker volume create ${name}) or correct its name; check that this is the right engine.`,
+    }));
+}
+
+/** Compose asks "Recreate (data will be lost)?" about such a volume; nobody must ever say yes to that. */
+function changedDefinitions({ model, project, volumes }: Observed): Refusal[] {
+  return Object.entries(model.volumes ?? {}).flatMap(([key, declared]) => {
+    if (declared?.external === true) return [];
+    const name = declared?.name ?? `${project.name}_${key}`;
+    const present = volumes.find((volume) => volume.name === name && volume.exists);
+    // A volume without compose's label was made by hand; compose warns about it and uses it.
+    if (present === undefined || present.labels['com.docker.compose.project'] === undefined) return [];
+    const changes = [
+      ...((declared?.driver ?? 'local') === present.driver ? [] : [`driver ${present.driver} → ${declared?.driver ?? 'local'}`]),
+      ...(sameEntries(declared?.driver_opts ?? {}, present.options) ? [] : ['driver options']),
+    ];
+    if (changes.length === 0) return [];
+    return [
+      {
+        accept: `volume-changed:${name}`,
+        message: `The definition of the volume ${name} differs from the volume that exists (${changes.join(', ')}); compose would want to delete and recreate it.`,
+        hint: 'Undo that change, or move the data to a volume with another name first.',
+      },
+    ];
+  });
+}
+
+/** The paths a container's volumes serve must be served by the same volumes in the new model. */
+function movedVolumes({ model, project, images, containers }: Observed, container: Container): Refusal[] {
+  const service = model.services[container.service];
+  if (service === undefined) return [];
+  const mounts = service.volumes ?? [];
+  return container.mounts.flatMap((mount) => {
+    if (mount.type !== 'volume') return [];
+    const { path, source } = mount;
+    const accept = `volume-moved:${container.service}:${path}`;
+    const declared = mounts.find(({ target }) => target.replace(/\/$/, '') === path.replace(/\/$/, ''));
+    if (declared?.type === 'volume' && declared.source !== undefined) {
+      const name = model.volumes?.[declared.source]?.name ?? `${project.name}_${declared.source}`;
+      if (name === source) return [];
+      return [
+        {
+          accept,
+          message: `${container.service} has the volume ${source} at ${path}; after the update it would have ${name} there, without the data.`,
+          hint: `Give the volume its former name (name: ${source}), or copy the data over first.`,
+        },
+      ];
+    }
+    if (declared !== undefined && declared.type !== 'volume') {
+      return [
+        {
+          accept,
+          message: `${container.service} has the volume ${source} at ${path}; after the update it would have a ${declared.type} mount there.`,
+          hint: 'Copy the data over first.',
+        },
+      ];
+    }
+    // Shared through volumes_from: it is where the other service has it.
+    const elsewhere = containers.some(
+      (other) => other.service !== container.service && other.mounts.some((m) => m.source === source && m.path === path),
+    );
+    if (declared !== undefined || elsewhere) return [];
+    const image = images.get(container.service);
+    // Not declared in the files: it stays only if the image still says VOLUME at that very path.
+    if (image === null || image === undefined || image.volumePaths.includes(path)) return [];
+    return [
+      {
+        accept,
+        message: `${container.service} keeps data in the volume ${source} at ${path}; the new files and the new image no longer have a volume there.`,
+        hint: `Declare a volume at ${path} for ${container.service}, or copy the data over first.`,
+      },
+    ];
+  });
+}
+
+function databaseTrouble({ images }: Observed, container: Container): Refusal[] {
+  const engine = recogniseDatabase(container);
+  if (engine === undefined) return [];
+  const found: Refusal[] = [];
+  const dataPath = engine.dataPath(container);
+  const holding = mountHolding(container, dataPath);
+  if (holding === undefined) {
+    found.push({
+      accept: `no-volume:${container.service}`,
+      message: `${container.service} keeps its ${engine.title} files at ${dataPath}, which is on no volume: replacing the container deletes them.`,
+      hint: `Put ${dataPath} on a named volume first.`,
+    });
+  }
+  const image = images.get(container.service);
+  if (image === null || image === undefined || image.id === container.imageId) return found;
+  const next = engine.dataPath({ ...container, environment: mergedEnvironment(container, image) });
+  if (holding !== undefined && mountHolding(container, next)?.path !== holding.path) {
+    found.push({
+      accept: `data-path:${container.service}`,
+      message: `The new image of ${container.service} keeps its files at ${next} instead of ${dataPath}: it would start with an empty database.`,
+      hint: 'Mount the volume where the new image looks for it, after a dump and restore where the version changes.',
+    });
+  }
+  const versions = [majorVersion(container.environment), majorVersion(image.environment)];
+  if (engine.name === 'postgres' && versions[0] !== undefined && versions[1] !== undefined && versions[0] !== versions[1]) {
+    found.push({
+      accept: `database-version:${container.service}`,
+      message: `The new image of ${container.service} is ${engine.title} ${versions[1]}; it cannot read the files of ${engine.title} ${versions[0]}.`,
+      hint: `Stay on ${engine.title} ${versions[0]}, or move with a dump: safe-update backup, then restore the dump into the new version.`,
+    });
+  }
+  return found;
+}
+
+/** The container's variables, with those that came from its old image replaced by the new one's. */
+function mergedEnvironment(container: Container, image: ImageFacts): string[] {
+  const own = container.environment.filter((entry) => !entry.startsWith('PGDATA=') || !image.environment.some((e) => e.startsWith('PGDATA=')));
+  return [...image.environment.filter((entry) => entry.startsWith('PGDATA=')), ...own];
+}
+
+function majorVersion(environment: readonly string[]): string | undefined {
+  return environment.find((entry) => entry.startsWith('PG_MAJOR='))?.slice('PG_MAJOR='.length);
+}
+
+function oneOffs({ oneOffs: running }: Observed): Refusal[] {
+  return running
+    .filter((container) => container.running)
+    .map((container) => ({
+      accept: `one-off:${container.name}`,
+      message: `The one-off container ${container.name} (docker compose run ${container.service}) is still running.`,
+      hint: `Let it end, or stop it: docker stop ${container.name}.`,
+    }));
+}
+
+function sameEntries(a: Record<string, string>, b: Record<string, string>): boolean {
+  const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
+  return [...keys].every((key) => a[key] === b[key]);
+}

@@ -1,0 +1,217 @@
+import { listBackups, type ListedBackup } from '../backup/open.ts';
+import { backupId, type BackupKind } from '../backup/id.ts';
+import type { Manifest } from '../backup/manifest.ts';
+import { BackupInProgress, mountHolding, type DatabaseToDump } from '../backup/create.ts';
+import type { Store } from '../backup/store/store.ts';
+import { coversBindMount } from '../config/bind-mounts.ts';
+import { recogniseDatabase } from '../database/engines.ts';
+import { helperImage, labels, startHelper, type Helper } from '../docker/helper.ts';
+import { observe, readContainer, requireServices, type Observed } from '../docker/observe.ts';
+import type { StackRecord } from '../docker/record.ts';
+import { containerShell } from '../docker/shell.ts';
+import { messageOf, SafeUpdateError } from '../model/error.ts';
+import type { RunKind } from '../model/event.ts';
+import type { Container, Volume } from '../model/project.ts';
+import type { Context } from './context.ts';
+import { continueJournal, startJournal, type Journal, type PastRun } from './journal.ts';
+import { acquireLock, type Lock } from './lock.ts';
+
+/** A run under way: the lock it holds, its journal, and what its steps share. */
+export interface Session {
+  context: Context;
+  run: string;
+  project: string;
+  store: Store;
+  state: string;
+  journal: Journal;
+  lock: Lock;
+  helperImage: string;
+}
+
+/** Reads the project. Throws SafeUpdateError `config` or `engine`. */
+export async function look(context: Context): Promise<Observed> {
+  const observed = await observe(context.engine, context.compose, context.settings.project, {
+    coversBind(container, mount) {
+      if (coversBindMount(context.settings.bindMounts.include, mount.source)) return true;
+      const engine = recogniseDatabase(container);
+      return engine !== undefined && !mount.readOnly && mountHolding(container, engine.dataPath(container)) === mount;
+    },
+  });
+  requireServices(observed);
+  return observed;
+}
+
+/** A name for a run: sorts by time, and no two are the same. Pure. */
+export function runName(now: Date, pid: number): string {
+  return `${now.toISOString().replace(/[-:]/g, '').replace('T', '-').replace(/\..*/, '')}-${pid}`;
+}
+
+/**
+ * Takes the lock and starts the journal, or goes on with that of an interrupted run. Throws SafeUpdateError `locked`.
+ * Whatever an earlier life of the run left on the engine is removed.
+ */
+export async function openSession(
+  context: Context,
+  about: { project: string; kind: RunKind; environment?: string; consistency: 'cold' | 'hot' },
+  interrupted?: PastRun,
+): Promise<Session> {
+  const { engine, exec, owner, clock } = context;
+  const run = interrupted?.run ?? runName(clock.now(), owner.pid);
+  const image = await helperImage(engine, exec, context.settings.helper.image);
+  const lock = await acquireLock(engine, {
+    project: about.project,
+    run,
+    purpose: about.kind,
+    image,
+    owner,
+    now: clock.now(),
+    isAlive: context.isAlive,
+  });
+  try {
+    if (lock.takenOver !== undefined) context.emit({ type: 'notice', level: 'warning', message: lock.takenOver });
+    await removeStrayHelpers(context, about.project);
+    const state = context.stateFor(about.project);
+    const journal =
+      interrupted === undefined
+        ? await startJournal(state, {
+            type: 'begin',
+            run,
+            kind: about.kind,
+            project: about.project,
+            ...(about.environment === undefined ? {} : { environment: about.environment }),
+            consistency: about.consistency,
+            at: clock.now().toISOString(),
+            tool: context.tool,
+            host: owner.host,
+          })
+        : continueJournal(state, run, interrupted.entries);
+    return { context, run, project: about.project, store: context.storeFor(about.project), state, journal, lock, helperImage: image };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** Helpers of this project whose run is gone; with the lock in hand no other run can be using one. */
+async function removeStrayHelpers(context: Context, project: string): Promise<void> {
+  for (const { id, labels: found } of await context.engine.containersLabelled(`${labels.project}=${project}`)) {
+    if (found[labels.role] === 'helper') await context.engine.removeContainer(id);
+  }
+}
+
+export async function withHelper<T>(
+  session: Session,
+  volumes: readonly Pick<Volume, 'name' | 'kind'>[],
+  access: 'read' | 'write',
+  use: (helper: Helper) => Promise<T>,
+): Promise<T> {
+  const { engine, exec } = session.context;
+  const helper = await startHelper(engine, exec, session.helperImage, {
+    project: session.project,
+    run: session.run,
+    volumes,
+    access,
+  });
+  try {
+    return await use(helper);
+  } finally {
+    await helper.remove();
+  }
+}
+
+/** Runs a step as events show it, and journals it. `detail` is what `work` returns. */
+export async function showStep(
+  context: Context,
+  step: string,
+  title: string,
+  work: () => Promise<string | undefined>,
+): Promise<void> {
+  const from = context.clock.monotonic();
+  context.emit({ type: 'step-started', step, title });
+  try {
+    const detail = await work();
+    const milliseconds = context.clock.monotonic() - from;
+    context.emit({ type: 'step-done', step, milliseconds, ...(detail === undefined ? {} : { detail }) });
+  } catch (error) {
+    const milliseconds = context.clock.monotonic() - from;
+    context.emit({ type: 'step-failed', step, milliseconds, message: messageOf(error) });
+    throw error;
+  }
+}
+
+/** The project's containers now, one-off ones left out. */
+export async function currentContainers(context: Context, project: string): Promise<Container[]> {
+  return (await context.engine.projectContainers(project)).map(readContainer).filter(({ oneOff }) => !oneOff);
+}
+
+/** The databases among the running containers, with what is needed to dump them. */
+export function databasesToDump(context: Context, observed: Observed): DatabaseToDump[] {
+  return observed.containers
+    .filter(({ running, status }) => running && status === 'running')
+    .flatMap((container) => {
+      const engine = recogniseDatabase(container);
+      if (engine === undefined) return [];
+      const volume = mountHolding(container, engine.dataPath(container))?.source;
+      return [
+        {
+          engine,
+          database: {
+            container,
+            shell: containerShell(context.exec, container.id),
+            timeout: context.settings.timeouts.dump,
+            signal: context.signal,
+          },
+          ...(volume === undefined ? {} : { volume }),
+        },
+      ];
+    });
+}
+
+/** Starts a backup in the store, after removing remains of ones that were never sealed. */
+export async function beginBackup(session: Session, kind: BackupKind): Promise<BackupInProgress> {
+  const { store, context, journal } = session;
+  for (const { id, sealed } of await store.list()) {
+    if (!sealed) await store.remove(id);
+  }
+  const id = backupId(kind, context.clock.now(), (await store.list()).map((listed) => listed.id));
+  journal.write({ type: kind === 'failed' ? 'failed-backup-begun' : 'backup-begun', id });
+  return new BackupInProgress(await store.begin(id));
+}
+
+/** Adds configuration and seals. Returns the manifest. */
+export async function sealBackup(
+  session: Session,
+  backup: BackupInProgress,
+  kind: BackupKind,
+  consistency: 'cold' | 'hot',
+  record: StackRecord,
+  step: string,
+): Promise<Manifest> {
+  const { context, journal } = session;
+  await backup.addConfig(record);
+  const manifest = await backup.seal(
+    {
+      tool: context.tool,
+      kind,
+      sequence: nextSequence(await listBackups(session.store)),
+      createdAt: context.clock.now().toISOString(),
+      run: session.run,
+      consistency,
+    },
+    record,
+    (item, bytes) => {
+      context.emit({ type: 'step-progress', step, item, bytes });
+    },
+  );
+  journal.write({ type: kind === 'failed' ? 'failed-backup-sealed' : 'backup-sealed', id: manifest.id });
+  return manifest;
+}
+
+function nextSequence(backups: readonly ListedBackup[]): number {
+  return Math.max(0, ...backups.map(({ manifest }) => manifest?.sequence ?? 0)) + 1;
+}
+
+/** Throws SafeUpdateError `interrupted` once the first Ctrl-C has come. */
+export function requireNotInterrupted({ signal }: Context): void {
+  if (signal.aborted) throw new SafeUpdateError('interrupted', 'Interrupted.');
+}

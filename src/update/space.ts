@@ -1,0 +1,52 @@
+import type { ListedBackup } from '../backup/open.ts';
+import { SafeUpdateError } from '../model/error.ts';
+import { formatBytes } from '../model/units.ts';
+
+export interface SpaceQuestion {
+  /** Bytes each volume takes on disk. */
+  sizes: ReadonlyMap<string, number>;
+  /** Bytes free where backups go; undefined where that cannot be told. */
+  free: number | undefined;
+  /** Earlier backups: how well a volume was compressed last time is the best guess for this time. */
+  backups: readonly ListedBackup[];
+  /** Where backups go, for people. */
+  where: string;
+}
+
+/** What a backup needs beside volumes: dumps and configuration of a small stack. */
+const overhead = 2_000_000;
+
+/**
+ * Bytes that a backup will take, at the worst: each volume as well compressed as last time, or not at all where there
+ * was no last time. Pure.
+ */
+export function expectedBytes({ sizes, backups }: Pick<SpaceQuestion, 'sizes' | 'backups'>): number {
+  let sum = overhead;
+  for (const [name, bytes] of sizes) {
+    const ratios = backups.flatMap(({ manifest }) => {
+      const volume = manifest?.volumes.find((candidate) => candidate.name === name);
+      const archive = manifest?.parts.find(({ path }) => path === volume?.archive);
+      return volume === undefined || archive === undefined || volume.bytes === 0 ? [] : [archive.bytes / volume.bytes];
+    });
+    // A little more than last time, for what has been added since may compress worse.
+    sum += bytes * Math.min(1, (ratios.at(-1) ?? 1) * 1.2);
+  }
+  return Math.round(sum);
+}
+
+/**
+ * Throws SafeUpdateError `space` unless there is room for the backup and, should the update fail, for a second one
+ * that keeps the failed state.
+ */
+export function requireSpace(question: SpaceQuestion, accepted: readonly string[]): void {
+  const { free, where } = question;
+  const needed = expectedBytes(question) * 2;
+  if (free === undefined || free >= needed || accepted.includes('space')) return;
+  throw new SafeUpdateError(
+    'space',
+    `There is too little space in ${where}: ${formatBytes(free)} free, up to ${formatBytes(needed)} needed for a backup and for keeping a failed state.`,
+    {
+      hint: 'Free some space (safe-update prune removes old backups) or choose another folder with --backups. If you know better: --accept space',
+    },
+  );
+}

@@ -1,0 +1,326 @@
+import type { BackupInProgress } from '../backup/create.ts';
+import type { ManifestVolume } from '../backup/manifest.ts';
+import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
+import { volumeWriter } from '../backup/volume.ts';
+import type { DumpSource } from '../database/database.ts';
+import { databaseEngines } from '../database/engines.ts';
+import { logsArgv } from '../docker/argv.ts';
+import type { Helper } from '../docker/helper.ts';
+import { readContainer } from '../docker/observe.ts';
+import {
+  restoreContainers,
+  startRecorded,
+  stopContainers,
+  type Recreated,
+  type StackRecord,
+} from '../docker/record.ts';
+import { containerShell, type ScriptOptions } from '../docker/shell.ts';
+import type { ExpectedService } from '../health/probe.ts';
+import { probesFor, verify } from '../health/verify.ts';
+import { SafeUpdateError } from '../model/error.ts';
+import type { Container, Volume } from '../model/project.ts';
+import { formatBytes } from '../model/units.ts';
+import { beginBackup, currentContainers, sealBackup, showStep, withHelper, type Session } from './session.ts';
+
+export interface PutBack {
+  /** The stack to come back to. */
+  record: StackRecord;
+  /** The sealed backup of its data; absent: nothing has run on the data, so it is as it was. */
+  backup?: string;
+  /** Only these volumes, of that backup; absent: all. */
+  only?: (volume: ManifestVolume) => boolean;
+  /** Keep the present state as a `failed-…` backup before data is overwritten. */
+  keepPresent: boolean;
+}
+
+/**
+ * Makes the stack what the record says: images, containers, networks, volume contents, and what ran runs again.
+ *
+ * Every part can be done twice with the same result, so a run that was killed in here is finished by calling it
+ * again. It takes everything from the record, the journal and the backup and reads no compose file: that may be the
+ * very thing that is wrong. Throws when it cannot finish; what is on disk then is enough to call it again.
+ */
+export async function putBack(session: Session, { record, backup, only, keepPresent }: PutBack): Promise<void> {
+  const { context, store, journal, project } = session;
+  const { engine, exec } = context;
+  const open = backup === undefined ? undefined : await openBackup(store, backup);
+
+  await showStep(context, 'undo-stop', 'Stop the failed release', async () => {
+    const containers = await currentContainers(context, project);
+    // What ran before and still runs as it did needs no stop when its data is not going to be touched.
+    const running = containers.filter((container) => container.running);
+    await stopContainers(engine, open === undefined ? running.filter(({ id }) => !record.running.includes(id)) : running);
+    return undefined;
+  });
+
+  if (open !== undefined) {
+    if (keepPresent && !journal.entries.some(({ type }) => type === 'failed-backup-sealed')) {
+      await showStep(context, 'undo-keep', 'Keep the failed state', () => keepFailedState(session, record, open));
+    }
+    await showStep(context, 'undo-check', 'Check the backup', async () => {
+      await verifyBackup(open, (item, bytes) => {
+        context.emit({ type: 'step-progress', step: 'undo-check', item, bytes });
+      });
+      return undefined;
+    });
+  }
+
+  let recreated: Recreated = new Map();
+  await showStep(context, 'undo-containers', 'Put the former containers back', async () => {
+    recreated = await restoreContainers(engine, exec, record);
+    return undefined;
+  });
+
+  if (open !== undefined) {
+    await showStep(context, 'undo-data', 'Put the data back', async () => restoreData(session, open, record, recreated, only));
+  }
+
+  await showStep(context, 'undo-start', 'Start the former release', async () => {
+    await startRecorded(engine, record, recreated, {
+      dependencyTimeout: context.settings.timeouts.verify,
+      sleep: (milliseconds) => context.clock.sleep(milliseconds),
+      now: () => context.clock.monotonic(),
+    });
+    return undefined;
+  });
+  await showStep(context, 'undo-verify', 'Verify the former release', async () => {
+    await verifyRecord(session, record);
+    return undefined;
+  });
+}
+
+/** Waits until everything that was green when the record was made is green again, on the same images and volumes. */
+async function verifyRecord(session: Session, record: StackRecord): Promise<void> {
+  const { context, project } = session;
+  const { timeouts } = context.settings;
+  const expected = expectedAsRecorded(record);
+  await verify(
+    expected.flatMap((service) => probesFor(service, { stableFor: timeouts.stableFor, justStarted: false })),
+    {
+      timeout: timeouts.verify,
+      stableFor: timeouts.stableFor,
+      justStarted: false,
+      sleep: (milliseconds) => context.clock.sleep(milliseconds),
+      sample: async () => ({
+        at: context.clock.monotonic(),
+        containers: await currentContainers(context, project),
+      }),
+      onLook: (waiting) => {
+        context.emit({ type: 'step-progress', step: 'undo-verify', item: waiting[0] ?? 'stable' });
+      },
+    },
+  );
+}
+
+/** What must hold again after a rollback. Containers that were not green before need not be so now. Pure. */
+export function expectedAsRecorded(record: Pick<StackRecord, 'containers' | 'green' | 'running'>): ExpectedService[] {
+  const containers = record.containers.map(readContainer);
+  return [...new Set(containers.map(({ service }) => service))].flatMap((service): ExpectedService[] => {
+    const own = containers.filter((container) => container.service === service);
+    const green = own.filter(({ id }) => record.green.includes(id));
+    if (green.length === 0) return [];
+    const images = new Set(own.map(({ imageId }) => imageId));
+    const imageId = images.size === 1 ? [...images][0] : undefined;
+    return [{ service, replicas: own.length, oneShot: false, ...(imageId === undefined ? {} : { imageId }), served: servedBy(green) }];
+  });
+}
+
+/** The volumes at each path of these containers, as a probe expects them. Pure. */
+export function servedBy(containers: readonly Container[]): ExpectedService['served'] {
+  return containers.flatMap(({ number, mounts }) =>
+    mounts.filter(({ type }) => type === 'volume').map(({ path, source }) => ({ number, path, volume: source })),
+  );
+}
+
+/**
+ * Keeps what the failed release has made of the data, and its containers' last words, so that nothing written in
+ * between is lost with the rollback. A volume that is still equal to its backup is not archived twice.
+ */
+async function keepFailedState(session: Session, record: StackRecord, open: OpenBackup): Promise<string> {
+  const { context, project } = session;
+  const { engine } = context;
+  const inspects = await engine.projectContainers(project);
+  const containers = inspects.map(readContainer).filter(({ oneOff }) => !oneOff);
+  const volumes = await volumesNow(session, record, containers);
+  const backup = await beginBackup(session, 'failed');
+  try {
+    await withHelper(session, volumes, 'read', async (helper) => {
+      for (const volume of volumes) {
+        if (await isAsInBackup(helper, volume, open)) continue;
+        await backup.addVolume(helper, volume, true, (item, bytes) => {
+          context.emit({ type: 'step-progress', step: 'undo-keep', item, bytes });
+        });
+      }
+    });
+    await addLogs(session, backup, containers);
+    const failed: StackRecord = {
+      ...record,
+      takenAt: context.clock.now().toISOString(),
+      containers: inspects,
+      running: [],
+      green: [],
+      volumes,
+      injected: [],
+    };
+    const manifest = await sealBackup(session, backup, 'failed', 'cold', failed, 'undo-keep');
+    return `${manifest.id}, ${formatBytes(manifest.parts.reduce((sum, part) => sum + part.bytes, 0))}`;
+  } catch (error) {
+    await backup.writer.abandon();
+    throw error;
+  }
+}
+
+/** Recorded volumes that are there, and those that the failed release has brought. */
+async function volumesNow(session: Session, record: StackRecord, containers: readonly Container[]): Promise<Volume[]> {
+  const { engine } = session.context;
+  const found: Volume[] = [];
+  for (const volume of record.volumes) {
+    if (volume.kind === 'bind' || (await engine.volume(volume.name)) !== null) found.push({ ...volume, exists: true });
+  }
+  for (const container of containers) {
+    for (const mount of container.mounts) {
+      if (mount.type !== 'volume' || found.some(({ name }) => name === mount.source)) continue;
+      const spec = await engine.volume(mount.source);
+      if (spec === null) continue;
+      found.push({
+        kind: 'com.docker.volume.anonymous' in spec.labels ? 'anonymous' : 'named',
+        ...spec,
+        servedAt: [{ service: container.service, number: container.number, path: mount.path, readOnly: mount.readOnly }],
+        exists: true,
+      });
+    }
+  }
+  return found;
+}
+
+async function isAsInBackup(helper: Helper, volume: Volume, { manifest }: OpenBackup): Promise<boolean> {
+  const kept = manifest.volumes.find(({ name }) => name === volume.name);
+  if (kept?.exact !== true) return false;
+  return (await volumeWriter(helper, volume.name).summary()).digest === kept.digest;
+}
+
+async function addLogs(session: Session, backup: BackupInProgress, containers: readonly Container[]): Promise<void> {
+  for (const { id, name } of containers) {
+    const logs = await session.context.exec.run({ argv: logsArgv(id, 1000), timeout: 30_000 });
+    await backup.addText(`logs/${name.replace(/[^A-Za-z0-9_.-]/g, '-')}.log`, logs.stdout + logs.stderr);
+  }
+}
+
+/**
+ * Puts volume contents back. A volume that equals its backup is left alone; every other one is emptied, filled, and
+ * listed again: the list's digest must be the backup's. Databases of a hot backup come back from their dumps.
+ */
+export async function restoreData(
+  session: Session,
+  open: OpenBackup,
+  record: StackRecord,
+  recreated: Recreated,
+  only: (volume: ManifestVolume) => boolean = () => true,
+): Promise<string> {
+  const { context, journal } = session;
+  const { manifest, reader } = open;
+  const chosen = manifest.volumes.filter(only);
+  // A database that a hot archive cannot bring back starts empty and is filled from its dump.
+  const fromDump = manifest.databases.filter(
+    ({ volume }) => volume !== undefined && chosen.some(({ name, exact }) => name === volume && !exact),
+  );
+  const startsEmpty = (name: string): boolean =>
+    fromDump.some(({ volume, engine }) => volume === name && restorerOf(engine).into === 'running server');
+
+  let restored = 0;
+  await withHelper(session, chosen, 'write', async (helper) => {
+    for (const volume of chosen) {
+      const writer = volumeWriter(helper, volume.name);
+      const begun = journal.entries.some((entry) => entry.type === 'restoring' && entry.volume === volume.name);
+      if (volume.exact && !begun && (await writer.summary()).digest === volume.digest) continue;
+      journal.write({ type: 'restoring', volume: volume.name });
+      await writer.clear();
+      if (!startsEmpty(volume.name)) {
+        await reader.restoreVolume(volume, writer, (item, bytes) => {
+          context.emit({ type: 'step-progress', step: 'undo-data', item, bytes });
+        });
+        const { digest } = await writer.summary();
+        if (volume.exact && digest !== volume.digest) {
+          throw new SafeUpdateError('damaged', `The volume ${volume.name} is not equal to its backup after it was put back.`);
+        }
+      }
+      restored += 1;
+      journal.write({ type: 'restored', volume: volume.name });
+    }
+    for (const dump of fromDump) {
+      const restorer = restorerOf(dump.engine);
+      const volume = manifest.volumes.find(({ name }) => name === dump.volume);
+      if (restorer.into !== 'stopped data folder' || volume === undefined) continue;
+      const mountedAt = volume.servedAt.find(({ service }) => service === dump.service)?.path ?? dump.dataPath;
+      const data = helper.pathOf(volume.name) + dump.dataPath.slice(mountedAt.replace(/\/$/, '').length);
+      await restorer.restore(
+        {
+          run: (script: string, options: ScriptOptions = {}) =>
+            helper.shell.run(script, { ...options, env: { ...options.env, DATA: data } }),
+        },
+        dumpSource(open, dump),
+      );
+    }
+  });
+  for (const dump of fromDump) await restoreIntoServer(session, open, record, recreated, dump);
+  const count = chosen.length;
+  return restored === count ? `${count} volumes` : `${restored} of ${count} volumes had changed`;
+}
+
+/** Starts one database alone, waits until it answers, and fills it from its dump. */
+async function restoreIntoServer(
+  session: Session,
+  open: OpenBackup,
+  record: StackRecord,
+  recreated: Recreated,
+  dump: OpenBackup['manifest']['databases'][number],
+): Promise<void> {
+  const { context } = session;
+  const { engine, exec, clock, settings } = context;
+  const restorer = restorerOf(dump.engine);
+  if (restorer.into !== 'running server') return;
+  const recorded = record.containers.map(readContainer).find(({ service }) => service === dump.service);
+  const id = recorded === undefined ? undefined : (recreated.get(recorded.id) ?? recorded.id);
+  if (id === undefined) throw new SafeUpdateError('database', `There is no container of ${dump.service} to restore its dump into.`);
+  await engine.start(id);
+  const inspect = await engine.container(id);
+  if (inspect === null) throw new SafeUpdateError('database', `The container of ${dump.service} has gone.`);
+  const database = { container: readContainer(inspect), shell: containerShell(exec, id), timeout: settings.timeouts.dump };
+  const deadline = clock.monotonic() + settings.timeouts.verify;
+  while (!(await databaseEngine(dump.engine).ready(database))) {
+    if (clock.monotonic() > deadline) {
+      throw new SafeUpdateError('database', `${dump.service} does not answer, so its dump cannot be restored.`, {
+        hint: `See why: docker logs ${database.container.name}`,
+      });
+    }
+    await clock.sleep(300);
+  }
+  await restorer.restore(database, dumpSource(open, dump));
+}
+
+function databaseEngine(name: string) {
+  const engine = Object.values(databaseEngines).find((candidate) => candidate.name === name);
+  if (engine === undefined) {
+    throw new SafeUpdateError('damaged', `The backup holds a dump of ${name}, which this version does not know.`, {
+      hint: 'Upgrade safe-update on this machine.',
+    });
+  }
+  return engine;
+}
+
+function restorerOf(name: string) {
+  return databaseEngine(name).restorer;
+}
+
+function dumpSource({ reader }: OpenBackup, { parts }: OpenBackup['manifest']['databases'][number]): DumpSource {
+  const nameOf = (part: string): string => part.slice(part.lastIndexOf('/') + 1);
+  return {
+    names: parts.map(nameOf),
+    open(name) {
+      const part = parts.find((candidate) => nameOf(candidate) === name);
+      if (part === undefined) throw new SafeUpdateError('damaged', `The dump has no file ${name}.`);
+      return reader.open(part);
+    },
+  };
+}
+
