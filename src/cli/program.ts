@@ -10,7 +10,7 @@ export interface CommandModule {
 
 export interface CommandInput {
   args: (string | undefined)[];
-  flags: GlobalFlags & Record<string, unknown>;
+  flags: GlobalFlags;
   /** Names of all commands: an environment that looks like one is probably mistyped. */
   commands: readonly string[];
 }

@@ -21,6 +21,10 @@ export interface GlobalFlags extends Flags {
   yes?: boolean;
   accept?: string[];
   dryRun?: boolean;
+  /** The project's name, where a command would ask for it. */
+  confirm?: string;
+  only?: string[];
+  logs?: boolean;
 }
 
 export interface Runtime {

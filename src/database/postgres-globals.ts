@@ -78,11 +78,7 @@ export function statements(sql: string): string[] {
   return found;
 }
 
-/** Does it end the way pg_dumpall ends what it has finished? */
+/** Does it end the way pg_dumpall ends what it has finished? To the byte: the last it writes is this comment. */
 export function globalsComplete(sql: string): boolean {
-  const lines = sql
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((line) => line !== '' && line !== '--' && !line.startsWith('\\unrestrict '));
-  return lines.at(-1) === '-- PostgreSQL database cluster dump complete';
+  return sql.endsWith('\n--\n-- PostgreSQL database cluster dump complete\n--\n\n');
 }

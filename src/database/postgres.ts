@@ -106,26 +106,32 @@ const logins: readonly (readonly [user: string, password: string])[] = [
   ['', 'POSTGRESQL_PASSWORD'],
 ];
 
-// The server's own postmaster.pid says where it listens: line 4 is the port, 5 the socket's folder.
+// The last two settings are hidden from all but superusers. The server's own postmaster.pid says where it listens: line 4 is the port, 5 the socket's folder.
 const connectScript = `${begin}
 pid=$SU_DATA/postmaster.pid
 port= socket=
 if [ -r "$pid" ]; then port=$(sed -n 4p "$pid") socket=$(sed -n 5p "$pid"); fi
 port=\${port:-\${PGPORT:-\${POSTGRESQL_PORT_NUMBER:-5432}}}
-facts="SELECT 'safe-update', current_setting('server_version_num'),
-  (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+facts="SELECT 'safe-update', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+  current_setting('server_version_num'),
   current_setting('listen_addresses') = '' AND
     (SELECT source = 'command line' FROM pg_settings WHERE name = 'listen_addresses'),
-  current_setting('shared_preload_libraries') LIKE '%timescaledb%', getdatabaseencoding(),
-  current_setting('data_directory')"
-lesser= errors=
+  (SELECT setting LIKE '%timescaledb%' FROM pg_settings WHERE name = 'shared_preload_libraries'),
+  getdatabaseencoding(), (SELECT setting FROM pg_settings WHERE name = 'data_directory')"
+lesser= errors= blank=
 try() {
+  # Without a password once for each user and host is enough.
+  if [ -z "$(secret "$2")" ]; then
+    this=" $(secret "$1")@$host "
+    case $blank in *"$this"*) return ;; esac
+    blank="$blank$this"
+  fi
   for base in postgres template1; do
     said=$(log_in "$1" "$2" "$host" "$port"; psql -X -w -A -t -F '|' -d "$base" -c "$facts" 2>&1 </dev/null)
     found=$(printf '%s\\n' "$said" | grep '^safe-update|')
     if [ -n "$found" ]; then
       found=$(printf '%s\\n' "$found" "$1" "$2" "$host" "$port" "$base")
-      case $found in 'safe-update|'*'|t|'*'|'*'|'*) printf '%s' "$found"; exit 0 ;; esac
+      case $found in 'safe-update|t|'*) printf '%s' "$found"; exit 0 ;; esac
       lesser=\${lesser:-$found}
       return
     fi
@@ -186,7 +192,7 @@ async function tryToConnect(database: RunningDatabase, limit = database.timeout)
       return { accepting: finished.stdout === 'accepting', stderr: finished.stderr };
     const [facts = '', userVariable = '', passwordVariable = '', host = '', port = '', base = ''] =
       finished.stdout.split('\n');
-    const [, version, superuser, initialising, timescale, encoding = '', ...directory] = facts.split('|');
+    const [, superuser, version, initialising, timescale, encoding = '', ...directory] = facts.split('|');
     const env = {
       SU_NAME: name,
       SU_USER: userVariable,
@@ -232,7 +238,7 @@ async function connect(database: RunningDatabase): Promise<Session> {
   if (!('session' in connection)) {
     throw new SafeUpdateError(
       'database',
-      `PostgreSQL in ${container.name} does not let its own client in: ${lastLines(connection.stderr, container)}`,
+      `PostgreSQL in ${container.name} does not let its own client in: ${refusals(connection.stderr, container)}`,
       {
         hint:
           'The user and password are taken from POSTGRES_USER and POSTGRES_PASSWORD (or their _FILE variants) of the ' +
@@ -250,6 +256,12 @@ async function connect(database: RunningDatabase): Promise<Session> {
     );
   }
   return connection.session;
+}
+
+/** What the server itself said to the logins that were tried; where it said nothing, what the client did. Pure. */
+export function refusals(stderr: string, container: Container): string {
+  const said = [...stderr.matchAll(/FATAL: +(.*)/g)].map(([, reason]) => reason ?? '');
+  return lastLines(said.length > 0 ? said.join('\n') : stderr, container);
 }
 
 /** Runs a script that finds itself logged in. */

@@ -456,23 +456,25 @@ function reasonOf({ stdout, stderr }: Finished): string {
  */
 async function restore(folder: DataFolder, source: DumpSource): Promise<void> {
   const facts = await readDumpedFacts(source);
+  const env = { SU_STAGE: `.safe-update-restore-${randomUUID()}` };
+  const removeStage = () => folder.run('rm -rf -- "$DATA/$SU_STAGE"', { env });
+  const untouched = { state: 'The files of the server are as they were.' };
+
   const hash = createHash('sha256');
   let tail = Buffer.alloc(0);
   const stdin = readBack(source, rdbName, (chunk) => {
     hash.update(chunk);
-    tail = Buffer.concat([tail, chunk]).subarray(-9);
+    tail = Buffer.concat([tail, chunk.subarray(-9)]).subarray(-9);
   });
-  const env = { SU_STAGE: `.safe-update-restore-${randomUUID()}` };
   const staged = await folder.run(stage, { env, stdin: stdin.stream });
-  stdin.proveRead();
   const digest = hash.digest('hex');
   if (staged.exitCode !== 0 || staged.stdout.trim() !== digest || tail[0] !== 0xff) {
-    await folder.run('rm -rf -- "$DATA/$SU_STAGE"', { env });
-    const why = staged.exitCode === 0 ? 'what arrived is not what was dumped' : staged.stderr.trim();
-    throw new SafeUpdateError('database', `The Redis dump cannot be put back: ${why}`, {
-      state: 'The files of the server are as they were.',
-    });
+    await removeStage();
+    stdin.proveRead();
+    const why = staged.exitCode === 0 ? 'what arrived is not a whole dump' : staged.stderr.trim();
+    throw new SafeUpdateError('database', `The Redis dump cannot be put back: ${why}`, untouched);
   }
+
   const placed = await folder.run(place, {
     env: {
       ...env,
@@ -484,16 +486,16 @@ async function restore(folder: DataFolder, source: DumpSource): Promise<void> {
       SU_MANIFEST: manifestOf(facts.appendfilename),
     },
   });
-  if (placed.exitCode !== 0 || placed.stdout.trim() !== digest) {
-    throw new SafeUpdateError(
-      'database',
-      `The Redis dump could not be put in place: ${placed.stderr.trim()}`,
-      {
-        state: 'The folder of the server holds an incomplete restore.',
-        hint: 'Run the restore again; do not start the server before.',
-      },
-    );
+  if (placed.exitCode === 0 && placed.stdout === `placing\n${digest}\n`) return;
+  const message = `The Redis dump could not be put in place: ${placed.stderr.trim()}`;
+  if (!placed.stdout.startsWith('placing')) {
+    await removeStage();
+    throw new SafeUpdateError('database', message, untouched);
   }
+  throw new SafeUpdateError('database', message, {
+    state: 'The folder of the server holds an incomplete restore.',
+    hint: 'Run the restore again; do not start the server before.',
+  });
 }
 
 /** The manifest of an append-only file that consists of one RDB and nothing since. Pure. */
@@ -543,6 +545,7 @@ case $SU_KIND in
     ;;
 esac
 sync
+echo placing
 rm -f -- "$SU_AOF"
 if [ -d "$SU_AOF_FOLDER" ]; then
   # The one without a suffix: what 7.0 made of the single file of an older version.

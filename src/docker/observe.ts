@@ -42,6 +42,11 @@ export interface ObserveOptions {
    * and for what the configuration names.
    */
   coversBind(container: Container, mount: Mount): boolean;
+  /**
+   * True: the compose files are not read, because they may be the very thing that is wrong; the model has no services
+   * and only what the engine itself knows is observed. Needs a project name.
+   */
+  engineOnly?: boolean;
 }
 
 /**
@@ -59,7 +64,9 @@ export async function observe(
   const [facts, composeVersion, first] = await Promise.all([
     engine.facts(),
     compose.version(),
-    compose.model(unresolved),
+    options.engineOnly === true && unresolved.name !== undefined
+      ? { model: { name: unresolved.name, services: {} }, warnings: [] }
+      : compose.model(unresolved),
   ]);
   const { warnings } = first;
   let { model } = first;
@@ -73,7 +80,7 @@ export async function observe(
   // A container whose service is not active was started with a profile: from here on the profile is active too, so
   // that the service means the same in every command. Only named services are ever acted on.
   const unknown = new Set(containers.map((c) => c.service).filter((service) => !(service in model.services)));
-  if (unknown.size > 0) {
+  if (unknown.size > 0 && options.engineOnly !== true) {
     for (const profile of await compose.profiles(project)) {
       if (project.profiles.includes(profile)) continue;
       const candidate = { ...project, profiles: [...project.profiles, profile] };
@@ -86,7 +93,7 @@ export async function observe(
   }
 
   const [hashes, labelled, networks, everyone] = await Promise.all([
-    compose.hashes(project),
+    options.engineOnly === true ? new Map<string, string>() : compose.hashes(project),
     engine.projectVolumes(project.name),
     engine.projectNetworks(project.name),
     engine.allContainers(),

@@ -14,6 +14,7 @@ export const stepNames = [
   'seal',
   'remove',
   'up',
+  'start',
   'verify',
   'commit',
   'prune',

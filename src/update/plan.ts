@@ -76,7 +76,46 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
   return plan;
 }
 
-/** The order of DESIGN: stepNames, but a hot archive is taken and sealed before anything stops. */
+/** Given what was observed, what a backup would do, in order. Pure. */
+export function planBackup(observed: Observed, options: Pick<PlanOptions, 'consistency'>): Plan {
+  const { consistency } = options;
+  const plan = planUpdate(observed, { consistency, pull: 'never', pulled: true });
+  const running = [...new Set(observed.containers.filter((container) => container.running).map(({ service }) => service))];
+  const existing = observed.volumes.filter(({ exists }) => exists).map(({ name }) => name);
+  const step = (name: StepName, on: string[], cause: string, touches = false): Step => ({ name, on, cause, touches });
+  const stops = consistency === 'cold' && running.length > 0 && existing.length > 0;
+  return {
+    ...plan,
+    nothingToDo: false,
+    services: observed.containers
+      .filter(({ service }, index, all) => all.findIndex((other) => other.service === service) === index)
+      .map(({ service }) => ({
+        service,
+        fate: running.includes(service) ? 'restart' : 'leave-stopped',
+        cause: running.includes(service) ? '' : 'not running',
+        replicas: observed.containers.filter((container) => container.service === service).length,
+      })),
+    steps: inOrder(
+      [
+        step('lock', [], 'one run at a time'),
+        step('measure', existing, 'there must be room for the backup'),
+        ...(plan.databases.length > 0
+          ? [step('dump', [...new Set(plan.databases.map(({ service }) => service))], 'databases, while they run')]
+          : []),
+        ...(stops ? [step('stop', running, 'the downtime begins', true)] : []),
+        ...(existing.length > 0
+          ? [step('archive', existing, stops ? 'cold: the one exact moment' : 'as they are now')]
+          : []),
+        step('seal', [], 'flushed, read back and compared'),
+        ...(stops ? [step('start', running, 'the very same containers', true), step('verify', [], 'as before')] : []),
+        step('prune', [], 'old backups beyond the number kept'),
+      ],
+      'cold',
+    ),
+  };
+}
+
+/** In the order of stepNames, but a hot archive is taken and sealed before anything stops. */
 function inOrder(steps: readonly Step[], consistency: 'cold' | 'hot'): Step[] {
   const order: StepName[] = [...stepNames];
   if (consistency === 'hot') {

@@ -72,7 +72,8 @@ export async function recover(context: Context, project: string): Promise<Outcom
       if (stopped.dataTouched && stopped.sealed === undefined) throw new Error('data was touched before a backup was sealed');
       await putBack(session, {
         record,
-        keepPresent: true,
+        // What a restore overwrote is in its own backup already.
+        keepPresent: begin?.kind === 'update',
         ...(stopped.dataTouched && stopped.sealed !== undefined ? { backup: stopped.sealed } : {}),
       });
     }

@@ -28,16 +28,21 @@ export interface Session {
   helperImage: string;
 }
 
-/** Reads the project. Throws SafeUpdateError `config` or `engine`. */
-export async function look(context: Context): Promise<Observed> {
-  const observed = await observe(context.engine, context.compose, context.settings.project, {
+/**
+ * Reads the project. With `engineOnly` the name of a project whose compose files are not to be read. Throws
+ * SafeUpdateError `config` or `engine`.
+ */
+export async function look(context: Context, engineOnly?: string): Promise<Observed> {
+  const { project } = context.settings;
+  const observed = await observe(context.engine, context.compose, engineOnly === undefined ? project : { ...project, name: engineOnly }, {
+    engineOnly: engineOnly !== undefined,
     coversBind(container, mount) {
       if (coversBindMount(context.settings.bindMounts.include, mount.source)) return true;
       const engine = recogniseDatabase(container);
       return engine !== undefined && !mount.readOnly && mountHolding(container, engine.dataPath(container)) === mount;
     },
   });
-  requireServices(observed);
+  if (engineOnly === undefined) requireServices(observed);
   return observed;
 }
 
@@ -55,20 +60,10 @@ export async function openSession(
   about: { project: string; kind: RunKind; environment?: string; consistency: 'cold' | 'hot' },
   interrupted?: PastRun,
 ): Promise<Session> {
-  const { engine, exec, owner, clock } = context;
+  const { owner, clock } = context;
   const run = interrupted?.run ?? runName(clock.now(), owner.pid);
-  const image = await helperImage(engine, exec, context.settings.helper.image);
-  const lock = await acquireLock(engine, {
-    project: about.project,
-    run,
-    purpose: about.kind,
-    image,
-    owner,
-    now: clock.now(),
-    isAlive: context.isAlive,
-  });
+  const { lock, image } = await lockProject(context, about.project, run, about.kind);
   try {
-    if (lock.takenOver !== undefined) context.emit({ type: 'notice', level: 'warning', message: lock.takenOver });
     await removeStrayHelpers(context, about.project);
     const state = context.stateFor(about.project);
     const journal =
@@ -90,6 +85,20 @@ export async function openSession(
     await lock.release();
     throw error;
   }
+}
+
+/** Takes the project's lock. Throws SafeUpdateError `locked`. Says so when a dead owner's lock was taken over. */
+export async function lockProject(
+  context: Context,
+  project: string,
+  run: string,
+  purpose: string,
+): Promise<{ lock: Lock; image: string }> {
+  const { engine, exec, owner, clock, isAlive } = context;
+  const image = await helperImage(engine, exec, context.settings.helper.image);
+  const lock = await acquireLock(engine, { project, run, purpose, image, owner, now: clock.now(), isAlive });
+  if (lock.takenOver !== undefined) context.emit({ type: 'notice', level: 'warning', message: lock.takenOver });
+  return { lock, image };
 }
 
 /** Helpers of this project whose run is gone; with the lock in hand no other run can be using one. */

@@ -1,5 +1,5 @@
 import type { BackupInProgress } from '../backup/create.ts';
-import type { ManifestVolume } from '../backup/manifest.ts';
+import type { ManifestDatabase, ManifestVolume } from '../backup/manifest.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { volumeWriter } from '../backup/volume.ts';
 import type { DumpSource } from '../database/database.ts';
@@ -45,13 +45,15 @@ export async function putBack(session: Session, { record, backup, only, keepPres
   const { engine, exec } = context;
   const open = backup === undefined ? undefined : await openBackup(store, backup);
 
-  await showStep(context, 'undo-stop', 'Stop the failed release', async () => {
-    const containers = await currentContainers(context, project);
-    // What ran before and still runs as it did needs no stop when its data is not going to be touched.
-    const running = containers.filter((container) => container.running);
-    await stopContainers(engine, open === undefined ? running.filter(({ id }) => !record.running.includes(id)) : running);
-    return undefined;
-  });
+  const running = (await currentContainers(context, project)).filter((container) => container.running);
+  // What ran before and still runs needs no stop when its data is not going to be touched.
+  const toStop = open === undefined ? running.filter(({ id }) => !record.running.includes(id)) : running;
+  if (toStop.length > 0) {
+    await showStep(context, 'undo-stop', 'Stop what runs now', async () => {
+      await stopContainers(engine, toStop);
+      return undefined;
+    });
+  }
 
   if (open !== undefined) {
     if (keepPresent && !journal.entries.some(({ type }) => type === 'failed-backup-sealed')) {
@@ -90,7 +92,7 @@ export async function putBack(session: Session, { record, backup, only, keepPres
 }
 
 /** Waits until everything that was green when the record was made is green again, on the same images and volumes. */
-async function verifyRecord(session: Session, record: StackRecord): Promise<void> {
+export async function verifyRecord(session: Session, record: StackRecord, step = 'undo-verify'): Promise<void> {
   const { context, project } = session;
   const { timeouts } = context.settings;
   const expected = expectedAsRecorded(record);
@@ -106,7 +108,7 @@ async function verifyRecord(session: Session, record: StackRecord): Promise<void
         containers: await currentContainers(context, project),
       }),
       onLook: (waiting) => {
-        context.emit({ type: 'step-progress', step: 'undo-verify', item: waiting[0] ?? 'stable' });
+        context.emit({ type: 'step-progress', step, item: waiting[0] ?? 'stable' });
       },
     },
   );
@@ -216,6 +218,7 @@ export async function restoreData(
   record: StackRecord,
   recreated: Recreated,
   only: (volume: ManifestVolume) => boolean = () => true,
+  step = 'undo-data',
 ): Promise<string> {
   const { context, journal } = session;
   const { manifest, reader } = open;
@@ -237,7 +240,7 @@ export async function restoreData(
       await writer.clear();
       if (!startsEmpty(volume.name)) {
         await reader.restoreVolume(volume, writer, (item, bytes) => {
-          context.emit({ type: 'step-progress', step: 'undo-data', item, bytes });
+          context.emit({ type: 'step-progress', step, item, bytes });
         });
         const { digest } = await writer.summary();
         if (volume.exact && digest !== volume.digest) {
@@ -247,24 +250,47 @@ export async function restoreData(
       restored += 1;
       journal.write({ type: 'restored', volume: volume.name });
     }
-    for (const dump of fromDump) {
-      const restorer = restorerOf(dump.engine);
-      const volume = manifest.volumes.find(({ name }) => name === dump.volume);
-      if (restorer.into !== 'stopped data folder' || volume === undefined) continue;
-      const mountedAt = volume.servedAt.find(({ service }) => service === dump.service)?.path ?? dump.dataPath;
-      const data = helper.pathOf(volume.name) + dump.dataPath.slice(mountedAt.replace(/\/$/, '').length);
-      await restorer.restore(
-        {
-          run: (script: string, options: ScriptOptions = {}) =>
-            helper.shell.run(script, { ...options, env: { ...options.env, DATA: data } }),
-        },
-        dumpSource(open, dump),
-      );
-    }
+    for (const dump of fromDump) await placeDump(helper, open, dump);
   });
   for (const dump of fromDump) await restoreIntoServer(session, open, record, recreated, dump);
   const count = chosen.length;
   return restored === count ? `${count} volumes` : `${restored} of ${count} volumes had changed`;
+}
+
+/** Puts the files of a dump into the data folder of a stopped database, for engines that take their dumps so. */
+async function placeDump(helper: Helper, open: OpenBackup, dump: ManifestDatabase): Promise<void> {
+  const restorer = restorerOf(dump.engine);
+  const volume = open.manifest.volumes.find(({ name }) => name === dump.volume);
+  if (restorer.into !== 'stopped data folder' || volume === undefined) return;
+  const mountedAt = volume.servedAt.find(({ service }) => service === dump.service)?.path ?? dump.dataPath;
+  const data = helper.pathOf(volume.name) + dump.dataPath.slice(mountedAt.replace(/\/$/, '').length);
+  await restorer.restore(
+    {
+      run: (script: string, options: ScriptOptions = {}) =>
+        helper.shell.run(script, { ...options, env: { ...options.env, DATA: data } }),
+    },
+    dumpSource(open, dump),
+  );
+}
+
+/**
+ * Puts one database back from its dump, whatever its volume holds now. Every container but a server that takes its
+ * dump while it runs has been stopped.
+ */
+export async function restoreDatabase(
+  session: Session,
+  open: OpenBackup,
+  record: StackRecord,
+  dump: ManifestDatabase,
+): Promise<void> {
+  const volume = open.manifest.volumes.find(({ name }) => name === dump.volume);
+  if (restorerOf(dump.engine).into === 'running server') {
+    await restoreIntoServer(session, open, record, new Map(), dump);
+  } else if (volume !== undefined) {
+    session.journal.write({ type: 'restoring', volume: volume.name });
+    await withHelper(session, [volume], 'write', async (helper) => placeDump(helper, open, dump));
+    session.journal.write({ type: 'restored', volume: volume.name });
+  }
 }
 
 /** Starts one database alone, waits until it answers, and fills it from its dump. */
@@ -273,15 +299,16 @@ async function restoreIntoServer(
   open: OpenBackup,
   record: StackRecord,
   recreated: Recreated,
-  dump: OpenBackup['manifest']['databases'][number],
+  dump: ManifestDatabase,
 ): Promise<void> {
-  const { context } = session;
+  const { context, journal } = session;
   const { engine, exec, clock, settings } = context;
   const restorer = restorerOf(dump.engine);
   if (restorer.into !== 'running server') return;
   const recorded = record.containers.map(readContainer).find(({ service }) => service === dump.service);
   const id = recorded === undefined ? undefined : (recreated.get(recorded.id) ?? recorded.id);
   if (id === undefined) throw new SafeUpdateError('database', `There is no container of ${dump.service} to restore its dump into.`);
+  if (dump.volume !== undefined) journal.write({ type: 'restoring', volume: dump.volume });
   await engine.start(id);
   const inspect = await engine.container(id);
   if (inspect === null) throw new SafeUpdateError('database', `The container of ${dump.service} has gone.`);
@@ -312,7 +339,7 @@ function restorerOf(name: string) {
   return databaseEngine(name).restorer;
 }
 
-function dumpSource({ reader }: OpenBackup, { parts }: OpenBackup['manifest']['databases'][number]): DumpSource {
+function dumpSource({ reader }: OpenBackup, { parts }: ManifestDatabase): DumpSource {
   const nameOf = (part: string): string => part.slice(part.lastIndexOf('/') + 1);
   return {
     names: parts.map(nameOf),

@@ -105,11 +105,7 @@ function parts({ code, message, state, hint }: Parts, style: Style, columns: num
   return blocks.flatMap(([title, text, paint]) =>
     text === undefined
       ? []
-      : [
-          '',
-          `  ${style.bold(paint(title))}`,
-          ...body(text).map((line) => `    ${line}`),
-        ],
+      : ['', `  ${style.bold(paint(title))}`, ...body(text).map((line) => `    ${line}`)],
   );
 }
 

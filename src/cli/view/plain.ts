@@ -1,8 +1,9 @@
 import type { Emit, RunKind } from '../../model/event.ts';
+import type { Plan } from '../../model/plan.ts';
 import { formatDuration } from '../../model/units.ts';
 import { visible } from './escape.ts';
 import { formatOutcome } from './outcome.ts';
-import { formatPlan, newLines } from './plan.ts';
+import { changedLines, formatPlan } from './plan.ts';
 import { createProgress, formatItem, type StepProgress } from './progress.ts';
 import type { Sink } from './sink.ts';
 import { plain, type Style } from './style.ts';
@@ -46,7 +47,7 @@ const kindTexts: Record<RunKind, string> = {
 export function createPlainView(options: PlainOptions): { emit: Emit } {
   const { err, now, quiet } = options;
   const steps = new Map<string, LoggedStep>();
-  let plan: string | undefined;
+  let plan: Plan | undefined;
 
   /** What safe-update says, on one line whatever is in the names; and what others said, on as many as it has. */
   function log(text: string, message = ''): void {
@@ -71,12 +72,15 @@ export function createPlainView(options: PlainOptions): { emit: Emit } {
           if (!quiet) log(`${kindTexts[event.kind]} of ${event.project}, run ${event.run}`);
           return;
         case 'planned': {
-          const text = formatPlan(event.plan, plain, columns);
-          const known = plan ?? (options.showPlan ? undefined : text);
-          plan = text;
-          if (quiet || known === text) return;
-          const lines = known === undefined ? text.split('\n') : newLines(known, text);
-          log(known === undefined ? 'The plan:' : 'The plan has changed:');
+          const before = plan ?? (options.showPlan ? undefined : event.plan);
+          plan = event.plan;
+          if (quiet) return;
+          const lines =
+            before === undefined
+              ? formatPlan(event.plan, plain, columns).split('\n')
+              : changedLines(before, event.plan, plain, columns);
+          if (lines.length === 0) return;
+          log(before === undefined ? 'The plan:' : 'The plan has changed:');
           err.write(lines.map((line) => `${(margin + line).trimEnd()}\n`).join(''));
           return;
         }
@@ -88,7 +92,7 @@ export function createPlainView(options: PlainOptions): { emit: Emit } {
           const step = steps.get(event.step);
           if (step === undefined || quiet) return;
           step.progress.update(event, now());
-          const active = step.progress.items(now()).filter(({ finished }) => !finished);
+          const active = step.progress.items(now()).filter(({ state }) => state === 'running');
           if (active.length === 0 || now() - step.reportedAt < progressInterval) return;
           step.reportedAt = now();
           const items = active.map((item) => `${item.item} ${formatItem(item)}`.trimEnd());

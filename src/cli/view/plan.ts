@@ -34,12 +34,18 @@ export function formatPlan(plan: Plan, style: Style, columns = 80): string {
 }
 
 /**
- * Takes two plans as `formatPlan` returns them and returns the lines of the second that the first does not have, for a
- * plan that changes under way.
+ * For a plan that is made again under way, once more is known: the lines in which the second differs from the first.
+ * None if they mean the same; that the sizes of volumes are known by now is no difference.
  */
-export function newLines(before: string, after: string): string[] {
-  const known = new Set(before.split('\n'));
-  return after.split('\n').filter((line) => !known.has(line));
+export function changedLines(before: Plan, after: Plan, style: Style, columns = 80): string[] {
+  const known = new Set(formatPlan(withoutSizes(before), style, columns).split('\n'));
+  return formatPlan(withoutSizes(after), style, columns)
+    .split('\n')
+    .filter((line) => !known.has(line));
+}
+
+function withoutSizes(plan: Plan): Plan {
+  return { ...plan, volumes: plan.volumes.map((volume) => ({ ...volume, bytes: 0 })) };
 }
 
 interface Page {
@@ -68,17 +74,17 @@ function services({ services: all }: Plan, { style, width }: Page): string {
   const nameWidth = Math.min(24, Math.max(...all.map((service) => textWidth(nameOf(service)))));
   const lines = present.flatMap((fate) => {
     const ofFate = all.filter((service) => service.fate === fate);
-    const causes = [...new Set(ofFate.map(({ cause }) => cause))];
+    const causes = [...new Set(ofFate.map(causeOf))];
     const body = causes.flatMap((cause) => {
-      const members = ofFate.filter((service) => service.cause === cause);
+      const members = ofFate.filter((service) => causeOf(service) === cause);
       const room = width - indent.length - labelWidth - 2;
       const [only, ...others] = members.map(nameOf);
       if (only !== undefined && others.length === 0 && textWidth(only) <= nameWidth) {
-        return hanging(`${padEnd(only, nameWidth)}  `, visible(cause), room, style.dim);
+        return hanging(`${padEnd(only, nameWidth)}  `, cause, room, style.dim);
       }
       return [
         ...wrap(members.map(nameOf).join(', '), room),
-        ...wrap(visible(cause), room - 2).map((line) => `  ${style.dim(line)}`),
+        ...(cause === '' ? [] : wrap(cause, room - 2).map((line) => `  ${style.dim(line)}`)),
       ];
     });
     const paint = fate === 'restart' || fate === 'leave-stopped' ? style.dim : style.yellow;
@@ -88,6 +94,11 @@ function services({ services: all }: Plan, { style, width }: Page): string {
     );
   });
   return section('Services', lines, style);
+}
+
+/** The plan may leave open why a service that does not change is restarted at all. */
+function causeOf({ fate, cause }: Plan['services'][number]): string {
+  return cause === '' && fate === 'restart' ? 'unchanged, only stopped for the backup' : visible(cause);
 }
 
 function nameOf({ service, replicas }: Plan['services'][number]): string {
@@ -165,7 +176,7 @@ function steps(plan: Plan, { style, width }: Page): string {
   const lines = all.flatMap((step, i) => {
     const start = `${indent}${padStart(String(i + 1), 2)}  ${padEnd(step.name, nameWidth)}  `;
     const on = step.on.length === 0 ? '' : ` (${abridged(step.on)})`;
-    const body = hanging(start, `${visible(step.cause)}${on}`, width, (text) => text);
+    const body = hanging(start, `${visible(step.cause)}${on}`.trimStart(), width, (text) => text);
     if (i === downtime?.first) body.unshift(rule(`downtime${whose} starts`, style, width));
     if (i === downtime?.last) body.push(rule(`downtime${whose} ends`, style, width));
     return body;
@@ -181,7 +192,7 @@ function downtimeOf({ steps: all, services: users }: Plan): { first: number; las
   const serving = users.some(({ fate }) => fate === 'replace' || fate === 'restart' || fate === 'orphan');
   const first = all.findIndex(({ name }) => name === 'stop' || name === 'remove' || name === 'up');
   if (!serving || first === -1) return undefined;
-  const last = all.findLastIndex(({ name }) => name === 'verify' || name === 'up');
+  const last = all.findLastIndex(({ name }) => name === 'verify' || name === 'start' || name === 'up');
   return { first, last: Math.max(first, last) };
 }
 
@@ -203,7 +214,10 @@ function hanging(start: string, text: string, width: number, paint: (text: strin
   if (room < 24 && textWidth(text) > room) {
     return [start.trimEnd(), ...wrap(text, width - 4).map((line) => `    ${paint(line)}`)];
   }
-  return wrap(text, room).map((line, i) => (i === 0 ? start : ' '.repeat(textWidth(start))) + paint(line));
+  return wrap(text, room).map(
+    (line, i) =>
+      (i === 0 ? (line === '' ? start.trimEnd() : start) : ' '.repeat(textWidth(start))) + paint(line),
+  );
 }
 
 function section(title: string, lines: string[], style: Style, paint = plain.bold): string {

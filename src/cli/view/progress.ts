@@ -15,7 +15,8 @@ export interface ItemProgress {
   /** Milliseconds until it is done at that rate. */
   left?: number;
   text?: string;
-  finished: boolean;
+  /** `quiet`: probably finished, as others go on and nothing is heard of it; nobody has said so. */
+  state: 'running' | 'quiet' | 'finished';
 }
 
 /** The things a step works on, as its progress events tell. */
@@ -27,6 +28,7 @@ export interface StepProgress {
 
 interface Item {
   last: ProgressEvent;
+  firstAt: number;
   lastAt: number;
   finished: boolean;
   samples: { at: number; bytes: number }[];
@@ -40,16 +42,36 @@ const rateMinimum = 1_500;
 const sampleInterval = 250;
 /** Milliseconds after which an item that nothing is heard of, while others go on, is taken for finished. */
 const silence = 15_000;
+/** The same for an item after whose last word another one began: one after the other, most likely. */
+const succession = 1_500;
 
 /** Makes an empty record of a step. All times are milliseconds of one clock. */
 export function createProgress(): StepProgress {
   const items = new Map<string, Item>();
   let lastAt = 0;
+  let newestFirstAt = 0;
+
+  function stateOf({ finished, lastAt: at }: Item): ItemProgress['state'] {
+    if (finished) return 'finished';
+    const silentFor = lastAt - at;
+    return silentFor >= silence || (newestFirstAt > at && silentFor >= succession) ? 'quiet' : 'running';
+  }
 
   return {
     update(event, at) {
       lastAt = at;
-      const item: Item = items.get(event.item) ?? { last: event, lastAt: at, finished: false, samples: [] };
+      // What is only a name says what goes on right now: a line of `docker compose pull`, a probe that is waited for.
+      for (const [name, item] of items) {
+        if (name !== event.item && !item.finished && isBare(item.last)) items.delete(name);
+      }
+      const item = items.get(event.item) ?? {
+        last: event,
+        firstAt: at,
+        lastAt: at,
+        finished: false,
+        samples: [],
+      };
+      if (item.firstAt === at) newestFirstAt = at;
       items.set(event.item, item);
       item.last = event;
       item.lastAt = at;
@@ -57,8 +79,17 @@ export function createProgress(): StepProgress {
         event.done === true || (event.totalBytes !== undefined && event.totalBytes === event.bytes);
       if (event.bytes !== undefined) addSample(item.samples, event.bytes, at);
     },
-    items: (at) => [...items.values()].map((item) => measure(item, at, lastAt)),
+    items: (at) => [...items.values()].map((item) => measure(item, at, stateOf(item))),
   };
+}
+
+/** Whether nothing is told of an item but its name. */
+export function isBare({
+  bytes,
+  totalBytes,
+  text,
+}: Pick<ItemProgress, 'bytes' | 'totalBytes' | 'text'>): boolean {
+  return bytes === undefined && totalBytes === undefined && text === undefined;
 }
 
 function addSample(samples: Item['samples'], bytes: number, at: number): void {
@@ -71,13 +102,12 @@ function addSample(samples: Item['samples'], bytes: number, at: number): void {
   while ((samples[1]?.at ?? at) <= at - rateWindow) samples.shift();
 }
 
-function measure({ last, lastAt, finished, samples }: Item, at: number, newest: number): ItemProgress {
+function measure({ last, samples }: Item, at: number, state: ItemProgress['state']): ItemProgress {
   const { item, bytes, totalBytes, text } = last;
-  const over = finished || newest - lastAt >= silence;
-  const rate = over ? undefined : rateOf(samples, at);
+  const rate = state === 'running' ? rateOf(samples, at) : undefined;
   return {
     item,
-    finished: over,
+    state,
     ...(bytes === undefined ? {} : { bytes }),
     ...(totalBytes === undefined ? {} : { totalBytes }),
     ...(text === undefined ? {} : { text }),

@@ -4,6 +4,7 @@ import {
   createProgress,
   formatRate,
   formatTimeLeft,
+  isBare,
   type ItemProgress,
   type StepProgress,
 } from './progress.ts';
@@ -69,7 +70,7 @@ export function runningLines(
   if (room === 0) return [first];
 
   // More than there is room for: what goes on is shown, the rest is counted.
-  const running = items.filter(({ finished }) => !finished);
+  const running = items.filter(({ state }) => state === 'running');
   const shown = running.slice(0, room - 1);
   const done = items.length - running.length;
   const counts = [
@@ -144,7 +145,7 @@ function titled(
 }
 
 function itemSummaries(step: ShownStep, now: number, { style, columns }: Layout): string[] {
-  const items = step.progress.items(now);
+  const items = step.progress.items(now).filter((item) => !isBare(item) || item.state === 'finished');
   const nameWidth = nameColumn(items, columns);
   return items.map(({ item, bytes, text }) => {
     const name = padEnd(truncateMiddle(visible(item), nameWidth), nameWidth);
@@ -160,13 +161,17 @@ function itemSummaries(step: ShownStep, now: number, { style, columns }: Layout)
  * width of the terminal and of the names alone, never on the numbers.
  */
 function itemLine(progress: ItemProgress, nameWidth: number, { style, columns, icons }: Layout): string {
+  if (isBare(progress) && progress.state !== 'finished') {
+    return ' '.repeat(itemMargin) + style.dim(truncate(visible(progress.item), columns - 1 - itemMargin));
+  }
   const name = padEnd(truncateMiddle(visible(progress.item), nameWidth), nameWidth);
   const start = `${' '.repeat(itemMargin)}${name}  `;
   const room = columns - 1 - itemMargin - nameWidth - 2;
   const { bytes, totalBytes, text } = progress;
-  if (progress.finished) {
+  if (progress.state !== 'running') {
+    const icon = progress.state === 'finished' ? icons.done : ' ';
     const said = bytes === undefined ? visible(text ?? '') : formatBytes(bytes);
-    return style.dim(`${' '.repeat(itemMargin - 2)}${icons.done} ${name}  ${truncate(said, room)}`.trimEnd());
+    return style.dim(`${' '.repeat(itemMargin - 2)}${icon} ${name}  ${truncate(said, room)}`.trimEnd());
   }
   if (bytes === undefined) {
     return start + style.dim(truncate(visible(text ?? ''), room));
@@ -199,7 +204,8 @@ function titleColumn({ columns }: Layout): number {
 }
 
 function nameColumn(items: ItemProgress[], columns: number): number {
-  const widest = Math.max(8, ...items.map(({ item }) => textWidth(visible(item))));
+  const named = items.filter((item) => !isBare(item) || item.state === 'finished');
+  const widest = Math.max(8, ...named.map(({ item }) => textWidth(visible(item))));
   return Math.min(widest, Math.max(8, Math.floor(columns * 0.3)));
 }
 

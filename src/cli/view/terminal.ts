@@ -1,9 +1,10 @@
 import { Listr, figures, Spinner, type ListrRenderer } from 'listr2';
 import { messageOf } from '../../model/error.ts';
 import type { Emit, RunEvent, RunKind } from '../../model/event.ts';
+import type { Plan } from '../../model/plan.ts';
 import { visible, visibleLines } from './escape.ts';
 import { formatOutcome } from './outcome.ts';
-import { formatPlan, newLines } from './plan.ts';
+import { changedLines, formatPlan } from './plan.ts';
 import { createScreen } from './screen.ts';
 import type { OutputStream, Sink } from './sink.ts';
 import { createStep, runningLines, settledLines, type Layout, type Settled, type ShownStep } from './step.ts';
@@ -58,7 +59,7 @@ export function createTerminalView(options: TerminalOptions): { emit: Emit; clos
   const titles = new Map<string, string>();
   const spinner = createSpinner(now);
   const screen = createScreen(options.stream, options.err, drawSteps);
-  let plan: string | undefined;
+  let plan: Plan | undefined;
   let failure: Error | undefined;
   let queue: Promise<unknown> = Promise.resolve();
 
@@ -74,7 +75,17 @@ export function createTerminalView(options: TerminalOptions): { emit: Emit; clos
     if (steps.size === 0) return [];
     const frame = spinner();
     const limit = Math.max(1, Math.min(stepLimit, Math.floor(rows / steps.size)));
-    return [...steps.values()].flatMap(({ shown }) => runningLines(shown, now(), frame, layout(), limit));
+    try {
+      return [...steps.values()].flatMap(({ shown }) => runningLines(shown, now(), frame, layout(), limit));
+    } catch (error) {
+      // This is called by a timer, where throwing would end the process.
+      fail(error);
+      return [];
+    }
+  }
+
+  function fail(error: unknown): void {
+    failure ??= new Error(messageOf(error), { cause: error });
   }
 
   /**
@@ -114,7 +125,7 @@ export function createTerminalView(options: TerminalOptions): { emit: Emit; clos
     );
     const live = { shown, settle: settleTask, ended: Promise.resolve<unknown>(undefined) };
     steps.set(step, live);
-    live.ended = list.run();
+    live.ended = list.run().catch(fail);
     return live;
   }
 
@@ -134,15 +145,19 @@ export function createTerminalView(options: TerminalOptions): { emit: Emit; clos
         ]);
         return;
       case 'planned': {
-        const text = formatPlan(event.plan, style, screen.columns);
-        const known = plan ?? (options.showPlan ? undefined : text);
-        plan = text;
-        if (options.quiet || known === text) return;
-        if (known === undefined) screen.print(['', ...text.split('\n'), '']);
-        else {
-          const changed = newLines(known, text).map((line) => `    ${line}`);
-          screen.print([...marked(figures.info, style.cyan, 'The plan has changed:'), ...changed]);
+        const before = plan ?? (options.showPlan ? undefined : event.plan);
+        plan = event.plan;
+        if (options.quiet) return;
+        if (before === undefined) {
+          screen.print(['', ...formatPlan(event.plan, style, screen.columns).split('\n'), '']);
+          return;
         }
+        const lines = changedLines(before, event.plan, style, screen.columns - 2);
+        if (lines.length === 0) return;
+        screen.print([
+          ...marked(figures.info, style.cyan, 'The plan has changed:'),
+          ...lines.map((line) => `  ${line}`),
+        ]);
         return;
       }
       case 'step-started':
@@ -197,11 +212,7 @@ export function createTerminalView(options: TerminalOptions): { emit: Emit; clos
   return {
     emit(event) {
       // One event that cannot be shown must not keep the others from it.
-      queue = queue
-        .then(() => show(event))
-        .catch((error: unknown) => {
-          failure ??= new Error(messageOf(error), { cause: error });
-        });
+      queue = queue.then(() => show(event)).catch(fail);
     },
     async close() {
       screen.release();

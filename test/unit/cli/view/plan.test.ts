@@ -1,7 +1,7 @@
 import { Chalk } from 'chalk';
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { formatPlan, newLines } from '../../../../src/cli/view/plan.ts';
+import { changedLines, formatPlan } from '../../../../src/cli/view/plan.ts';
 import { plain } from '../../../../src/cli/view/style.ts';
 import { textWidth } from '../../../../src/cli/view/width.ts';
 import type { Plan } from '../../../../src/model/plan.ts';
@@ -107,6 +107,15 @@ describe('a plan', () => {
     expect(text).not.toContain('Steps');
   });
 
+  it('needs no cause for a service or a step', () => {
+    const services = plan.services.map((service) => ({ ...service, cause: '' }));
+    const steps = plan.steps.map((step) => ({ ...step, cause: '' }));
+    const text = formatPlan({ ...plan, services, steps }, plain);
+    expect(text.split('\n').filter((line) => line !== line.trimEnd())).toEqual([]);
+    expect(text).toContain('unchanged, only stopped for the backup');
+    expect(text).toMatch(/1 {2}dump {5}\(db\)/);
+  });
+
   it('shows names that would drive the terminal', () => {
     const [service] = plan.services;
     if (service === undefined) throw new Error('an example without services');
@@ -115,12 +124,12 @@ describe('a plan', () => {
   });
 });
 
-it('finds what a second plan says that the first did not', () => {
-  const services = plan.services.map((s) =>
-    s.service === 'redis' ? { ...s, fate: 'replace' as const, cause: 'image' } : s,
+it('finds what a second plan says that the first did not, and does not mind sizes', () => {
+  const services = plan.services.map((service) =>
+    service.service === 'redis' ? { ...service, fate: 'replace' as const, cause: 'image' } : service,
   );
-  expect(newLines(formatPlan(plan, plain), formatPlan({ ...plan, services }, plain)).join('\n')).toMatch(
-    /redis +image/,
-  );
-  expect(newLines(formatPlan(plan, plain), formatPlan(plan, plain))).toEqual([]);
+  expect(changedLines(plan, { ...plan, services }, plain).join('\n')).toMatch(/redis +image/);
+  expect(changedLines(plan, plan, plain)).toEqual([]);
+  const measured = plan.volumes.map((volume) => ({ ...volume, bytes: 123e9 }));
+  expect(changedLines(plan, { ...plan, volumes: measured }, plain)).toEqual([]);
 });

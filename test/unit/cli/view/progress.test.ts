@@ -13,7 +13,7 @@ describe('the progress of a step', () => {
       progress.update(event('uploads', { bytes, totalBytes: 400e6 }), second * 1000);
     }
     const [item] = progress.items(60_000);
-    expect(item).toMatchObject({ bytes: 330e6, totalBytes: 400e6, percent: 82, finished: false });
+    expect(item).toMatchObject({ bytes: 330e6, totalBytes: 400e6, percent: 82, state: 'running' });
     expect(item?.rate).toBeCloseTo(10e6, -3);
     expect(item?.left).toBeCloseTo(7_000, -2);
   });
@@ -35,7 +35,7 @@ describe('the progress of a step', () => {
     progress.update(event('b', { bytes: 1200, totalBytes: 1000 }), 0);
     const [a, b] = progress.items(5_000);
     expect(a?.percent).toBe(99);
-    expect(b).toMatchObject({ percent: 100, finished: false });
+    expect(b).toMatchObject({ percent: 100, state: 'running' });
     expect(b).not.toHaveProperty('left');
   });
 
@@ -44,11 +44,33 @@ describe('the progress of a step', () => {
     progress.update(event('by bytes', { bytes: 10, totalBytes: 10 }), 0);
     progress.update(event('told', { bytes: 10, done: true }), 0);
     progress.update(event('silent', { bytes: 10 }), 0);
-    progress.update(event('at work', { bytes: 10 }), 14_000);
-    const finished = (): boolean[] => progress.items(20_000).map((item) => item.finished);
-    expect(finished()).toEqual([true, true, false, false]);
+    progress.update(event('at work', { bytes: 10 }), 0);
+    progress.update(event('at work', { bytes: 15 }), 14_000);
+    const states = (): string[] => progress.items(20_000).map(({ state }) => state);
+    expect(states()).toEqual(['finished', 'finished', 'running', 'running']);
     progress.update(event('at work', { bytes: 20 }), 16_000);
-    expect(finished()).toEqual([true, true, true, false]);
+    expect(states()).toEqual(['finished', 'finished', 'quiet', 'running']);
+  });
+
+  it('takes one for quiet after whose last word another began', () => {
+    const progress = createProgress();
+    progress.update(event('db', { bytes: 10 }), 0);
+    progress.update(event('cache', { bytes: 10 }), 500);
+    progress.update(event('cache', { bytes: 20 }), 1_400);
+    const states = (): string[] => progress.items(2_000).map(({ state }) => state);
+    expect(states()).toEqual(['running', 'running']);
+    progress.update(event('cache', { bytes: 30 }), 1_600);
+    expect(states()).toEqual(['quiet', 'running']);
+    progress.update(event('db', { bytes: 20 }), 1_700);
+    expect(states()).toEqual(['running', 'running']);
+  });
+
+  it('keeps only the latest of what is no more than a name', () => {
+    const progress = createProgress();
+    for (let line = 0; line < 100; line += 1) progress.update(event(`layer ${line} Downloading`, {}), line);
+    expect(progress.items(100)).toEqual([{ item: 'layer 99 Downloading', state: 'running' }]);
+    progress.update(event('uploads', { bytes: 1 }), 101);
+    expect(progress.items(101).map(({ item }) => item)).toEqual(['uploads']);
   });
 
   it('starts anew when an item does', () => {
@@ -61,7 +83,7 @@ describe('the progress of a step', () => {
 });
 
 it('says how far an item is in one phrase', () => {
-  const item = { item: 'uploads', finished: false };
+  const item = { item: 'uploads', state: 'running' } as const;
   expect(
     formatItem({ ...item, bytes: 1.2e9, totalBytes: 3.4e9, percent: 35, rate: 240e6, left: 9_000 }),
   ).toBe('1.2 GB of 3.4 GB, 35 %, 240 MB/s, 9 s left');

@@ -49,7 +49,7 @@ const progress = (item: string, bytes: number, totalBytes: number): RunEvent => 
   totalBytes,
 });
 
-/** Two volumes for `seconds`, told ten times a second. */
+/** Two volumes for `seconds`, told five times a second. */
 async function archive(say: (...events: RunEvent[]) => Promise<void>, seconds: number): Promise<void> {
   for (let i = 0; i <= seconds * 5; i += 1) {
     await say(progress('uploads', i * 20e6, 3.4e9), progress('db_data', Math.min(i * 40e6, 400e6), 400e6));
@@ -160,16 +160,57 @@ describe('the terminal view', () => {
     expect(terminal.shown).toHaveLength(1);
   });
 
+  it('leaves it to the terminal where the cursor is after a resize', async () => {
+    const { terminal, say, view } = await open(wide);
+    await say(start('archive', 'Archive'), progress('uploads', 1, 2));
+    const drawn = (): string => terminal.text.slice(terminal.text.lastIndexOf('\x1b[?2026h'));
+    expect(drawn()).toContain('\x1b8');
+    terminal.columns = 40;
+    terminal.say('resize');
+    expect(drawn()).not.toContain('\x1b8');
+    expect(drawn()).toContain('\x1b[J');
+    await say();
+    expect(drawn()).toContain('\x1b8');
+    await view.close();
+  });
+
+  it('keeps what a step worked on when it is to be verbose', async () => {
+    const { terminal, say, view } = await open(wide, { verbose: true });
+    await say(start('archive', 'Archive 2 volumes'), progress('uploads', 3.4e9, 3.4e9));
+    await say(progress('db', 400e6, 400e6), done('archive', 8_200, '1.9 GB'));
+    await view.close();
+    expect(terminal.shown.join('\n')).toMatchInlineSnapshot(`
+      "  ✔ Archive 2 volumes                       8.2 s  1.9 GB
+            uploads   3.4 GB
+            db        400 MB"
+    `);
+  });
+
+  it('shows the latest of what is no more than a name, whole', async () => {
+    const { terminal, say, view } = await open(wide);
+    await say(start('pull', 'Pull'));
+    for (const item of ['app Pulling', 'a1b2c3 \x1b[32mDownloading 3 of 9 layers, and more of such']) {
+      await say({ type: 'step-progress', step: 'pull', item });
+      await say();
+      await say();
+    }
+    expect(terminal.shown.slice(1)).toEqual([
+      String.raw`      a1b2c3 \x1b[32mDownloading 3 of 9 layers, and more of such`,
+    ]);
+    await view.close();
+  });
+
   it('draws several steps and many items within the screen', async () => {
     const { terminal, say, view } = await open({ columns: 60, rows: 10 });
     await say(start('archive', 'Archive'), start('dump', 'Dump'));
-    for (let i = 1; i <= 30; i += 1) await say(progress(`volume_${i}`, i < 10 ? 100 : 50, 100));
+    await say(...Array.from({ length: 30 }, (_, i) => progress(`volume_${i + 1}`, i < 9 ? 100 : 50, 100)));
+    await vi.advanceTimersByTimeAsync(6_000);
     expect(terminal.shown.join('\n')).toMatchInlineSnapshot(`
-      "  ⠹ Archive                                   6 s
+      "  ⠼ Archive                                   6 s
             volume_10  ━━━━━─────   50 %      0 B/s
             volume_11  ━━━━━─────   50 %      0 B/s
-            18 more, 9 done
-        ⠹ Dump                                      6 s"
+            19 more, 9 done
+        ⠼ Dump                                      6 s"
     `);
     await view.close();
     expect(terminal.shown).toEqual([]);
@@ -222,7 +263,8 @@ describe('the terminal view', () => {
     });
     await view.close();
     // The fake terminal throws on any sequence that is not the view's own.
-    expect(terminal.text).not.toMatch(/\x1b\[2J|\x1b\[1;1H|\x9b|\u202e/u);
+    for (const sequence of ['\x1b[2J', '\x1b[1;1H', '\x9b', '\u202e'])
+      expect(terminal.text).not.toContain(sequence);
     expect(terminal.shown[0]).toContain(String.raw`a\x1b[2J\x1b[1;1H\x9b31m\rb\nc\u{202e}`);
   });
 

@@ -79,7 +79,11 @@ describe('every view', () => {
       const options = streams(isTerminal);
       const view = await createView({ ...options, json: false });
       view.emit({ type: 'planned', plan: { ...plan, services: null as never } });
+      view.emit({ type: 'step-started', step: 'a', title: 'Archive' });
+      view.emit({ type: 'step-progress', step: 'a', item: null as never });
+      view.emit({ type: 'step-done', step: 'a', milliseconds: null as never });
       view.emit({ type: 'notice', level: 'warning', message: 'still here' });
+      await new Promise((resolve) => setTimeout(resolve, 150));
       await view.close();
       expect(options.stderr.text).toContain('The display failed');
       expect(options.stderr.text).toContain('still here');

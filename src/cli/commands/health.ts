@@ -1,0 +1,59 @@
+import { expectedAsRecorded } from '../../update/undo.ts';
+import { probesFor, verify } from '../../health/verify.ts';
+import { currentContainers, look, showStep } from '../../update/session.ts';
+import { isFinishedOneShot } from '../../update/plan.ts';
+import { messageOf, SafeUpdateError } from '../../model/error.ts';
+import { formatDuration } from '../../model/units.ts';
+import { print } from '../print.ts';
+import type { CommandInput } from '../program.ts';
+import { createRuntime } from '../runtime.ts';
+
+export async function run({ args, flags, commands }: CommandInput): Promise<number> {
+  const runtime = await createRuntime(args[0], flags, commands);
+  const { context } = runtime;
+  const { timeouts } = context.settings;
+  try {
+    const observed = await look(context);
+    const project = observed.project.name;
+    // What is stopped counts as unhealthy too, unless it is a one-shot that has done its work.
+    const meant = observed.containers.filter((container) => !isFinishedOneShot(container, observed));
+    const expected = expectedAsRecorded({
+      containers: meant.flatMap(({ id }) => observed.inspects.get(id) ?? []),
+      green: meant.map(({ id }) => id),
+      running: [],
+    });
+    const missing = observed.activeServices.filter((service) => !observed.containers.some((container) => container.service === service));
+    let problem = missing.length > 0 ? `no container for ${missing.join(', ')}` : undefined;
+    if (problem === undefined) {
+      try {
+        await showStep(context, 'health', `Watch ${project} for ${formatDuration(timeouts.stableFor)}`, async () => {
+          await verify(
+            expected.flatMap((service) => probesFor(service, { stableFor: timeouts.stableFor, justStarted: false })),
+            {
+              timeout: timeouts.verify,
+              stableFor: timeouts.stableFor,
+              justStarted: false,
+              signal: context.signal,
+              sleep: (milliseconds) => context.clock.sleep(milliseconds),
+              sample: async () => ({ at: context.clock.monotonic(), containers: await currentContainers(context, project) }),
+              onLook: (waiting) => {
+                context.emit({ type: 'step-progress', step: 'health', item: waiting[0] ?? 'stable' });
+              },
+            },
+          );
+          return undefined;
+        });
+      } catch (error) {
+        if (!(error instanceof SafeUpdateError) || error.code !== 'unhealthy') throw error;
+        problem = messageOf(error);
+      }
+    }
+    await runtime.close();
+    await print(flags, { project, healthy: problem === undefined, ...(problem === undefined ? {} : { problem }) }, (style) =>
+      problem === undefined ? style.green(`${project} is healthy.`) : style.red(`${project} is not healthy: ${problem}`),
+    );
+    return problem === undefined ? 0 : 3;
+  } finally {
+    await runtime.close();
+  }
+}

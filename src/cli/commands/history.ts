@@ -1,0 +1,67 @@
+import { formatDuration } from '../../model/units.ts';
+import { readRuns, type PastRun } from '../../update/journal.ts';
+import { whereItStopped } from '../../update/recover.ts';
+import { print } from '../print.ts';
+import { projectNameOf } from '../project-name.ts';
+import type { CommandInput } from '../program.ts';
+import { createRuntime } from '../runtime.ts';
+import { formatTime } from '../time.ts';
+import { formatTable } from '../view/table.ts';
+
+export async function run({ args, flags, commands }: CommandInput): Promise<number> {
+  const runtime = await createRuntime(args[0], flags, commands);
+  try {
+    const project = await projectNameOf(runtime.context);
+    const runs = (await readRuns(runtime.context.stateFor(project))).map(summaryOf).reverse();
+    await print(flags, runs, (style, columns) => {
+      if (runs.length === 0) return `There has been no run for ${project} yet.`;
+      return formatTable(
+        [{ title: 'When' }, { title: 'Run' }, { title: 'Result' }, { title: 'Took', align: 'right' }, { title: 'Down', align: 'right' }, { title: 'Backup' }, { title: 'Why' }],
+        runs.map(({ at, kind, result, milliseconds, downtime, backup, reason }) => [
+          formatTime(at),
+          kind,
+          { text: result, paint: result === 'failed' || result === 'unfinished' ? 'red' : result === 'rolled-back' ? 'yellow' : 'green' },
+          milliseconds === undefined ? '' : formatDuration(milliseconds),
+          downtime === undefined ? '' : formatDuration(downtime),
+          backup ?? '',
+          reason ?? '',
+        ]),
+        style,
+        columns,
+      );
+    });
+    return 0;
+  } finally {
+    await runtime.close();
+  }
+}
+
+interface Summary {
+  run: string;
+  kind: string;
+  at: string;
+  result: string;
+  milliseconds?: number;
+  /** The longest any service was down. */
+  downtime?: number;
+  backup?: string;
+  reason?: string;
+}
+
+export function summaryOf({ run, entries }: PastRun): Summary {
+  const begin = entries.find((entry) => entry.type === 'begin');
+  const end = entries.find((entry) => entry.type === 'end');
+  const backup = entries.find((entry) => entry.type === 'backup-sealed')?.id;
+  const downtimes = Object.values(end?.downtime ?? {});
+  const reason = end === undefined ? `interrupted ${whereItStopped(entries).words}` : end.reason;
+  return {
+    run,
+    kind: begin?.kind ?? '?',
+    at: begin?.at ?? '',
+    result: end?.result ?? 'unfinished',
+    ...(begin === undefined || end === undefined ? {} : { milliseconds: Date.parse(end.at) - Date.parse(begin.at) }),
+    ...(downtimes.length === 0 ? {} : { downtime: Math.max(...downtimes) }),
+    ...(backup === undefined ? {} : { backup }),
+    ...(reason === undefined ? {} : { reason }),
+  };
+}

@@ -1,0 +1,46 @@
+import { listBackups, openBackup, verifyBackup } from '../../backup/open.ts';
+import { SafeUpdateError } from '../../model/error.ts';
+import { formatBytes } from '../../model/units.ts';
+import { showStep } from '../../update/session.ts';
+import { print } from '../print.ts';
+import { projectNameOf } from '../project-name.ts';
+import type { CommandInput } from '../program.ts';
+import { createRuntime } from '../runtime.ts';
+
+export async function run({ args, flags, commands }: CommandInput): Promise<number> {
+  const { id, environment } = idAndEnvironment(args);
+  const runtime = await createRuntime(environment, flags, commands);
+  try {
+    const { context } = runtime;
+    const project = await projectNameOf(context);
+    const store = context.storeFor(project);
+    const backup = id ?? (await listBackups(store)).filter(({ manifest }) => manifest !== undefined).at(-1)?.id;
+    if (backup === undefined) {
+      throw new SafeUpdateError('usage', `There is no backup of ${project} in ${store.location}.`, {
+        hint: 'Make one: safe-update backup',
+      });
+    }
+    const open = await openBackup(store, backup);
+    const bytes = open.manifest.parts.reduce((sum, part) => sum + part.bytes, 0);
+    await showStep(context, 'verify', `Verify ${backup}`, async () => {
+      await verifyBackup(open, (item, read) => {
+        context.emit({ type: 'step-progress', step: 'verify', item, bytes: read });
+      });
+      return undefined;
+    });
+    await runtime.close();
+    const result = { backup, sound: true, parts: open.manifest.parts.length, bytes };
+    await print(flags, result, (style) => style.green(`${backup} is sound: ${result.parts} parts, ${formatBytes(bytes)}, every checksum right.`));
+    return 0;
+  } finally {
+    await runtime.close();
+  }
+}
+
+/** `verify prod` names an environment, `verify pre-update-…` a backup, `verify pre-update-… prod` both. */
+function idAndEnvironment([first, second]: (string | undefined)[]): { id?: string; environment?: string } {
+  const looksLikeBackup = first !== undefined && /^[a-z-]+-\d{8}_\d{6}/.test(first);
+  if (first === undefined) return {};
+  if (!looksLikeBackup) return { environment: first };
+  return { id: first, ...(second === undefined ? {} : { environment: second }) };
+}

@@ -1,0 +1,338 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, open as openFile, rename } from 'node:fs/promises';
+import path from 'node:path';
+import type { Manifest, ManifestVolume } from '../backup/manifest.ts';
+import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
+import { requireWritable, syncFolder } from '../backup/store/folder.ts';
+import type { Observed } from '../docker/observe.ts';
+import { recordStack, restoreContainers, startRecorded, stopContainers, type Recreated, type StackRecord } from '../docker/record.ts';
+import { messageOf, SafeUpdateError } from '../model/error.ts';
+import type { Outcome } from '../model/event.ts';
+import type { Context } from './context.ts';
+import { dropStack, readRuns, unfinishedRun } from './journal.ts';
+import { recover } from './recover.ts';
+import { environmentOf } from './run.ts';
+import { beginBackup, currentContainers, look, openSession, sealBackup, showStep, withHelper, type Session } from './session.ts';
+import { putBack, restoreData, restoreDatabase, verifyRecord } from './undo.ts';
+
+/** What of a backup is put back. */
+export type Selection =
+  /** The release: containers, images, networks, and every volume. Files on disk stay as they are. */
+  | { what: 'all' }
+  | { what: 'some'; volumes: string[]; databases: string[]; config: boolean };
+
+export interface RestoreOptions {
+  backup: string;
+  selection: Selection;
+  kind: 'restore' | 'rollback';
+  /** Asks for the project's name, after saying what will be put back over what. */
+  confirm(about: { project: string; manifest: Manifest; selection: Selection }): Promise<boolean>;
+}
+
+/**
+ * Reads what --only was given: volume:NAME (on the engine or in the compose files), database:SERVICE, config.
+ * Throws SafeUpdateError `usage` for a word it does not know or a thing the backup does not hold. Pure.
+ */
+export function readSelection(only: readonly string[], manifest: Manifest): Selection {
+  if (only.length === 0) return { what: 'all' };
+  const selection: Selection & { what: 'some' } = { what: 'some', volumes: [], databases: [], config: false };
+  for (const word of only) {
+    const [kind, ...rest] = word.split(':');
+    const name = rest.join(':');
+    if (word === 'config') selection.config = true;
+    else if (kind === 'volume') {
+      const volume = manifest.volumes.find((candidate) => candidate.name === name || candidate.key === name);
+      if (volume === undefined) throw unknown('volume', name, manifest.volumes.map((candidate) => candidate.name));
+      selection.volumes.push(volume.name);
+    } else if (kind === 'database') {
+      if (!manifest.databases.some(({ service }) => service === name)) {
+        throw unknown('database', name, manifest.databases.map(({ service }) => service));
+      }
+      selection.databases.push(name);
+    } else {
+      throw new SafeUpdateError('usage', `--only takes volume:NAME, database:SERVICE or config, not ${word}.`, {
+        state: 'Nothing was touched.',
+      });
+    }
+  }
+  return selection;
+}
+
+function unknown(what: string, name: string, known: string[]): SafeUpdateError {
+  return new SafeUpdateError('usage', `The backup holds no ${what} ${name}.`, {
+    state: 'Nothing was touched.',
+    hint: known.length === 0 ? `It holds no ${what} at all.` : `It holds: ${known.join(', ')}`,
+  });
+}
+
+/**
+ * Puts a backup back over the present state, which is kept in a `pre-restore-…` backup first.
+ *
+ * The backup is read whole and compared with its checksums before anything is stopped. When putting it back fails,
+ * the present state comes back from its own backup: SafeUpdateError `rolled-back`, or `rollback-incomplete`.
+ */
+export async function restore(context: Context, project: string, options: RestoreOptions): Promise<Outcome> {
+  const from = context.clock.monotonic();
+  const store = context.storeFor(project);
+  const open = await openBackup(store, options.backup);
+  const { manifest } = open;
+  if (manifest.project.name !== project) {
+    throw new SafeUpdateError('refused', `${options.backup} is a backup of ${manifest.project.name}, not of ${project}.`, { state: 'Nothing was touched.' });
+  }
+  if ((await unfinishedRun(context.stateFor(project))) !== undefined) {
+    context.emit({ type: 'notice', level: 'warning', message: 'An earlier run was interrupted; it is dealt with first.' });
+    await recover(context, project);
+  }
+  await requireWritable(context.settings.backups.directory);
+  await showStep(context, 'check', 'Check the backup', async () => {
+    await verifyBackup(open, (item, bytes) => {
+      context.emit({ type: 'step-progress', step: 'check', item, bytes });
+    });
+    return options.backup;
+  });
+  const observed = await lookWhatever(context, project);
+  if (!(await options.confirm({ project, manifest, selection: options.selection }))) {
+    throw new SafeUpdateError('declined', 'You did not confirm.', { state: 'Nothing was touched.' });
+  }
+
+  const session = await openSession(context, { project, kind: options.kind, consistency: 'cold' });
+  context.emit({ type: 'run-started', run: session.run, kind: options.kind, project, at: context.clock.now().toISOString() });
+  let present: StackRecord | undefined;
+  let kept: Manifest | undefined;
+  const now = (): string => context.clock.now().toISOString();
+  try {
+    present = await recordStack(context.engine, observed, context.clock.now());
+    await session.journal.record(present);
+    session.journal.write({ type: 'source', backup: options.backup, only: wordsOf(options.selection) });
+    kept = await keepPresentState(session, present, options.selection, manifest);
+    await replace(session, open, present, options.selection);
+    session.journal.write({ type: 'end', result: 'restored', at: now(), backup: kept.id });
+    await dropStack(session.state, session.run);
+    return {
+      result: 'restored',
+      run: session.run,
+      project,
+      backup: kept.id,
+      milliseconds: context.clock.monotonic() - from,
+      rollbackCommand: `safe-update restore ${kept.id}${environmentOf(present)}`,
+    };
+  } catch (error) {
+    throw await undoRestore(session, present, kept, error);
+  } finally {
+    await session.lock.release().catch(() => undefined);
+  }
+}
+
+/** The compose files may be what is broken; the engine knows enough to put a stack back. */
+async function lookWhatever(context: Context, project: string): Promise<Observed> {
+  try {
+    return await look(context);
+  } catch (error) {
+    if (!(error instanceof SafeUpdateError) || error.code !== 'config') throw error;
+    context.emit({ type: 'notice', level: 'warning', message: `${error.message} Going on without the compose files.` });
+    return look(context, project);
+  }
+}
+
+/** Stops what has to stop and archives what is about to be overwritten. */
+async function keepPresentState(
+  session: Session,
+  present: StackRecord,
+  selection: Selection,
+  target: Manifest,
+): Promise<Manifest> {
+  const { context, project } = session;
+  const touched = volumesTouched(selection, target);
+  const volumes = present.volumes.filter(({ name, exists }) => exists && touched(name));
+  const affected = (await currentContainers(context, project)).filter(
+    (container) =>
+      container.running &&
+      (selection.what === 'all' ||
+        selection.databases.length > 0 ||
+        container.mounts.some(({ source }) => volumes.some(({ name }) => name === source))),
+  );
+  if (affected.length > 0) {
+    session.journal.write({ type: 'step', step: 'stop', phase: 'begin', at: context.clock.now().toISOString() });
+    await showStep(context, 'stop', 'Stop the stack', async () => {
+      await stopContainers(context.engine, affected);
+      return affected.map(({ name }) => name).join(', ');
+    });
+  }
+  let manifest: Manifest | undefined;
+  await showStep(context, 'keep', 'Back up the present state', async () => {
+    const backup = await beginBackup(session, 'pre-restore');
+    try {
+      if (volumes.length > 0) {
+        await withHelper(session, volumes, 'read', async (helper) => {
+          for (const volume of volumes) {
+            await backup.addVolume(helper, volume, true, (item, bytes) => {
+              context.emit({ type: 'step-progress', step: 'keep', item, bytes });
+            });
+          }
+        });
+      }
+      manifest = await sealBackup(session, backup, 'pre-restore', 'cold', present, 'keep');
+      return manifest.id;
+    } catch (error) {
+      await backup.writer.abandon();
+      throw error;
+    }
+  });
+  if (manifest === undefined) throw new Error('no backup of the present state');
+  return manifest;
+}
+
+/** Given a selection, which volumes it overwrites. Pure. */
+function volumesTouched(selection: Selection, target: Manifest): (name: string) => boolean {
+  if (selection.what === 'all') return () => true;
+  const ofDatabases = target.databases.filter(({ service }) => selection.databases.includes(service)).map(({ volume }) => volume);
+  return (name) => selection.volumes.includes(name) || ofDatabases.includes(name);
+}
+
+async function replace(session: Session, open: OpenBackup, present: StackRecord, selection: Selection): Promise<void> {
+  const { context, journal } = session;
+  const { engine, exec, clock } = context;
+  const mark = (step: 'remove' | 'up'): void => {
+    journal.write({ type: 'step', step, phase: 'begin', at: clock.now().toISOString() });
+  };
+  // Everything from here on can touch data; the journal says so before it is.
+  const target = selection.what === 'all' ? await recordIn(open) : present;
+  let recreated: Recreated = new Map();
+  if (selection.what === 'all') {
+    mark('remove');
+    await showStep(context, 'containers', 'Put the containers of that release back', async () => {
+      recreated = await restoreContainers(engine, exec, target);
+      return undefined;
+    });
+  }
+  const wanted = (volume: ManifestVolume): boolean =>
+    selection.what === 'all' ? true : selection.volumes.includes(volume.name);
+  if (open.manifest.volumes.some(wanted)) {
+    mark('up');
+    for (const volume of open.manifest.volumes.filter(wanted)) {
+      if (volume.kind !== 'bind' && (await engine.volume(volume.name)) === null) {
+        const recorded = (await recordIn(open)).volumes.find(({ name }) => name === volume.name);
+        if (recorded !== undefined) await engine.createVolume(recorded);
+      }
+    }
+    await showStep(context, 'data', 'Put the data back', async () => restoreData(session, open, target, recreated, wanted, 'data'));
+  }
+  if (selection.what === 'some') {
+    for (const dump of open.manifest.databases.filter(({ service }) => selection.databases.includes(service))) {
+      mark('up');
+      await showStep(context, `database ${dump.service}`, `Put the database ${dump.service} back`, async () => {
+        await restoreDatabase(session, open, present, dump);
+        return undefined;
+      });
+    }
+    if (selection.config) await showStep(context, 'config', 'Put the configuration files back', () => restoreConfig(open));
+  }
+  mark('up');
+  await showStep(context, 'start', 'Start the stack', async () => {
+    await startRecorded(engine, target, recreated, {
+      dependencyTimeout: context.settings.timeouts.verify,
+      sleep: (milliseconds) => clock.sleep(milliseconds),
+      now: () => clock.monotonic(),
+    });
+    return undefined;
+  });
+  await showStep(context, 'verify', 'Verify', async () => {
+    await verifyRecord(session, target, 'verify');
+    return undefined;
+  });
+}
+
+/** The engine's record in a backup: what the stack was. */
+async function recordIn({ reader, manifest }: OpenBackup): Promise<StackRecord> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of reader.open(manifest.engineRecord)) chunks.push(Buffer.from(chunk as Buffer));
+  return JSON.parse(Buffer.concat(chunks).toString('utf8')) as StackRecord;
+}
+
+/** Writes the configuration files where they were. The present ones are in the `pre-restore-…` backup. */
+async function restoreConfig({ reader, manifest }: OpenBackup): Promise<string> {
+  for (const { part, from, mode } of manifest.config) {
+    await mkdir(path.dirname(from), { recursive: true });
+    const temporary = path.join(path.dirname(from), `.safe-update-${randomBytes(6).toString('hex')}`);
+    const handle = await openFile(temporary, 'wx', mode);
+    await handle.writeFile(reader.open(part));
+    await handle.sync();
+    await handle.close();
+    await rename(temporary, from);
+    await syncFolder(path.dirname(from));
+  }
+  return manifest.config.map(({ from }) => from).join(', ');
+}
+
+async function undoRestore(
+  session: Session,
+  present: StackRecord | undefined,
+  kept: Manifest | undefined,
+  error: unknown,
+): Promise<unknown> {
+  const { context, journal } = session;
+  const reason = messageOf(error);
+  const at = (): string => context.clock.now().toISOString();
+  const begun = (step: string): boolean => journal.entries.some((entry) => entry.type === 'step' && entry.step === step);
+  if (present === undefined || (!begun('stop') && !begun('remove') && !begun('up'))) {
+    journal.write({ type: 'end', result: 'failed', reason, at: at() });
+    await dropStack(session.state, session.run);
+    return error;
+  }
+  journal.write({ type: 'rollback', reason, code: error instanceof SafeUpdateError ? error.code : 'bug', at: at() });
+  context.emit({ type: 'rollback-started', reason });
+  try {
+    await putBack(session, {
+      record: present,
+      keepPresent: false,
+      ...(begun('up') && kept !== undefined ? { backup: kept.id } : {}),
+    });
+  } catch (second) {
+    return new SafeUpdateError('rollback-incomplete', `The restore failed (${reason}), and so did the way back: ${messageOf(second)}`, {
+      state: `The stack may be stopped.${kept === undefined ? '' : ` The state before the restore is whole in the backup ${kept.id}.`}`,
+      hint: `When the cause is gone, finish: safe-update recover${environmentOf(present)}`,
+      cause: second,
+    });
+  }
+  journal.write({ type: 'end', result: 'rolled-back', reason, at: at() });
+  await dropStack(session.state, session.run);
+  return new SafeUpdateError('rolled-back', reason, {
+    state: 'The state before the restore is back, and verified.',
+    hint: 'Correct the cause, or use another backup: safe-update backups',
+    cause: error,
+  });
+}
+
+/**
+ * The backup that the last update made, which `rollback` goes back to. Throws SafeUpdateError `usage` if no update
+ * has ended well, or its backup is gone, or it has been rolled back already.
+ */
+export async function lastUpdate(context: Context, project: string): Promise<string> {
+  const runs = (await readRuns(context.stateFor(project))).reverse();
+  for (const { entries } of runs) {
+    const begin = entries.find((entry) => entry.type === 'begin');
+    const end = entries.find((entry) => entry.type === 'end');
+    if (begin?.kind === 'rollback' && end?.result === 'restored') {
+      const source = entries.find((entry) => entry.type === 'source');
+      throw new SafeUpdateError('usage', `The last update has been rolled back already${source === undefined ? '' : `, to ${source.backup}`}.`, {
+        state: 'Nothing was touched.',
+        hint: 'To go back further, choose a backup: safe-update backups, then safe-update restore',
+      });
+    }
+    if (begin?.kind === 'update' && end?.result === 'updated' && end.backup !== undefined) return end.backup;
+  }
+  throw new SafeUpdateError('usage', `There is no update of ${project} to roll back.`, {
+    state: 'Nothing was touched.',
+    hint: 'To put a backup back: safe-update backups, then safe-update restore',
+  });
+}
+
+function wordsOf(selection: Selection): string[] {
+  if (selection.what === 'all') return [];
+  return [
+    ...selection.volumes.map((name) => `volume:${name}`),
+    ...selection.databases.map((name) => `database:${name}`),
+    ...(selection.config ? ['config'] : []),
+  ];
+}
+

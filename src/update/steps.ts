@@ -1,0 +1,348 @@
+import { listBackups } from '../backup/open.ts';
+import { expired } from '../backup/retention.ts';
+import type { BackupInProgress } from '../backup/create.ts';
+import type { BackupKind } from '../backup/id.ts';
+import type { EngineEvent } from '../docker/engine.ts';
+import { measureVolumes, startHelper, type Helper } from '../docker/helper.ts';
+import type { Observed } from '../docker/observe.ts';
+import { pinRepository, startRecorded, stopContainers, type StackRecord } from '../docker/record.ts';
+import type { ExpectedService } from '../health/probe.ts';
+import { probesFor, verify } from '../health/verify.ts';
+import { messageOf, SafeUpdateError } from '../model/error.ts';
+import type { Plan, Step, StepName } from '../model/plan.ts';
+import { formatBytes, formatDuration } from '../model/units.ts';
+import type { Context } from './context.ts';
+import { downtime } from './downtime.ts';
+import { dropStack } from './journal.ts';
+import { isFinishedOneShot, statedReplicas } from './plan.ts';
+import {
+  beginBackup,
+  currentContainers,
+  databasesToDump,
+  requireNotInterrupted,
+  sealBackup,
+  showStep,
+  type Session,
+} from './session.ts';
+import { requireSpace } from './space.ts';
+import { servedBy } from './undo.ts';
+
+/** What the steps of one update hand to each other. */
+export interface Update {
+  session: Session;
+  observed: Observed;
+  plan: Plan;
+  record: StackRecord;
+  helper?: Helper;
+  /** Why the backup is made. */
+  backupKind: BackupKind;
+  backup?: BackupInProgress;
+  backupId?: string;
+  watching?: { events: EngineEvent[]; stop: () => void };
+}
+
+export const titles: Record<StepName, string> = {
+  observe: 'Read the project',
+  lock: 'Lock the project',
+  pin: 'Pin the running images',
+  pull: 'Pull the new images',
+  build: 'Build the new images',
+  measure: 'Measure volumes and free space',
+  dump: 'Dump the databases',
+  stop: 'Stop the stack',
+  archive: 'Archive the volumes',
+  seal: 'Seal the backup',
+  remove: 'Remove the old containers',
+  up: 'Start the new release',
+  start: 'Start the stack again',
+  verify: 'Verify the new release',
+  commit: 'Record the release',
+  prune: 'Prune old backups',
+};
+
+/** Runs one step of the plan: journalled before and after, so that whoever comes after a crash knows. */
+export async function doStep(state: Update, name: StepName): Promise<void> {
+  const { session, plan } = state;
+  const { context, journal } = session;
+  requireNotInterrupted(context);
+  if (context.pauseBefore === name) {
+    context.emit({ type: 'notice', level: 'warning', message: `Paused before ${name}.` });
+    await context.clock.sleep(2 ** 31 - 1);
+  }
+  const step = plan.steps.find((candidate) => candidate.name === name) ?? { name, on: [], cause: '', touches: false };
+  journal.write({ type: 'step', step: name, phase: 'begin', at: context.clock.now().toISOString() });
+  await showStep(context, name, titles[name], async () => apply[name](state, step));
+  journal.write({ type: 'step', step: name, phase: 'done', at: context.clock.now().toISOString() });
+}
+
+/** What each step does. Returns what is worth saying once it is done. How it is undone is in `undo`. */
+const apply = {
+  observe: async () => Promise.resolve(undefined),
+  lock: async () => Promise.resolve(undefined),
+
+  async pin({ session, observed }) {
+    const { engine } = session.context;
+    const images = [...new Set(observed.containers.map(({ imageId }) => imageId))];
+    for (const id of images) await engine.tag(id, pinName(session, id));
+    return `${images.length} images`;
+  },
+
+  async pull({ session, observed }, { on }) {
+    const { compose, settings, signal, emit } = session.context;
+    await compose.pull(observed.project, on, {
+      timeout: settings.timeouts.pull,
+      signal,
+      onLine: (line) => {
+        emit({ type: 'step-progress', step: 'pull', item: line.trim() });
+      },
+    });
+    return on.join(', ');
+  },
+
+  async build({ session, observed }, { on }) {
+    const { compose, settings, signal, emit } = session.context;
+    await compose.build(observed.project, on, {
+      timeout: settings.timeouts.pull,
+      signal,
+      onLine: (line) => {
+        emit({ type: 'step-progress', step: 'build', item: line.trim() });
+      },
+    });
+    return on.join(', ');
+  },
+
+  /** Starts the helper that later archives: from here on it also keeps the volumes from being pruned. */
+  async measure(state) {
+    const { session, observed } = state;
+    const { engine, exec, settings, accept } = session.context;
+    const volumes = observed.volumes.filter(({ exists }) => exists);
+    state.helper = await startHelper(engine, exec, session.helperImage, {
+      project: session.project,
+      run: session.run,
+      volumes,
+      access: 'read',
+    });
+    const sizes = await measureVolumes(state.helper, volumes.map(({ name }) => name));
+    for (const volume of state.plan.volumes) volume.bytes = sizes.get(volume.name) ?? 0;
+    const free = await session.store.freeBytes();
+    requireSpace({ sizes, free, backups: await listBackups(session.store), where: settings.backups.directory }, accept);
+    const total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
+    return `${volumes.length} volumes, ${formatBytes(total)}${free === undefined ? '' : `, ${formatBytes(free)} free`}`;
+  },
+
+  async dump(state) {
+    const { session, observed } = state;
+    const backup = await backupOf(state);
+    const databases = databasesToDump(session.context, observed);
+    for (const database of databases) {
+      await backup.addDump(database, (item, bytes) => {
+        session.context.emit({ type: 'step-progress', step: 'dump', item, bytes });
+      });
+    }
+    return databases.map(({ database }) => database.container.service).join(', ');
+  },
+
+  async stop(state, { on }) {
+    const { session, observed } = state;
+    const { context, project } = session;
+    state.watching = await context.engine.watch(project);
+    const known = on.filter((service) => service in observed.model.services);
+    if (known.length > 0) {
+      await context.compose.stop(observed.project, known, {
+        ...(context.settings.timeouts.stop === undefined ? {} : { timeout: context.settings.timeouts.stop }),
+        signal: context.signal,
+      });
+    }
+    await stopContainers(
+      context.engine,
+      observed.containers.filter(({ service, running }) => running && !known.includes(service)),
+    );
+    const still = (await currentContainers(context, project)).filter(({ running }) => running);
+    if (still.length > 0) {
+      throw new SafeUpdateError('refused', `${still.map(({ name }) => name).join(', ')} came back after being stopped.`, {
+        hint: 'See what starts it: another update, a watchdog, or somebody else.',
+      });
+    }
+    return `${on.length} services`;
+  },
+
+  async archive(state) {
+    const { session, observed, plan, helper } = state;
+    if (helper === undefined) throw new Error('no helper to archive with');
+    const { context } = session;
+    const backup = await backupOf(state);
+    const volumes = observed.volumes.filter(({ exists }) => exists);
+    for (const volume of volumes) {
+      const totalBytes = plan.volumes.find(({ name }) => name === volume.name)?.bytes;
+      await backup.addVolume(
+        helper,
+        volume,
+        plan.consistency === 'cold',
+        (item, bytes) => {
+          context.emit({ type: 'step-progress', step: 'archive', item, bytes, ...(totalBytes === undefined ? {} : { totalBytes }) });
+        },
+        context.signal,
+      );
+    }
+    const kept = backup.writer.parts().reduce((sum, part) => sum + part.bytes, 0);
+    return `${volumes.length} volumes, ${formatBytes(kept)} compressed`;
+  },
+
+  async seal(state) {
+    const { session, plan, record } = state;
+    const backup = await backupOf(state);
+    const manifest = await sealBackup(session, backup, state.backupKind, plan.consistency, record, 'seal');
+    state.backupId = manifest.id;
+    return manifest.id;
+  },
+
+  async remove({ session, observed }, { on }) {
+    await session.context.compose.remove(observed.project, on, { timeout: 120_000, signal: session.context.signal });
+    return on.join(', ');
+  },
+
+  async up({ session, observed, plan }, { on }) {
+    const { compose, engine, settings, signal, emit } = session.context;
+    const scale = Object.fromEntries(
+      plan.services
+        .filter(({ service, replicas }) => on.includes(service) && replicas > 1)
+        .filter(({ service }) => statedReplicas(observed.model.services[service] ?? {}) === undefined)
+        .map(({ service, replicas }) => [service, replicas]),
+    );
+    const orphans = observed.containers.filter(
+      ({ service, running }) => running && plan.services.some((other) => other.service === service && other.fate === 'orphan'),
+    );
+    for (const { id } of orphans) await engine.start(id);
+    await compose.up(observed.project, on, { scale }, {
+      timeout: settings.timeouts.up ?? settings.timeouts.verify,
+      signal,
+      onLine: (line) => {
+        emit({ type: 'step-progress', step: 'up', item: line.trim() });
+      },
+    });
+    return undefined;
+  },
+
+  /** For a backup: the very containers that were stopped run again. */
+  async start({ session, record }) {
+    const { engine, clock, settings } = session.context;
+    await startRecorded(engine, record, new Map(), {
+      dependencyTimeout: settings.timeouts.verify,
+      sleep: (milliseconds) => clock.sleep(milliseconds),
+      now: () => clock.monotonic(),
+    });
+    return undefined;
+  },
+
+  async verify({ session, observed, plan }) {
+    const { context, project } = session;
+    const { timeouts } = context.settings;
+    const from = context.clock.monotonic();
+    await verify(
+      expectedAfter(observed, plan).flatMap((service) => probesFor(service, { stableFor: timeouts.stableFor, justStarted: true })),
+      {
+        timeout: timeouts.verify,
+        stableFor: timeouts.stableFor,
+        justStarted: true,
+        signal: context.signal,
+        sleep: (milliseconds) => context.clock.sleep(milliseconds),
+        sample: async () => ({ at: context.clock.monotonic(), containers: await currentContainers(context, project) }),
+        onLook: (waiting, greenFor) => {
+          const item = waiting[0] ?? `stable for ${formatDuration(greenFor)} of ${formatDuration(timeouts.stableFor)}`;
+          context.emit({ type: 'step-progress', step: 'verify', item });
+        },
+      },
+    );
+    return `green after ${formatDuration(context.clock.monotonic() - from - timeouts.stableFor)}, stable for ${formatDuration(timeouts.stableFor)}`;
+  },
+
+  async commit(state) {
+    const { session, observed } = state;
+    const { context, journal } = session;
+    state.watching?.stop();
+    journal.write({
+      type: 'end',
+      result: 'updated',
+      at: context.clock.now().toISOString(),
+      ...(state.backupId === undefined ? {} : { backup: state.backupId }),
+      downtime: downtimeOf(state),
+      images: Object.fromEntries([...observed.images].flatMap(([service, image]) => (image === null ? [] : [[service, image.id]]))),
+    });
+    await dropStack(session.state, session.run);
+    return undefined;
+  },
+
+  async prune({ session, backupId }) {
+    const { context, project } = session;
+    try {
+      const removed = await pruneBackups(context, project, backupId === undefined ? [] : [backupId]);
+      return removed.length === 0 ? 'nothing to remove' : removed.join(', ');
+    } catch (error) {
+      // The release is verified and recorded; an old backup that cannot be removed does not take it back.
+      context.emit({ type: 'notice', level: 'warning', message: `Old backups could not be pruned: ${messageOf(error)}` });
+      return 'not done';
+    }
+  },
+} satisfies Record<StepName, (state: Update, step: Step) => Promise<string | undefined>>;
+
+export function downtimeOf({ watching, observed, plan, session }: Update): Record<string, number> {
+  if (watching === undefined) return {};
+  const services = plan.services
+    .filter(({ fate }) => fate === 'replace' || fate === 'restart' || fate === 'orphan')
+    .map(({ service, replicas }) => ({ service, replicas: statedReplicas(observed.model.services[service] ?? {}) ?? Math.max(1, replicas) }));
+  return downtime(watching.events, services, session.context.clock.now().getTime());
+}
+
+async function backupOf(state: Update): Promise<BackupInProgress> {
+  state.backup ??= await beginBackup(state.session, state.backupKind);
+  return state.backup;
+}
+
+/** What each service must come to after the update. Pure. */
+export function expectedAfter(observed: Observed, plan: Plan): ExpectedService[] {
+  return plan.services.flatMap(({ service, fate, replicas }): ExpectedService[] => {
+    if (fate === 'leave-stopped') return [];
+    const own = observed.containers.filter((container) => container.service === service);
+    const definition = observed.model.services[service];
+    const image = observed.images.get(service);
+    const imageId = fate === 'orphan' ? undefined : fate === 'restart' ? own[0]?.imageId : image?.id;
+    const wanted = definition === undefined ? undefined : statedReplicas(definition);
+    return [
+      {
+        service,
+        replicas: wanted ?? Math.max(1, replicas),
+        oneShot: isOneShotService(observed, service),
+        ...(imageId === undefined ? {} : { imageId }),
+        served: servedBy(fate === 'orphan' ? own.filter(({ running }) => running) : own),
+      },
+    ];
+  });
+}
+
+/** A service that does its work and ends: it did so before, or another one waits for it to complete. */
+function isOneShotService(observed: Observed, service: string): boolean {
+  const own = observed.containers.filter((container) => container.service === service);
+  if (own.length > 0 && own.every((container) => isFinishedOneShot(container, observed))) return true;
+  return Object.values(observed.model.services).some(
+    ({ depends_on }) => depends_on?.[service]?.condition === 'service_completed_successfully',
+  );
+}
+
+function pinName(session: Pick<Session, 'project' | 'run'>, imageId: string): string {
+  return `${pinRepository(session.project)}:${session.run}-${imageId.replace(/^sha256:/, '').slice(0, 12)}`;
+}
+
+/** Removes backups beyond the number kept, and the pins of releases that no backup leads to any more. */
+export async function pruneBackups(context: Context, project: string, inUse: readonly string[], dryRun = false): Promise<string[]> {
+  const store = context.storeFor(project);
+  const backups = await listBackups(store);
+  const ids = expired(backups, { keep: context.settings.backups.keep, inUse });
+  if (dryRun) return ids;
+  for (const id of ids) await store.remove(id);
+  const runs = new Set(backups.filter(({ id }) => !ids.includes(id)).flatMap(({ manifest }) => manifest?.run ?? []));
+  for (const { name } of await context.engine.tagsIn(pinRepository(project))) {
+    const run = /:(.+)-[0-9a-f]{12}$/.exec(name)?.[1];
+    if (run !== undefined && !runs.has(run)) await context.engine.untag(name);
+  }
+  return ids;
+}

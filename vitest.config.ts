@@ -1,0 +1,53 @@
+import { defineConfig } from 'vitest/config';
+
+const second = 1000;
+
+/** One project a kind of test; `vitest run` runs them one after the other, the cheap ones first. */
+export default defineConfig({
+  test: {
+    reporters: [['default', { summary: false }]],
+    // Names of stacks, ports and folders are unique in every test, so two files at once get along, on two cores.
+    maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          testTimeout: 10 * second,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'conformance',
+          include: ['test/conformance/**/*.test.ts'],
+          testTimeout: 120 * second,
+          hookTimeout: 120 * second,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          testTimeout: 120 * second,
+          hookTimeout: 120 * second,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          testTimeout: 180 * second,
+          hookTimeout: 180 * second,
+          sequence: { groupOrder: 3 },
+        },
+      },
+    ],
+  },
+});
