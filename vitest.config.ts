@@ -5,7 +5,6 @@ const second = 1000;
 /** One project a kind of test; `vitest run` runs them one after the other, the cheap ones first. */
 export default defineConfig({
   test: {
-    reporters: [['default', { summary: false }]],
     // Names of stacks, ports and folders are unique in every test, so two files at once get along, on two cores.
     maxWorkers: 2,
     projects: [

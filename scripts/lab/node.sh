@@ -23,3 +23,12 @@ use_node() {
   node -e 'process.exit(process.features.typescript ? 0 : 1)' 2>/dev/null ||
     refuse "the Node.js among the packages does not run here" "Use Node.js 24 or newer, then run this again."
 }
+
+# build_program ROOT: dist/, if anything that it is made from is newer.
+build_program() {
+  local program=$1/dist/bin.js
+  if [[ -e $program && -z $(find "$1/src" "$1/package.json" "$1"/tsconfig*.json -newer "$program" -print -quit) ]]; then
+    return
+  fi
+  stage "safe-update: built" npm run --silent --prefix "$1" build
+}

@@ -13,24 +13,31 @@ export async function conclude(runtime: Runtime, work: () => Promise<Outcome>): 
     view.emit({ type: 'outcome', outcome });
     return 0;
   } catch (error) {
-    if (!(error instanceof SafeUpdateError)) throw error;
-    view.emit({
-      type: 'outcome',
-      outcome: {
-        result: error.code === 'rolled-back' ? 'rolled-back' : 'failed',
-        run: '',
-        project: context.settings.project.name ?? '',
-        milliseconds: context.clock.monotonic() - from,
-        error: {
-          code: error.code,
-          message: messageOf(error),
-          ...(error.state === undefined ? {} : { state: error.state }),
-          ...(error.hint === undefined ? {} : { hint: error.hint }),
-        },
-      },
-    });
-    return error.code === 'interrupted' ? (signalExitCode() ?? 130) : exitCodeOf(error);
+    view.emit({ type: 'outcome', outcome: failure(error, runtime.project(), context.clock.monotonic() - from) });
+    return error instanceof SafeUpdateError && error.code === 'interrupted' ? (signalExitCode() ?? 130) : exitCodeOf(error);
   } finally {
     await runtime.close();
   }
+}
+
+/** The outcome of something that threw. A bug's stack trace is part of its message. Pure. */
+export function failure(error: unknown, project: string, milliseconds: number): Outcome {
+  if (!(error instanceof SafeUpdateError)) {
+    const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    return { result: 'failed', run: '', project, milliseconds, error: { code: 'bug', message } };
+  }
+  const undone = error.code === 'rolled-back' || (error.code === 'interrupted' && error.failed?.failedBackup !== undefined);
+  return {
+    result: undone ? 'rolled-back' : 'failed',
+    project,
+    milliseconds,
+    run: '',
+    ...error.failed,
+    error: {
+      code: error.code,
+      message: messageOf(error),
+      ...(error.state === undefined ? {} : { state: error.state }),
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+    },
+  };
 }

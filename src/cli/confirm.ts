@@ -1,22 +1,23 @@
 import { SafeUpdateError } from '../model/error.ts';
 import type { Plan } from '../model/plan.ts';
-import type { GlobalFlags } from './runtime.ts';
-import { ask, wantsColour } from './terminal.ts';
+import type { GlobalFlags, Runtime } from './runtime.ts';
+import { ask } from './terminal.ts';
+import { visible } from './view/escape.ts';
 
-/** Shows the plan and asks; with --yes, says yes. Off a terminal there is nobody to ask: SafeUpdateError `usage`. */
-export async function confirmPlan(flags: GlobalFlags, verb: string, plan: Plan): Promise<boolean> {
+/**
+ * Asks whether to go on with a plan that the view has just been given; with --yes, says yes. Off a terminal there is
+ * nobody to ask: SafeUpdateError `usage`.
+ */
+export async function confirmPlan({ view }: Runtime, flags: GlobalFlags, verb: string, plan: Plan): Promise<boolean> {
   if (flags.yes === true) return true;
-  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+  await view.shown();
+  const answer = await ask(`${verb} ${visible(plan.project)} now? [y/N] `);
+  if (answer === undefined && (!process.stdin.isTTY || !process.stderr.isTTY)) {
     throw new SafeUpdateError('usage', 'There is no terminal to ask on.', {
       state: 'Nothing was touched.',
       hint: 'In scripts, say yes beforehand with --yes. To see the plan first: safe-update plan',
     });
   }
-  const { formatPlan } = await import('./view/plan.ts');
-  const { createStyle } = await import('./view/style.ts');
-  const style = await createStyle(wantsColour(process.stderr));
-  process.stderr.write(`${formatPlan(plan, style, process.stderr.columns || 80)}\n\n`);
-  const answer = await ask(`${verb} ${plan.project} now? [y/N] `);
   return /^(y|yes|o|oui)$/i.test(answer?.trim() ?? '');
 }
 

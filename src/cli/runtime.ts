@@ -31,6 +31,8 @@ export interface Runtime {
   context: Context;
   settings: Settings;
   view: View;
+  /** The project's name, as far as it is known by now; else empty. */
+  project(): string;
   /** Ends the view and stops listening for signals. */
   close(): Promise<void>;
 }
@@ -58,15 +60,18 @@ export async function createRuntime(
   const base = composeEnvironment();
   const endpoint = await resolveEndpoint(createExec(base), process.env);
   const exec = createExec({ ...base, ...endpointVariables(endpoint) });
-  const folderOf = (project: string): string => path.join(settings.backups.directory, project);
+  let project = settings.project.name ?? '';
+  const folderOf = (name: string): string => path.join(settings.backups.directory, name);
   const context: Context = {
     exec,
     engine: new Engine(dockerodeFor(endpoint)),
     compose: new Compose(exec),
     settings,
-    storeFor: (project) => folderStore(folderOf(project)),
-    stateFor: (project) => path.join(folderOf(project), '.safe-update'),
+    storeFor: (name) => folderStore(folderOf(name)),
+    stateFor: (name) => path.join(folderOf(name), '.safe-update'),
     emit: (event) => {
+      if (event.type === 'planned') ({ project } = event.plan);
+      if (event.type === 'run-started') ({ project } = event);
       view.emit(event);
     },
     clock: {
@@ -85,6 +90,7 @@ export async function createRuntime(
     context,
     settings,
     view,
+    project: () => project,
     async close() {
       signals.stop();
       await view.close();

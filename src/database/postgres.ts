@@ -60,7 +60,10 @@ function dataPath(container: Container): string {
     setting ?? (folder?.startsWith('/etc/') === true ? undefined : folder) ?? variable(container, 'PGDATA');
   if (given !== undefined) return given.replace(/(?<=.)\/+$/, '');
   const { path, tag } = parseImageName(container.imageName);
-  if (/^bitnami/.test(path.at(-2) ?? '') || variable(container, 'POSTGRESQL_VOLUME_DIR') !== undefined) {
+  if (
+    (path.at(-2) ?? '').startsWith('bitnami') ||
+    variable(container, 'POSTGRESQL_VOLUME_DIR') !== undefined
+  ) {
     return `${variable(container, 'POSTGRESQL_VOLUME_DIR') ?? '/bitnami/postgresql'}/data`;
   }
   const major = variable(container, 'PG_MAJOR') ?? /^(?:pg)?(\d+)/.exec(tag ?? '')?.[1];

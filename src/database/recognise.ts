@@ -87,7 +87,6 @@ const shells = /^(?:ba|da|a|z|k)?sh$/;
 const initPrograms =
   /^(?:tini|tini-static|dumb-init|docker-init|catatonit|s6-setuidgid|gosu|su-exec|setpriv|env|exec|nice)$/;
 const takesAnArgument = /^(?:s6-setuidgid|gosu|su-exec)$/;
-const entrypoints = /entrypoint/;
 const commonTools =
   /^(?:sleep|tail|cat|echo|printf|true|false|test|ls|date|tar|gzip|zstd|cp|mv|rm|mkdir|chown|chmod|find|rsync|rclone|restic|curl|wget|export|set|trap|cd|wait|kill|for)$/;
 // What a script is called is all there is to know of it.
@@ -115,7 +114,7 @@ function roleOf(looks: ServerLooks, container: Container, command: readonly stri
       ? answer('tool')
       : roleOf(looks, container, rest.slice(takesAnArgument.test(program) ? next + 1 : next));
   }
-  if (entrypoints.test(program)) {
+  if (program.includes('entrypoint')) {
     const [first] = rest;
     if (first !== undefined && !first.startsWith('-') && !first.endsWith('.conf'))
       return roleOf(looks, container, rest);

@@ -62,7 +62,7 @@ function dataPath(container: Container): string {
   const given = option(serverArguments(container), 'dir');
   if (given?.startsWith('/') === true) return given.replace(/(?<=.)\/+$/, '');
   const { path } = parseImageName(container.imageName.toLowerCase());
-  if (!/^bitnami/.test(path.at(-2) ?? '')) return '/data';
+  if (!(path.at(-2) ?? '').startsWith('bitnami')) return '/data';
   return `/bitnami/${path.at(-1) === 'valkey' ? 'valkey' : 'redis'}/data`;
 }
 
@@ -70,7 +70,7 @@ function titleOf(container: Container): string {
   const { path } = parseImageName(container.imageName.toLowerCase());
   const valkey =
     path.at(-1)?.startsWith('valkey') === true ||
-    container.command.some((word) => /valkey-server/.test(word));
+    container.command.some((word) => word.includes('valkey-server'));
   return valkey ? 'Valkey' : 'Redis';
 }
 

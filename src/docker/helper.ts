@@ -24,7 +24,12 @@ export const labels = {
  *
  * Throws SafeUpdateError `engine` if it can be neither found, nor pulled, nor built.
  */
-export async function helperImage(engine: Engine, exec: Exec, named: string | undefined): Promise<string> {
+export async function helperImage(
+  engine: Engine,
+  exec: Exec,
+  named: string | undefined,
+  onBuild: () => void = () => undefined,
+): Promise<string> {
   if (named !== undefined) {
     if ((await engine.image(named)) !== null) return named;
     const pulled = await exec.run({ argv: pullImageArgv(named), timeout: 600_000 });
@@ -37,6 +42,7 @@ export async function helperImage(engine: Engine, exec: Exec, named: string | un
   const hash = createHash('sha256').update(readFileSync(`${folder}Dockerfile`)).digest('hex').slice(0, 12);
   const name = `safe-update/helper:${hash}`;
   if ((await engine.image(name)) !== null) return name;
+  onBuild();
   const built = await exec.run({ argv: buildImageArgv(name, folder), timeout: 900_000 });
   if (built.exitCode !== 0) {
     const reason = built.stderr.trim().split('\n').slice(-3).join(' · ');

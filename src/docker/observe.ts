@@ -32,6 +32,8 @@ export interface Observed {
   notCovered: Uncovered[];
   /** The image each service's name stands for now; null where the engine has none. */
   images: Map<string, ImageFacts | null>;
+  /** Other projects that were started from this project's folder. */
+  namesakes: string[];
   /** Containers of other projects, or of none, that mount a volume of this one. */
   foreign: { volume: string; container: string; project: string; running: boolean; readOnly: boolean }[];
 }
@@ -119,6 +121,7 @@ export async function observe(
     volumes,
     notCovered,
     images,
+    namesakes: findNamesakes(project, everyone),
     foreign: findForeign(project.name, volumes, everyone),
   };
 }
@@ -249,6 +252,13 @@ async function findVolumes(
 /** The engine names anonymous volumes with 64 hex digits; since 23.0 it labels them too. */
 function isAnonymous(name: string, labels: Record<string, string>): boolean {
   return 'com.docker.volume.anonymous' in labels || /^[0-9a-f]{64}$/.test(name);
+}
+
+function findNamesakes(project: Project, everyone: ListedContainer[]): string[] {
+  const names = everyone
+    .filter(({ labels }) => labels['com.docker.compose.project.working_dir'] === project.directory)
+    .map(({ labels }) => labels['com.docker.compose.project'] ?? '');
+  return [...new Set(names)].filter((name) => name !== '' && name !== project.name);
 }
 
 function findForeign(project: string, volumes: Volume[], everyone: ListedContainer[]): Observed['foreign'] {

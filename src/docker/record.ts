@@ -17,6 +17,8 @@ export interface StackRecord
   containers: ContainerInspect[];
   networks: NetworkInspect[];
   images: RecordedImage[];
+  /** The image id that each image name of the compose files stood for; a pull may have moved the name. */
+  tags: Record<string, string>;
   /** Ids of the containers that were running. */
   running: string[];
   /** Ids of the containers that were running and not unhealthy: those that must be so again. */
@@ -57,6 +59,12 @@ export async function recordStack(engine: Engine, observed: Observed, now: Date)
     containers,
     networks: observed.networks,
     images: [...images.values()],
+    tags: Object.fromEntries(
+      [...observed.images].flatMap(([service, image]) => {
+        const name = observed.model.services[service]?.image ?? `${observed.project.name}-${service}`;
+        return image === null || name.includes('@') ? [] : [[name, image.id]];
+      }),
+    ),
     running: observed.containers.filter(({ running }) => running).map(({ id }) => id),
     green: observed.containers
       .filter(({ running, health, status }) => running && status === 'running' && health !== 'unhealthy')
@@ -200,10 +208,9 @@ export async function restoreImages(engine: Engine, exec: Exec, record: StackRec
   for (const image of record.images) {
     if ((await engine.image(image.id)) === null) await pullByDigest(engine, exec, image);
   }
-  for (const image of record.images) {
-    for (const name of image.names) {
-      if ((await engine.image(name))?.id !== image.id) await engine.tag(image.id, name);
-    }
+  const names = [...record.images.flatMap(({ id, names: own }) => own.map((name) => [name, id] as const)), ...Object.entries(record.tags)];
+  for (const [name, id] of names) {
+    if ((await engine.image(name))?.id !== id && (await engine.image(id)) !== null) await engine.tag(id, name);
   }
 }
 

@@ -20,11 +20,21 @@ export type ErrorCode =
   | 'rolled-back' // the run failed and everything is as it was
   | 'rollback-incomplete'; // the run failed and something is not as it was
 
+/** What a failed run can still tell, for its outcome. */
+export interface FailedRun {
+  run: string;
+  backup?: string;
+  failedBackup?: string;
+  downtime?: Record<string, number>;
+}
+
 export interface ErrorDetails {
   /** What state things are in now, as a sentence: "Nothing was touched." */
   state?: string;
   /** The next command to run, or the next thing to do. */
   hint?: string;
+  /** The run that failed, where there was one. */
+  failed?: FailedRun;
   cause?: unknown;
 }
 
@@ -34,12 +44,14 @@ export class SafeUpdateError extends Error {
   readonly code: ErrorCode;
   readonly state: string | undefined;
   readonly hint: string | undefined;
+  readonly failed: FailedRun | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
     this.state = details.state;
     this.hint = details.hint;
+    this.failed = details.failed;
   }
 }
 

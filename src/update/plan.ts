@@ -41,7 +41,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     }),
     databases,
     notCovered: observed.notCovered,
-    warnings: [...observed.warnings],
+    warnings: [...observed.warnings, ...otherFiles(observed)],
     steps: [],
   };
   if (nothingToDo) return plan;
@@ -159,6 +159,19 @@ function planServices(observed: Observed): ServicePlan[] {
     if (!anyRuns) return { service, fate: 'replace', cause: 'it is not running', replicas };
     return { service, fate: 'restart', cause: '', replicas };
   });
+}
+
+/** The running stack was started from other files than those this run reads: what changes may be more than is meant. */
+function otherFiles({ containers, project }: Observed): string[] {
+  const started = new Set(
+    containers.flatMap(({ labels, service }) => {
+      const files = labels['com.docker.compose.project.config_files'];
+      return files === undefined || service === '' ? [] : [files];
+    }),
+  );
+  const [files] = started;
+  if (files === undefined || started.has(project.files.join(','))) return [];
+  return [`The running stack was started from ${files.replaceAll(',', ', ')}; this run reads ${project.files.join(', ')}.`];
 }
 
 /** Services that an update is about: active ones, and those that have a container. */

@@ -3,7 +3,7 @@ import { recogniseDatabase } from '../database/engines.ts';
 import type { ImageFacts } from '../docker/engine.ts';
 import type { Observed } from '../docker/observe.ts';
 import { SafeUpdateError } from '../model/error.ts';
-import type { Container } from '../model/project.ts';
+import type { Container, Volume } from '../model/project.ts';
 
 /** A reason not to go on, found before anything is touched. */
 export interface Refusal {
@@ -15,15 +15,22 @@ export interface Refusal {
   hint: string;
 }
 
+export interface RefusalOptions {
+  /** May another project's containers write to this volume too? */
+  sharingAllowed(volume: Pick<Volume, 'name' | 'key'>): boolean;
+  /** Where backups go. */
+  backupDirectory: string;
+}
+
 /**
  * Reasons not to update, from what was observed: whatever would make a path that a volume serves be served by
  * something else afterwards, or a database find files it cannot read. Pure.
- *
- * `images` are those the services will run, where they are known.
  */
-export function refusals(observed: Observed, sharingAllowed: (volume: { name: string; key?: string }) => boolean): Refusal[] {
+export function refusals(observed: Observed, options: RefusalOptions): Refusal[] {
   return [
-    ...sharedVolumes(observed, sharingAllowed),
+    ...renamedProject(observed),
+    ...sharedVolumes(observed, options),
+    ...backupsInside(observed, options),
     ...missingExternals(observed),
     ...changedDefinitions(observed),
     ...observed.containers.flatMap((container) => [
@@ -44,7 +51,31 @@ export function refuse(found: readonly Refusal[], accepted: readonly string[]): 
   });
 }
 
-function sharedVolumes({ foreign, volumes }: Observed, sharingAllowed: (volume: { name: string; key?: string }) => boolean): Refusal[] {
+/** The stack runs under another name: `up` would make a second one beside it, on new and empty volumes. */
+function renamedProject({ project, containers, namesakes }: Observed): Refusal[] {
+  const [former] = namesakes;
+  if (containers.length > 0 || former === undefined) return [];
+  return [
+    {
+      accept: `renamed-project:${former}`,
+      message: `The stack in ${project.directory} runs as the project ${former}; as ${project.name} it would start again on new, empty volumes.`,
+      hint: `Keep its name: --project-name ${former}, or name: ${former} in the compose file.`,
+    },
+  ];
+}
+
+/** A backup must not contain itself. */
+function backupsInside({ volumes }: Observed, { backupDirectory }: RefusalOptions): Refusal[] {
+  return volumes
+    .filter(({ kind, name }) => kind === 'bind' && `${backupDirectory}/`.startsWith(`${name.replace(/\/$/, '')}/`))
+    .map(({ name }) => ({
+      accept: `backups-inside:${name}`,
+      message: `The backup folder ${backupDirectory} is inside ${name}, which is to be backed up itself.`,
+      hint: 'Choose a folder outside it: --backups, or backups.directory in safe-update.yml.',
+    }));
+}
+
+function sharedVolumes({ foreign, volumes }: Observed, { sharingAllowed }: RefusalOptions): Refusal[] {
   return foreign
     .filter(({ running, readOnly }) => running && !readOnly)
     .filter(({ volume }) => {

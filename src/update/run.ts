@@ -2,20 +2,20 @@ import { requireWritable } from '../backup/store/folder.ts';
 import { sharingAllowed } from '../config/load.ts';
 import type { Observed } from '../docker/observe.ts';
 import { pinRepository, recordStack, restoreImages, type StackRecord } from '../docker/record.ts';
-import { messageOf, SafeUpdateError, type ErrorCode } from '../model/error.ts';
+import { messageOf, SafeUpdateError, type ErrorCode, type FailedRun } from '../model/error.ts';
 import type { Outcome, RunKind } from '../model/event.ts';
 import type { Plan, StepName } from '../model/plan.ts';
 import type { Context } from './context.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
 import { planBackup, planUpdate } from './plan.ts';
 import { recover } from './recover.ts';
-import { refusals, refuse } from './refuse.ts';
+import { refusals, refuse, type RefusalOptions } from './refuse.ts';
 import { look, openSession, showStep, type Session } from './session.ts';
 import { doStep, downtimeOf, titles, type Update } from './steps.ts';
 import { putBack } from './undo.ts';
 
 export interface RunOptions {
-  /** Shows the plan and asks; false ends the run untouched. */
+  /** Asks about the plan, which has just been emitted; false ends the run untouched. */
   confirm(plan: Plan): Promise<boolean>;
 }
 
@@ -24,7 +24,7 @@ export async function planOnly(context: Context): Promise<Plan> {
   const observed = await look(context);
   const sizes = await context.engine.volumeSizes().catch(() => new Map<string, number>());
   const plan = planUpdate(observed, { ...context.settings, pulled: false, sizes });
-  const found = refusals(observed, (volume) => sharingAllowed(context.settings, volume));
+  const found = refusals(observed, refusalOptions(context));
   plan.warnings.push(...context.settings.warnings, ...found.map(({ message }) => `This update would be refused: ${message}`));
   return plan;
 }
@@ -40,13 +40,13 @@ export async function update(context: Context, options: RunOptions): Promise<Out
   const from = context.clock.monotonic();
   const first = await lookAndRecover(context);
   const refuseOf = (observed: Observed): void => {
-    refuse(refusals(observed, (volume) => sharingAllowed(context.settings, volume)), context.accept);
+    refuse(refusals(observed, refusalOptions(context)), context.accept);
   };
   refuseOf(first);
   const before = planUpdate(first, { ...context.settings, pulled: false });
   before.warnings.push(...context.settings.warnings);
   if (before.nothingToDo) return outcomeOf(context, first, '', 'nothing-to-do', from);
-  await agree(before, options);
+  await agree(context, before, options);
 
   const session = await openRun(context, first, 'update');
   const state = await startState(session, first, before, 'pre-update');
@@ -87,7 +87,7 @@ export async function backup(context: Context, options: RunOptions): Promise<Out
   const observed = await lookAndRecover(context);
   const plan = planBackup(observed, context.settings);
   plan.warnings.push(...context.settings.warnings);
-  await agree(plan, options);
+  await agree(context, plan, options);
   const session = await openRun(context, observed, 'backup');
   const state = await startState(session, observed, plan, 'manual');
   return finishOrUndo(state, async () => {
@@ -110,6 +110,13 @@ export async function backup(context: Context, options: RunOptions): Promise<Out
   });
 }
 
+export function refusalOptions({ settings }: Pick<Context, 'settings'>): RefusalOptions {
+  return {
+    sharingAllowed: (volume) => sharingAllowed(settings, volume),
+    backupDirectory: settings.backups.directory,
+  };
+}
+
 /** Looks at the project; deals with an interrupted run first, and looks again. */
 async function lookAndRecover(context: Context): Promise<Observed> {
   const observed = await look(context);
@@ -123,7 +130,8 @@ async function lookAndRecover(context: Context): Promise<Observed> {
   return observed;
 }
 
-async function agree(plan: Plan, { confirm }: RunOptions): Promise<void> {
+async function agree(context: Context, plan: Plan, { confirm }: RunOptions): Promise<void> {
+  context.emit({ type: 'planned', plan });
   if (await confirm(plan)) return;
   throw new SafeUpdateError('declined', 'You said no.', { state: 'Nothing was touched.' });
 }
@@ -237,6 +245,7 @@ async function undo(state: Update, error: unknown): Promise<void> {
     throw new SafeUpdateError('rollback-incomplete', `The ${kindOf(state)} failed (${reason}), and so did the rollback: ${messageOf(second)}`, {
       state: stateOfIncomplete(state),
       hint: `When the cause is gone, finish the rollback: safe-update recover${environmentOf(record)}`,
+      failed: failedRun(state),
       cause: second,
     });
   }
@@ -251,6 +260,16 @@ function untouched(error: unknown): unknown {
   });
 }
 
+/** What the outcome of a failed run says beside its error. */
+function failedRun(state: Update, failedBackup?: string): FailedRun {
+  return {
+    run: state.session.run,
+    ...(state.backupId === undefined ? {} : { backup: state.backupId }),
+    ...(failedBackup === undefined ? {} : { failedBackup }),
+    downtime: downtimeOf(state),
+  };
+}
+
 function rolledBack(state: Update, error: unknown, failedBackup: string | undefined): SafeUpdateError {
   const interrupted = error instanceof SafeUpdateError && error.code === 'interrupted';
   const kept = failedBackup === undefined ? '' : ` What the failed release had written is kept in ${failedBackup}.`;
@@ -263,6 +282,7 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
       failedBackup === undefined
         ? 'Your compose files were not changed by the rollback. Correct the cause, then update again.'
         : `See why it failed: safe-update show ${failedBackup} --logs. Your compose files were not changed by the rollback.`,
+    failed: failedRun(state, failedBackup),
     cause: error,
   });
 }

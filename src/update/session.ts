@@ -95,7 +95,9 @@ export async function lockProject(
   purpose: string,
 ): Promise<{ lock: Lock; image: string }> {
   const { engine, exec, owner, clock, isAlive } = context;
-  const image = await helperImage(engine, exec, context.settings.helper.image);
+  const image = await helperImage(engine, exec, context.settings.helper.image, () => {
+    context.emit({ type: 'step-progress', step: 'lock', item: 'building the helper image, once on this engine' });
+  });
   const lock = await acquireLock(engine, { project, run, purpose, image, owner, now: clock.now(), isAlive });
   if (lock.takenOver !== undefined) context.emit({ type: 'notice', level: 'warning', message: lock.takenOver });
   return { lock, image };

@@ -5,8 +5,10 @@ import { formatBytes } from '../model/units.ts';
 export interface SpaceQuestion {
   /** Bytes each volume takes on disk. */
   sizes: ReadonlyMap<string, number>;
-  /** Bytes free where backups go; undefined where that cannot be told. */
-  free: number | undefined;
+  /** Bytes free where backups go, and in all; undefined where that cannot be told. */
+  space: { free: number; total: number } | undefined;
+  /** Percent of the disk that must stay free. */
+  minimumFree: number;
   /** Earlier backups: how well a volume was compressed last time is the best guess for this time. */
   backups: readonly ListedBackup[];
   /** Where backups go, for people. */
@@ -36,17 +38,19 @@ export function expectedBytes({ sizes, backups }: Pick<SpaceQuestion, 'sizes' | 
 
 /**
  * Throws SafeUpdateError `space` unless there is room for the backup and, should the update fail, for a second one
- * that keeps the failed state.
+ * that keeps the failed state, with the least free share of the disk to spare.
  */
 export function requireSpace(question: SpaceQuestion, accepted: readonly string[]): void {
-  const { free, where } = question;
+  const { space, where, minimumFree } = question;
+  if (space === undefined || accepted.includes('space')) return;
   const needed = expectedBytes(question) * 2;
-  if (free === undefined || free >= needed || accepted.includes('space')) return;
+  const reserve = (space.total * minimumFree) / 100;
+  if (space.free - reserve >= needed) return;
   throw new SafeUpdateError(
     'space',
-    `There is too little space in ${where}: ${formatBytes(free)} free, up to ${formatBytes(needed)} needed for a backup and for keeping a failed state.`,
+    `There is too little space in ${where}: ${formatBytes(space.free)} free; a backup and keeping a failed state may need ${formatBytes(needed)}, and ${formatBytes(reserve)} (${minimumFree} %) are to stay free.`,
     {
-      hint: 'Free some space (safe-update prune removes old backups) or choose another folder with --backups. If you know better: --accept space',
+      hint: 'Free some space (safe-update prune removes old backups), choose another folder with --backups, or lower space.minimumFree in safe-update.yml. If you know better: --accept space',
     },
   );
 }

@@ -124,10 +124,19 @@ const apply = {
     });
     const sizes = await measureVolumes(state.helper, volumes.map(({ name }) => name));
     for (const volume of state.plan.volumes) volume.bytes = sizes.get(volume.name) ?? 0;
-    const free = await session.store.freeBytes();
-    requireSpace({ sizes, free, backups: await listBackups(session.store), where: settings.backups.directory }, accept);
+    const space = await session.store.space();
+    requireSpace(
+      {
+        sizes,
+        space,
+        backups: await listBackups(session.store),
+        where: settings.backups.directory,
+        minimumFree: settings.space.minimumFree,
+      },
+      accept,
+    );
     const total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
-    return `${volumes.length} volumes, ${formatBytes(total)}${free === undefined ? '' : `, ${formatBytes(free)} free`}`;
+    return `${volumes.length} volumes, ${formatBytes(total)}${space === undefined ? '' : `, ${formatBytes(space.free)} free`}`;
   },
 
   async dump(state) {
@@ -138,6 +147,7 @@ const apply = {
       await backup.addDump(database, (item, bytes) => {
         session.context.emit({ type: 'step-progress', step: 'dump', item, bytes });
       });
+      session.context.emit({ type: 'step-progress', step: 'dump', item: database.database.container.service, done: true });
     }
     return databases.map(({ database }) => database.container.service).join(', ');
   },
@@ -183,6 +193,7 @@ const apply = {
         },
         context.signal,
       );
+      context.emit({ type: 'step-progress', step: 'archive', item: volume.name, done: true });
     }
     const kept = backup.writer.parts().reduce((sum, part) => sum + part.bytes, 0);
     return `${volumes.length} volumes, ${formatBytes(kept)} compressed`;

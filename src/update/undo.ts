@@ -152,6 +152,7 @@ async function keepFailedState(session: Session, record: StackRecord, open: Open
         await backup.addVolume(helper, volume, true, (item, bytes) => {
           context.emit({ type: 'step-progress', step: 'undo-keep', item, bytes });
         });
+        context.emit({ type: 'step-progress', step: 'undo-keep', item: volume.name, done: true });
       }
     });
     await addLogs(session, backup, containers);
@@ -248,6 +249,7 @@ export async function restoreData(
         }
       }
       restored += 1;
+      context.emit({ type: 'step-progress', step, item: volume.name, done: true });
       journal.write({ type: 'restored', volume: volume.name });
     }
     for (const dump of fromDump) await placeDump(helper, open, dump);

@@ -92,12 +92,20 @@ export async function shop({
     APP_PORT: String(stack.port),
     APP_IMAGE: stack.image,
   });
+  await stack.edit(hurried);
   if (edit !== undefined) await stack.edit(edit);
   await stack.push(release);
   if (!start) return stack;
   await stack.up();
   if (fill) await stack.fill();
   return stack;
+}
+
+/** The fixture, with less to wait for. */
+function hurried({ services: { cache, app } }: ComposeFile): void {
+  // Redis lets a replica, and so a dump, wait for 5 s in case another one comes.
+  (cache?.['command'] as string[]).push('--repl-diskless-sync-delay', '0');
+  (app?.['healthcheck'] as Record<string, unknown>)['retries'] = 5;
 }
 
 /** A project of these files, by name and text. Nothing is started. */

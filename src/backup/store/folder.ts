@@ -77,11 +77,11 @@ export function folderStore(directory: string): Store {
       }
     },
 
-    async freeBytes() {
+    async space() {
       let folder = directory;
       while (!(await exists(folder)) && path.dirname(folder) !== folder) folder = path.dirname(folder);
-      const { bavail, bsize } = await statfs(folder);
-      return bavail * bsize;
+      const { bavail, blocks, bsize } = await statfs(folder);
+      return { free: bavail * bsize, total: blocks * bsize };
     },
   };
 }

@@ -81,6 +81,6 @@ export interface Store {
   open(id: string): Promise<BackupReader>;
   /** Removes a backup, or the remains of one that was never sealed. Interrupted, it leaves nothing that looks whole. */
   remove(id: string): Promise<void>;
-  /** Bytes free for new backups; undefined where the store cannot tell. */
-  freeBytes(): Promise<number | undefined>;
+  /** Bytes free for new backups, and of the whole disk; undefined where the store cannot tell. */
+  space(): Promise<{ free: number; total: number } | undefined>;
 }

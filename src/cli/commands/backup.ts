@@ -10,7 +10,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     backup(runtime.context, {
       // A backup that stops nothing needs no question.
       confirm: async (plan) =>
-        plan.steps.some(({ name }) => name === 'stop') ? confirmPlan(flags, 'Stop for a cold backup of', plan) : true,
+        plan.steps.some(({ name }) => name === 'stop') ? confirmPlan(runtime, flags, 'Stop for a cold backup of', plan) : true,
     }),
   );
 }

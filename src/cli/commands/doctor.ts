@@ -1,11 +1,11 @@
 import { requireWritable } from '../../backup/store/folder.ts';
-import { sharingAllowed } from '../../config/load.ts';
 import { helperImage } from '../../docker/helper.ts';
 import type { Observed } from '../../docker/observe.ts';
 import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { formatBytes } from '../../model/units.ts';
 import { unfinishedRun } from '../../update/journal.ts';
 import { refusals } from '../../update/refuse.ts';
+import { refusalOptions } from '../../update/run.ts';
 import { look } from '../../update/session.ts';
 import { print } from '../print.ts';
 import type { CommandInput } from '../program.ts';
@@ -44,8 +44,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     });
     await check('backup folder', async () => {
       await requireWritable(settings.backups.directory);
-      const free = await context.storeFor(observed?.project.name ?? 'unknown').freeBytes();
-      return `${settings.backups.directory}${free === undefined ? '' : `, ${formatBytes(free)} free`}`;
+      const space = await context.storeFor(observed?.project.name ?? 'unknown').space();
+      return `${settings.backups.directory}${space === undefined ? '' : `, ${formatBytes(space.free)} free`}`;
     });
     await check('helper image', () => helperImage(context.engine, context.exec, settings.helper.image));
     const seen = observed;
@@ -54,7 +54,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
         if ((await unfinishedRun(context.stateFor(seen.project.name))) === undefined) return 'none was interrupted';
         throw new SafeUpdateError('unfinished', 'one was interrupted', { hint: 'Run: safe-update recover' });
       });
-      for (const { message, hint } of refusals(seen, (volume) => sharingAllowed(settings, volume))) {
+      for (const { message, hint } of refusals(seen, refusalOptions(context))) {
         findings.push({ check: 'update', good: false, says: message, hint });
       }
       for (const { source, services, path } of seen.notCovered) {

@@ -10,6 +10,6 @@ export async function run(input: CommandInput): Promise<number> {
   if (flags.dryRun === true) return plan.run(input);
   const runtime = await createRuntime(args[0], flags, commands);
   return conclude(runtime, () =>
-    update(runtime.context, { confirm: (shown) => confirmPlan(flags, 'Update', shown) }),
+    update(runtime.context, { confirm: (shown) => confirmPlan(runtime, flags, 'Update', shown) }),
   );
 }

@@ -1,6 +1,6 @@
 import { Listr, figures, Spinner, type ListrRenderer } from 'listr2';
 import { messageOf } from '../../model/error.ts';
-import type { Emit, RunEvent, RunKind } from '../../model/event.ts';
+import type { RunEvent, RunKind } from '../../model/event.ts';
 import type { Plan } from '../../model/plan.ts';
 import { visible, visibleLines } from './escape.ts';
 import { formatOutcome } from './outcome.ts';
@@ -9,6 +9,7 @@ import { createScreen } from './screen.ts';
 import type { OutputStream, Sink } from './sink.ts';
 import { createStep, runningLines, settledLines, type Layout, type Settled, type ShownStep } from './step.ts';
 import type { Style } from './style.ts';
+import type { View } from './view.ts';
 import { paragraph, truncate } from './width.ts';
 
 export interface TerminalOptions {
@@ -53,7 +54,7 @@ const headers: Record<RunKind, (project: string) => string> = {
  * Events are shown one after the other, each when the one before is on the screen. `close` gives the cursor back at
  * once, before it first waits, so that it can also be called while the process exits.
  */
-export function createTerminalView(options: TerminalOptions): { emit: Emit; close(): Promise<void> } {
+export function createTerminalView(options: TerminalOptions): View {
   const { style, now } = options;
   const steps = new Map<string, LiveStep>();
   const titles = new Map<string, string>();
@@ -213,6 +214,9 @@ export function createTerminalView(options: TerminalOptions): { emit: Emit; clos
     emit(event) {
       // One event that cannot be shown must not keep the others from it.
       queue = queue.then(() => show(event)).catch(fail);
+    },
+    async shown() {
+      await queue;
     },
     async close() {
       screen.release();

@@ -8,6 +8,8 @@ import { createStyle, type Style } from './style.ts';
 export interface View {
   /** Never throws and never waits, whatever becomes of the terminal or the pipe. */
   emit: Emit;
+  /** Resolves when all that was emitted so far is on the screen, as is wanted before a question. Never rejects. */
+  shown(): Promise<void>;
   /**
    * Gives the terminal back, at once; resolves when everything said is written, or its reader does not read any more.
    * Never rejects. To be awaited before process.exit, which would drop what is not written yet.
@@ -41,7 +43,7 @@ export interface ViewOptions {
 export async function createView(options: ViewOptions): Promise<View> {
   const out = createSink(options.stdout);
   const err = createSink(options.stderr);
-  const { emit, close } = await create(options, out, err);
+  const { emit, shown, close } = await create(options, out, err);
   let broken = false;
 
   // A mistake in showing a run must not end it; it is told, once.
@@ -58,6 +60,9 @@ export async function createView(options: ViewOptions): Promise<View> {
         tell(error);
       }
     },
+    async shown() {
+      await shown?.();
+    },
     async close() {
       try {
         await close?.();
@@ -73,7 +78,7 @@ async function create(
   options: ViewOptions,
   out: Sink,
   err: Sink,
-): Promise<{ emit: Emit; close?: () => Promise<void> }> {
+): Promise<{ emit: Emit; shown?: () => Promise<void>; close?: () => Promise<void> }> {
   const { stdout, stderr, now, quiet = false, verbose = false, showPlan = true } = options;
   if (options.json) {
     const { createJsonView } = await import('./json.ts');

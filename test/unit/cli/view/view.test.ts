@@ -99,6 +99,17 @@ describe('every view', () => {
     expect(options.stdout.text).not.toContain('\x1b');
   });
 
+  it('can be waited for before a question is asked', async () => {
+    for (const isTerminal of [false, true]) {
+      const options = streams(isTerminal);
+      const view = await createView({ ...options, json: false });
+      view.emit({ type: 'planned', plan });
+      await view.shown();
+      expect(options.stderr.text).toContain('Steps');
+      await view.close();
+    }
+  });
+
   it('takes the plan for shown when told that it was', async () => {
     const options = streams(true);
     const view = await createView({ ...options, json: false, showPlan: false });

@@ -1,0 +1,54 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, it } from 'vitest';
+import { expectGoodUpdate, expectRolledBack } from './outcomes.ts';
+import type { Release } from './releases.ts';
+import { shop, snapshot } from './stack.ts';
+
+interface BadRelease {
+  release: Release;
+  is: string;
+  reason: RegExp;
+  flags?: string[];
+  /** What its container wrote last. */
+  said: string;
+}
+
+const badReleases: BadRelease[] = [
+  {
+    release: 'crash',
+    is: 'crashes at once, again and again',
+    reason: /app-1 crashes again and again.*exit code 1/,
+    said: '(crash)',
+  },
+  {
+    release: 'exit0',
+    is: 'ends at once, saying that all is well',
+    reason: /app-1 crashes again and again.*exit code 0/,
+    said: '(exit0)',
+  },
+  { release: 'unhealthy', is: 'never becomes healthy', reason: /app-1 is unhealthy/, said: '(unhealthy)' },
+  {
+    release: 'flaky',
+    is: 'is healthy for 5 s, then dies',
+    reason: /app-1/,
+    flags: ['--stable-for', '8s', '--verify-timeout', '14s'],
+    said: '(flaky)',
+  },
+];
+
+it.each(badReleases)(
+  '$release: a release that $is is rolled back',
+  async ({ release, reason, flags, said }) => {
+    const stack = await shop();
+    const before = await snapshot(stack);
+    await stack.push(release);
+    const { failed } = await expectRolledBack(stack, before, await stack.update(flags), reason);
+
+    const log = `logs/${stack.project}-app-1.log`;
+    expect(failed.manifest.parts.map((part) => part.path)).toContain(log);
+    expect(await readFile(path.join(failed.folder, log), 'utf8')).toContain(said);
+
+    await expectGoodUpdate(stack);
+  },
+);
