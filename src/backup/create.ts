@@ -12,10 +12,11 @@ import { metered } from './metered.ts';
 import type { BackupWriter, Part, Progress } from './store/store.ts';
 import { volumeReader } from './volume.ts';
 
-/** A database that is dumped: its container, what it is, and the volume its files are in. */
+/** A database that is dumped: its container, what it is, where its files are, and on which volume. */
 export interface DatabaseToDump {
   engine: DatabaseEngine;
   database: RunningDatabase;
+  dataPath: string;
   volume?: string;
 }
 
@@ -41,7 +42,7 @@ export class BackupInProgress {
   }
 
   /** Dumps a database and proves the dump complete by reading it back. Throws SafeUpdateError `database`. */
-  async addDump({ engine, database, volume }: DatabaseToDump, progress: Progress): Promise<void> {
+  async addDump({ engine, database, dataPath, volume }: DatabaseToDump, progress: Progress): Promise<void> {
     const { service, number } = database.container;
     const folder = `databases/${safeName(service)}${number > 1 ? `-${number}` : ''}`;
     const parts: Part[] = [];
@@ -63,7 +64,7 @@ export class BackupInProgress {
       service,
       engine: engine.name,
       ...(volume === undefined ? {} : { volume }),
-      dataPath: engine.dataPath(database.container),
+      dataPath,
       parts: parts.map(({ path }) => path),
     });
   }
@@ -141,7 +142,7 @@ export class BackupInProgress {
         running: container.running,
       })),
       volumes: this.#volumes,
-      databases: this.#databases,
+      databases: this.#databases.sort((a, b) => a.service.localeCompare(b.service)),
       config: this.#config,
       engineRecord: 'config/engine.json',
       notCovered: record.notCovered.map(({ source, services, path }) => `${source} (${services.join(', ')}: ${path})`),

@@ -101,6 +101,7 @@ export function execArgv(containerId: string, command: readonly string[], option
     ...(options.stdin ? ['--interactive'] : []),
     ...(options.user === undefined ? [] : ['--user', options.user]),
     ...options.env.flatMap((name) => ['--env', name]),
+    '--',
     containerId,
     ...command,
   ];
@@ -116,17 +117,17 @@ export function contextArgv(): string[] {
 
 /** The last lines a container wrote, with the time of each. */
 export function logsArgv(containerId: string, lines: number): string[] {
-  return ['docker', 'logs', '--timestamps', '--tail', String(lines), containerId];
+  return ['docker', 'logs', '--timestamps', '--tail', String(lines), '--', containerId];
 }
 
 /** Builds an image from a folder. */
 export function buildImageArgv(tag: string, folder: string): string[] {
-  return ['docker', 'build', '--quiet', '--tag', tag, folder];
+  return ['docker', 'build', '--quiet', '--tag', tag, '--', folder];
 }
 
 /** Pulls one image by digest or name. */
 export function pullImageArgv(image: string): string[] {
-  return ['docker', 'pull', '--quiet', image];
+  return ['docker', 'pull', '--quiet', '--', image];
 }
 
 /** An empty list would mean every service, so it is refused here. `--` keeps a name from being read as a flag. */

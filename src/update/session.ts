@@ -1,9 +1,10 @@
 import { listBackups, type ListedBackup } from '../backup/open.ts';
 import { backupId, type BackupKind } from '../backup/id.ts';
 import type { Manifest } from '../backup/manifest.ts';
-import { BackupInProgress, mountHolding, type DatabaseToDump } from '../backup/create.ts';
+import { BackupInProgress, mountHolding } from '../backup/create.ts';
 import type { Store } from '../backup/store/store.ts';
 import { coversBindMount } from '../config/bind-mounts.ts';
+import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import { recogniseDatabase } from '../database/engines.ts';
 import { helperImage, labels, startHelper, type Helper } from '../docker/helper.ts';
 import { observe, readContainer, requireServices, type Observed } from '../docker/observe.ts';
@@ -155,26 +156,18 @@ export async function currentContainers(context: Context, project: string): Prom
   return (await context.engine.projectContainers(project)).map(readContainer).filter(({ oneOff }) => !oneOff);
 }
 
-/** The databases among the running containers, with what is needed to dump them. */
-export function databasesToDump(context: Context, observed: Observed): DatabaseToDump[] {
+/** The databases among the running containers. */
+export function runningDatabases(
+  context: Context,
+  observed: Observed,
+): { engine: DatabaseEngine; database: RunningDatabase }[] {
   return observed.containers
     .filter(({ running, status }) => running && status === 'running')
     .flatMap((container) => {
       const engine = recogniseDatabase(container);
       if (engine === undefined) return [];
-      const volume = mountHolding(container, engine.dataPath(container))?.source;
-      return [
-        {
-          engine,
-          database: {
-            container,
-            shell: containerShell(context.exec, container.id),
-            timeout: context.settings.timeouts.dump,
-            signal: context.signal,
-          },
-          ...(volume === undefined ? {} : { volume }),
-        },
-      ];
+      const shell = containerShell(context.exec, container.id);
+      return [{ engine, database: { container, shell, timeout: context.settings.timeouts.dump, signal: context.signal } }];
     });
 }
 

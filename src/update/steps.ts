@@ -1,7 +1,8 @@
 import { listBackups } from '../backup/open.ts';
 import { expired } from '../backup/retention.ts';
-import type { BackupInProgress } from '../backup/create.ts';
+import { mountHolding, type BackupInProgress } from '../backup/create.ts';
 import type { BackupKind } from '../backup/id.ts';
+import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
 import { measureVolumes, startHelper, type Helper } from '../docker/helper.ts';
 import type { Observed } from '../docker/observe.ts';
@@ -18,7 +19,7 @@ import { isFinishedOneShot, statedReplicas } from './plan.ts';
 import {
   beginBackup,
   currentContainers,
-  databasesToDump,
+  runningDatabases,
   requireNotInterrupted,
   sealBackup,
   showStep,
@@ -139,17 +140,24 @@ const apply = {
     return `${volumes.length} volumes, ${formatBytes(total)}${space === undefined ? '' : `, ${formatBytes(space.free)} free`}`;
   },
 
+  /** All at once: a dump waits for its server more than for anything else. */
   async dump(state) {
     const { session, observed } = state;
+    const { context } = session;
     const backup = await backupOf(state);
-    const databases = databasesToDump(session.context, observed);
-    for (const database of databases) {
-      await backup.addDump(database, (item, bytes) => {
-        session.context.emit({ type: 'step-progress', step: 'dump', item, bytes });
+    const databases = runningDatabases(context, observed);
+    const dumps = databases.map(async ({ engine, database }) => {
+      const { service } = database.container;
+      const dataPath = await askDataPath(engine, database, context.accept);
+      const volume = mountHolding(database.container, dataPath)?.source;
+      await backup.addDump({ engine, database, dataPath, ...(volume === undefined ? {} : { volume }) }, (item, bytes) => {
+        context.emit({ type: 'step-progress', step: 'dump', item, bytes });
       });
-      session.context.emit({ type: 'step-progress', step: 'dump', item: database.database.container.service, done: true });
-    }
-    return databases.map(({ database }) => database.container.service).join(', ');
+      context.emit({ type: 'step-progress', step: 'dump', item: service, done: true });
+      return service;
+    });
+    await Promise.allSettled(dumps);
+    return (await Promise.all(dumps)).join(', ');
   },
 
   async stop(state, { on }) {
@@ -307,6 +315,22 @@ export function downtimeOf({ watching, observed, plan, session }: Update): Recor
 async function backupOf(state: Update): Promise<BackupInProgress> {
   state.backup ??= await beginBackup(state.session, state.backupKind);
   return state.backup;
+}
+
+/**
+ * Where the server itself says its files are; that beats what its image and environment suggest. Throws SafeUpdateError
+ * `refused` when that place is on no volume: replacing the container would delete the database.
+ */
+async function askDataPath(engine: DatabaseEngine, database: RunningDatabase, accepted: readonly string[]): Promise<string> {
+  const { container } = database;
+  const accept = `no-volume:${container.service}`;
+  const folder = await engine.askDataPath(database);
+  if (mountHolding(container, folder) !== undefined || accepted.includes(accept)) return folder;
+  throw new SafeUpdateError(
+    'refused',
+    `${container.service} says that it keeps its ${engine.title} files in ${folder}, which is on no volume: replacing the container deletes them.`,
+    { hint: `Put ${folder} on a named volume first. If you are sure: --accept ${accept}` },
+  );
 }
 
 /** What each service must come to after the update. Pure. */
