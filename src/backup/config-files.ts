@@ -64,9 +64,11 @@ export function filesNamedBy(text: string): { path: string; isCompose: boolean }
     return [];
   }
   const named: { path: string; isCompose: boolean }[] = [];
-  const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : value === undefined || value === null ? [] : [value]);
+  const list = (value: unknown): unknown[] =>
+    Array.isArray(value) ? value : value === undefined || value === null ? [] : [value];
   const add = (value: unknown, isCompose: boolean): void => {
-    if (typeof value === 'string' && !value.includes('$') && !value.includes('://')) named.push({ path: value, isCompose });
+    if (typeof value === 'string' && !value.includes('$') && !value.includes('://'))
+      named.push({ path: value, isCompose });
   };
   const field = (value: unknown, name: string): unknown =>
     typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;

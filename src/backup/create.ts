@@ -21,11 +21,13 @@ export interface DatabaseToDump {
 }
 
 /** Where a database's files are: the mount that holds `dataPath`, the longest one that does. Pure. */
-export function mountHolding(container: Pick<Container, 'mounts'>, dataPath: string): Container['mounts'][number] | undefined {
-  const within = (folder: string): boolean => dataPath === folder || dataPath.startsWith(folder.replace(/\/?$/, '/'));
-  return container.mounts
-    .filter(({ path }) => within(path))
-    .sort((a, b) => b.path.length - a.path.length)[0];
+export function mountHolding(
+  container: Pick<Container, 'mounts'>,
+  dataPath: string,
+): Container['mounts'][number] | undefined {
+  const within = (folder: string): boolean =>
+    dataPath === folder || dataPath.startsWith(folder.replace(/\/?$/, '/'));
+  return container.mounts.filter(({ path }) => within(path)).sort((a, b) => b.path.length - a.path.length)[0];
 }
 
 /**
@@ -73,13 +75,23 @@ export class BackupInProgress {
    * Archives a volume. `exactly`: nothing is running that could write to it, so a file that changes meanwhile is an
    * error (SafeUpdateError `store`), not a remark.
    */
-  async addVolume(helper: Helper, volume: Volume, exactly: boolean, progress: Progress, signal?: AbortSignal): Promise<void> {
+  async addVolume(
+    helper: Helper,
+    volume: Volume,
+    exactly: boolean,
+    progress: Progress,
+    signal?: AbortSignal,
+  ): Promise<void> {
     const name = this.#fileName(volume);
     const stored = await this.writer.putVolume(name, volumeReader(helper, volume.name, signal), progress);
     if (exactly && !stored.exact) {
-      throw new SafeUpdateError('store', `Something outside the project wrote to the volume ${volume.name} while it was archived.`, {
-        hint: 'Find what has the volume open (docker ps --filter volume=…, fuser), stop it, and run again.',
-      });
+      throw new SafeUpdateError(
+        'store',
+        `Something outside the project wrote to the volume ${volume.name} while it was archived.`,
+        {
+          hint: 'Find what has the volume open (docker ps --filter volume=…, fuser), stop it, and run again.',
+        },
+      );
     }
     this.#volumes.push({
       name: volume.name,
@@ -145,7 +157,9 @@ export class BackupInProgress {
       databases: this.#databases.sort((a, b) => a.service.localeCompare(b.service)),
       config: this.#config,
       engineRecord: 'config/engine.json',
-      notCovered: record.notCovered.map(({ source, services, path }) => `${source} (${services.join(', ')}: ${path})`),
+      notCovered: record.notCovered.map(
+        ({ source, services, path }) => `${source} (${services.join(', ')}: ${path})`,
+      ),
       parts: [...this.writer.parts()],
     };
     await this.writer.seal(`${JSON.stringify(manifest, null, 2)}\n`, progress);
@@ -161,11 +175,17 @@ export class BackupInProgress {
     const base = kind === 'bind' ? `bind${safeName(name)}` : safeName(name);
     const taken = new Set(this.#volumes.map(({ archive }) => archive));
     let candidate = base;
-    for (let number = 2; taken.has(`volumes/${candidate}.tar.zst`); number += 1) candidate = `${base}-${number}`;
+    for (let number = 2; taken.has(`volumes/${candidate}.tar.zst`); number += 1)
+      candidate = `${base}-${number}`;
     return candidate;
   }
 }
 
 function safeName(name: string): string {
-  return name.replace(/[^A-Za-z0-9_.-]/g, '-').replace(/^\.+/, '').slice(0, 180) || 'unnamed';
+  return (
+    name
+      .replace(/[^A-Za-z0-9_.-]/g, '-')
+      .replace(/^\.+/, '')
+      .slice(0, 180) || 'unnamed'
+  );
 }

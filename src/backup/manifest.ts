@@ -2,7 +2,12 @@ import { z } from 'zod';
 import { SafeUpdateError } from '../model/error.ts';
 import { backupKinds } from './id.ts';
 
-const servedPath = z.object({ service: z.string(), number: z.number(), path: z.string(), readOnly: z.boolean() });
+const servedPath = z.object({
+  service: z.string(),
+  number: z.number(),
+  path: z.string(),
+  readOnly: z.boolean(),
+});
 const part = z.object({ path: z.string(), bytes: z.number(), sha256: z.string() });
 
 /**

@@ -70,7 +70,8 @@ export async function verifyBackup(
     const meter = hashing();
     let read = 0;
     for await (const chunk of meter.pass(reader.open(part.path))) progress(part.path, (read += chunk.length));
-    if (meter.bytes() !== part.bytes) problems.push(`${part.path} has ${meter.bytes()} bytes instead of ${part.bytes}`);
+    if (meter.bytes() !== part.bytes)
+      problems.push(`${part.path} has ${meter.bytes()} bytes instead of ${part.bytes}`);
     else if (meter.digest() !== part.sha256) problems.push(`${part.path} has changed: its checksum differs`);
   }
   if (problems.length > 0) {

@@ -22,7 +22,10 @@ export interface VolumeReader {
    * rejects with SafeUpdateError unless tar and the codec both ended well; `exact` is false when a file changed
    * while it was read.
    */
-  archive(codec: Codec, onBytes: (bytes: number) => void): { content: Readable; done: Promise<{ exact: boolean }> };
+  archive(
+    codec: Codec,
+    onBytes: (bytes: number) => void,
+  ): { content: Readable; done: Promise<{ exact: boolean }> };
   /** The list of the volume (see helper/list.py), compressed, and its summary. */
   list(codec: Codec): { content: Readable; done: Promise<VolumeSummary> };
 }
@@ -60,7 +63,8 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
         content: stdout,
         done: done.then((finished) => {
           // GNU tar: 1 is "some files differ", as when one grew or went away while it was read. 2 is fatal.
-          if (finished.exitCode !== 0 && finished.exitCode !== 1) throw failed('archive', volume, finished, signal);
+          if (finished.exitCode !== 0 && finished.exitCode !== 1)
+            throw failed('archive', volume, finished, signal);
           return { exact: finished.exitCode === 0 };
         }),
       };
@@ -68,7 +72,10 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
     list(codec) {
       const script = `python3 -c "$LIST" "$FOLDER" | ${codec.compress}
         status=("\${PIPESTATUS[@]}"); [ "\${status[1]}" = 0 ] || exit 3; exit "\${status[0]}"`;
-      const { stdout, done } = helper.shell.stream(bash(script), { env: { ...env, LIST: listScript }, ...cancel });
+      const { stdout, done } = helper.shell.stream(bash(script), {
+        env: { ...env, LIST: listScript },
+        ...cancel,
+      });
       return { content: stdout, done: done.then((finished) => readSummary(volume, finished, signal)) };
     },
   };
@@ -117,7 +124,8 @@ function readSummary(volume: string, finished: Finished, signal?: AbortSignal): 
 }
 
 function failed(verb: string, volume: string, finished: Finished, signal?: AbortSignal): SafeUpdateError {
-  if (signal?.aborted === true) return new SafeUpdateError('interrupted', `Reading ${volume} was interrupted.`);
+  if (signal?.aborted === true)
+    return new SafeUpdateError('interrupted', `Reading ${volume} was interrupted.`);
   const lines = finished.stderr.split('\n').filter((line) => line.trim() !== '' && !/^tar: \d+$/.test(line));
   const reason = lines.slice(-3).join(' · ');
   const code = /No space left|Disk quota/i.test(reason) ? 'space' : 'store';

@@ -13,8 +13,13 @@ export async function conclude(runtime: Runtime, work: () => Promise<Outcome>): 
     view.emit({ type: 'outcome', outcome });
     return 0;
   } catch (error) {
-    view.emit({ type: 'outcome', outcome: failure(error, runtime.project(), context.clock.monotonic() - from) });
-    return error instanceof SafeUpdateError && error.code === 'interrupted' ? (signalExitCode() ?? 130) : exitCodeOf(error);
+    view.emit({
+      type: 'outcome',
+      outcome: failure(error, runtime.project(), context.clock.monotonic() - from),
+    });
+    return error instanceof SafeUpdateError && error.code === 'interrupted'
+      ? (signalExitCode() ?? 130)
+      : exitCodeOf(error);
   } finally {
     await runtime.close();
   }
@@ -26,7 +31,9 @@ export function failure(error: unknown, project: string, milliseconds: number): 
     const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
     return { result: 'failed', run: '', project, milliseconds, error: { code: 'bug', message } };
   }
-  const undone = error.code === 'rolled-back' || (error.code === 'interrupted' && error.failed?.failedBackup !== undefined);
+  const undone =
+    error.code === 'rolled-back' ||
+    (error.code === 'interrupted' && error.failed?.failedBackup !== undefined);
   return {
     result: undone ? 'rolled-back' : 'failed',
     project,

@@ -8,7 +8,12 @@ import { visible } from './view/escape.ts';
  * Asks whether to go on with a plan that the view has just been given; with --yes, says yes. Off a terminal there is
  * nobody to ask: SafeUpdateError `usage`.
  */
-export async function confirmPlan({ view }: Runtime, flags: GlobalFlags, verb: string, plan: Plan): Promise<boolean> {
+export async function confirmPlan(
+  { view }: Runtime,
+  flags: GlobalFlags,
+  verb: string,
+  plan: Plan,
+): Promise<boolean> {
   if (flags.yes === true) return true;
   await view.shown();
   const answer = await ask(`${verb} ${visible(plan.project)} now? [y/N] `);

@@ -1,11 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { exitCodeOf } from './exit.ts';
-
-/** safe-update's version, from its own package.json. */
-export function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
+import { version } from './version.ts';
 
 /** Runs the command line of this process. Resolves with the exit code and never rejects. */
 export async function main(argv: readonly string[] = process.argv.slice(2)): Promise<number> {

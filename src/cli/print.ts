@@ -8,9 +8,10 @@ export async function print(
   value: unknown,
   format: (style: Style, columns: number) => string,
 ): Promise<void> {
-  const text = flags.json === true
-    ? visibleJson(JSON.stringify(value))
-    : format(await createStyle(wantsColour(process.stdout)), process.stdout.columns || 80);
+  const text =
+    flags.json === true
+      ? visibleJson(JSON.stringify(value))
+      : format(await createStyle(wantsColour(process.stdout)), process.stdout.columns || 80);
   await new Promise<void>((resolve) => {
     process.stdout.write(`${text}\n`, () => {
       resolve();

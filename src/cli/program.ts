@@ -1,19 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { SafeUpdateError } from '../model/error.ts';
-import { version } from './main.ts';
-import type { GlobalFlags } from './runtime.ts';
-
-/** What a command's file exports: runs it and returns the exit code. */
-export interface CommandModule {
-  run(input: CommandInput): Promise<number>;
-}
-
-export interface CommandInput {
-  args: (string | undefined)[];
-  flags: GlobalFlags;
-  /** Names of all commands: an environment that looks like one is probably mistyped. */
-  commands: readonly string[];
-}
+import { version } from './version.ts';
+import type { CommandModule } from './command.ts';
 
 interface Described {
   usage: string;
@@ -24,9 +12,17 @@ interface Described {
   load: () => Promise<CommandModule>;
 }
 
+/** Of an option that may be given more than once. */
+function list(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
+
 const dryRun = new Option('--dry-run', 'print the plan and do nothing');
 const confirm = new Option('--confirm <project>', 'the name of the project, instead of being asked for it');
-const only = new Option('--only <what...>', 'volume:NAME, database:SERVICE or config; may be given more than once');
+const only = new Option(
+  '--only <what>',
+  'volume:NAME, database:SERVICE or config; may be given more than once',
+).argParser(list);
 
 const described: Record<string, Described> = {
   update: {
@@ -57,7 +53,10 @@ const described: Record<string, Described> = {
   show: {
     usage: '<backup> [environment]',
     summary: 'what a backup holds',
-    examples: ['safe-update show pre-update-20241017_143022', 'safe-update show failed-20241017_143105 --logs'],
+    examples: [
+      'safe-update show pre-update-20241017_143022',
+      'safe-update show failed-20241017_143105 --logs',
+    ],
     options: [new Option('--logs', 'print the last words of the containers of a failed release')],
     load: () => import('./commands/show.ts'),
   },
@@ -124,13 +123,13 @@ const described: Record<string, Described> = {
   },
 };
 
-const list = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
-
 /** Builds the program and runs it. Resolves with the exit code; throws what a command throws. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   let exitCode = 0;
   const program = new Command('safe-update')
-    .description('Update a docker compose stack: backup, pull, stop, rm, up, verify, and an automatic way back.')
+    .description(
+      'Update a docker compose stack: backup, pull, stop, rm, up, verify, and an automatic way back.',
+    )
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .exitOverride()
@@ -148,29 +147,51 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .option('--config <path>', 'safe-update.yml to read')
     .option('--backups <path>', 'folder of the backups')
     .option('--keep <number>', 'how many backups to keep')
-    .addOption(new Option('--consistency <mode>', 'cold: exact, while the stack is stopped; hot: while it runs').choices(['cold', 'hot']))
-    .addOption(new Option('--pull <policy>', 'which images to ask the registry for').choices(['always', 'missing', 'never']))
+    .addOption(
+      new Option(
+        '--consistency <mode>',
+        'cold: exact, while the stack is stopped; hot: while it runs',
+      ).choices(['cold', 'hot']),
+    )
+    .addOption(
+      new Option('--pull <policy>', 'which images to ask the registry for').choices([
+        'always',
+        'missing',
+        'never',
+      ]),
+    )
     .option('--verify-timeout <duration>', 'how long the new release may take to become healthy (5m)')
     .option('--stable-for <duration>', 'how long it must then stay healthy (10s)')
-    .option('--accept <name...>', 'go on although this was refused; the refusal says the name')
+    .option(
+      '--accept <name>',
+      'go on although this was refused; the refusal says the name; may be given more than once',
+      list,
+    )
     .option('-y, --yes', 'do not ask')
     .option('--json', 'one JSON event a line on standard output')
     .option('-q, --quiet', 'only warnings, failures and the outcome')
     .option('-v, --verbose', 'also what each step works on')
-    .addHelpText('after', '\nExamples:\n  safe-update prod\n  safe-update plan prod\n  safe-update backups prod\n  safe-update rollback prod\n\nHelp on one command: safe-update COMMAND --help');
+    .addHelpText(
+      'after',
+      '\nExamples:\n  safe-update prod\n  safe-update plan prod\n  safe-update backups prod\n  safe-update rollback prod\n\nHelp on one command: safe-update COMMAND --help',
+    );
 
   const commands = Object.keys(described);
   for (const [name, { usage, summary, examples, options, load }] of Object.entries(described)) {
-    const command = program
+    const built = program
       .command(`${name} ${usage}`, { isDefault: name === 'update' })
       .description(summary)
       .addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`);
-    for (const option of options ?? []) command.addOption(option);
-    command.action(async (...values: unknown[]) => {
+    for (const option of options ?? []) built.addOption(option);
+    built.action(async (...values: unknown[]) => {
       const self = values.pop() as Command;
       values.pop();
-      const { run } = await load();
-      exitCode = await run({ args: values as (string | undefined)[], flags: self.optsWithGlobals(), commands });
+      const command = await load();
+      exitCode = await command.run({
+        args: values as (string | undefined)[],
+        flags: self.optsWithGlobals(),
+        commands,
+      });
     });
   }
 
@@ -179,7 +200,10 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return 0;
-    throw new SafeUpdateError('usage', error.message.replace(/^error: /, ''), { hint: 'Run: safe-update --help', cause: error });
+    throw new SafeUpdateError('usage', error.message.replace(/^error: /, ''), {
+      hint: 'Run: safe-update --help',
+      cause: error,
+    });
   }
   return exitCode;
 }

@@ -7,7 +7,7 @@ import { dockerodeFor, endpointVariables, resolveEndpoint } from '../docker/endp
 import { Engine } from '../docker/engine.ts';
 import { createExec } from '../docker/exec.ts';
 import type { Context } from '../update/context.ts';
-import { version } from './main.ts';
+import { version } from './version.ts';
 import { isAlive, thisProcess } from './owner.ts';
 import { canDraw, wantsColour } from './terminal.ts';
 import { createView, type View } from './view/view.ts';
@@ -84,7 +84,9 @@ export async function createRuntime(
     isAlive,
     tool: version(),
     accept: flags.accept ?? [],
-    ...(process.env['SAFE_UPDATE_PAUSE'] === undefined ? {} : { pauseBefore: process.env['SAFE_UPDATE_PAUSE'] }),
+    ...(process.env['SAFE_UPDATE_PAUSE'] === undefined
+      ? {}
+      : { pauseBefore: process.env['SAFE_UPDATE_PAUSE'] }),
   };
   return {
     context,
@@ -105,7 +107,12 @@ export async function createRuntime(
  */
 function composeEnvironment(): Record<string, string | undefined> {
   const environment: Record<string, string | undefined> = { ...process.env };
-  for (const name of ['COMPOSE_FILE', 'COMPOSE_PROJECT_NAME', 'COMPOSE_ENV_FILES', 'COMPOSE_PATH_SEPARATOR']) {
+  for (const name of [
+    'COMPOSE_FILE',
+    'COMPOSE_PROJECT_NAME',
+    'COMPOSE_ENV_FILES',
+    'COMPOSE_PATH_SEPARATOR',
+  ]) {
     Reflect.deleteProperty(environment, name);
   }
   return {

@@ -22,7 +22,9 @@ export function watchSignals(say: (message: string) => void): { signal: AbortSig
         say(`${name} received: stopping, and undoing what has begun.`);
         controller.abort();
       } else {
-        say('Still undoing. It cannot be stopped half way; kill -9 and then `safe-update recover` would only take longer.');
+        say(
+          'Still undoing. It cannot be stopped half way; kill -9 and then `safe-update recover` would only take longer.',
+        );
       }
     };
     process.on(name, listener);

@@ -80,6 +80,8 @@ const begin = String.raw`
 for folder in /usr/lib/postgresql/*/bin /usr/local/pgsql/bin /usr/pgsql-*/bin /opt/bitnami/postgresql/bin; do
   [ -x "$folder/pg_dump" ] && PATH=$PATH:$folder
 done
+# Not by way of Debian's wrapper, which looks for a cluster of its own to be asked about.
+for folder in "/usr/lib/postgresql/$PG_MAJOR/bin"; do [ -x "$folder/pg_dump" ] && PATH=$folder:$PATH; done
 secret() {
   [ -n "$1" ] || return 0
   eval "value=\${$1-} file=\${$1_FILE-}"

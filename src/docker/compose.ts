@@ -44,10 +44,14 @@ export class Compose {
       });
     }
     if (compareVersions(version, oldestCompose) < 0) {
-      throw new SafeUpdateError('engine', `docker compose ${version} is too old; ${oldestCompose} is needed.`, {
-        state: 'Nothing was touched.',
-        hint: 'Upgrade the compose plugin.',
-      });
+      throw new SafeUpdateError(
+        'engine',
+        `docker compose ${version} is too old; ${oldestCompose} is needed.`,
+        {
+          state: 'Nothing was touched.',
+          hint: 'Upgrade the compose plugin.',
+        },
+      );
     }
     return version;
   }
@@ -56,16 +60,24 @@ export class Compose {
    * The rendered model, and the warnings compose printed on the way ("variable is not set").
    * Throws SafeUpdateError `config` with compose's own words when the files do not render.
    */
-  async model(project: Project | Omit<Project, 'name'>): Promise<{ model: ComposeModel; warnings: string[] }> {
-    const result = await this.#exec.run({ argv: configArgv(project), cwd: project.directory, timeout: 60_000 });
+  async model(
+    project: Project | Omit<Project, 'name'>,
+  ): Promise<{ model: ComposeModel; warnings: string[] }> {
+    const result = await this.#exec.run({
+      argv: configArgv(project),
+      cwd: project.directory,
+      timeout: 60_000,
+    });
     if (result.exitCode !== 0) {
       throw new SafeUpdateError('config', `The compose files are not valid: ${lastWords(result)}`, {
         state: 'Nothing was touched.',
         hint: `Check them with: docker compose ${project.files.map((file) => `-f ${file}`).join(' ')} config`,
       });
     }
-    const model = JSON.parse(result.stdout) as ComposeModel;
-    return { model: { ...model, services: (model.services as ComposeModel['services'] | null) ?? {} }, warnings: warningsIn(result.stderr) };
+    const model = JSON.parse(result.stdout) as Omit<ComposeModel, 'services'> & {
+      services?: ComposeModel['services'] | null;
+    };
+    return { model: { ...model, services: model.services ?? {} }, warnings: warningsIn(result.stderr) };
   }
 
   /** The config hash of each active service: what the label com.docker.compose.config-hash of an up-to-date container holds. */
@@ -75,7 +87,9 @@ export class Compose {
       result.stdout
         .split('\n')
         .map((line) => line.trim().split(/\s+/))
-        .flatMap(([service, hash]) => (service !== undefined && hash !== undefined ? [[service, hash] as const] : [])),
+        .flatMap(([service, hash]) =>
+          service !== undefined && hash !== undefined ? [[service, hash] as const] : [],
+        ),
     );
   }
 
@@ -112,7 +126,8 @@ export class Compose {
   async #run(argv: string[], project: Project, options: ComposeOptions): Promise<Finished> {
     const result = await this.#exec.run({ argv, cwd: project.directory, ...options });
     const verb = argv.find((word) => ['config', 'pull', 'build', 'stop', 'rm', 'up'].includes(word)) ?? '';
-    if (options.signal?.aborted === true) throw new SafeUpdateError('interrupted', `docker compose ${verb} was interrupted.`);
+    if (options.signal?.aborted === true)
+      throw new SafeUpdateError('interrupted', `docker compose ${verb} was interrupted.`);
     if (result.timedOut) {
       throw new SafeUpdateError('timeout', `docker compose ${verb} did not end within its time limit.`);
     }
@@ -127,15 +142,24 @@ export class Compose {
 function lastWords({ stderr, stdout, exitCode }: Finished): string {
   const lines = `${stdout.length < 2000 ? stdout : ''}\n${stderr}`
     .split('\n')
-    .map((line) => line.replace(/^time="[^"]*" level=\w+ msg="?/, '').replace(/"$/, '').trim())
+    .map((line) =>
+      line
+        .replace(/^time="[^"]*" level=\w+ msg="?/, '')
+        .replace(/"$/, '')
+        .trim(),
+    )
     .filter((line) => line !== '' && !/^(Container|Network|Volume|Image) \S+ +\w+$/.test(line));
-  const telling = lines.filter((line) => /error|fail|denied|invalid|unhealthy|not found|required|unknown|refused|no such/i.test(line));
+  const telling = lines.filter((line) =>
+    /error|fail|denied|invalid|unhealthy|not found|required|unknown|refused|no such/i.test(line),
+  );
   const chosen = (telling.length > 0 ? telling : lines).slice(-3);
   return chosen.length > 0 ? [...new Set(chosen)].join(' · ') : `exit code ${exitCode}`;
 }
 
 function warningsIn(stderr: string): string[] {
-  const warnings = [...stderr.matchAll(/level=warning msg="((?:[^"\\]|\\.)*)"/g)].map((match) => (match[1] ?? '').replaceAll('\\"', '"'));
+  const warnings = [...stderr.matchAll(/level=warning msg="((?:[^"\\]|\\.)*)"/g)].map((match) =>
+    (match[1] ?? '').replaceAll('\\"', '"'),
+  );
   // Compose says this of every file that still has the once required `version:`. Nothing can come of it.
   return [...new Set(warnings)].filter((warning) => !warning.includes('`version` is obsolete'));
 }

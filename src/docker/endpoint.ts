@@ -90,8 +90,12 @@ export function dockerodeFor(endpoint: Endpoint): Docker {
       });
     }
     default:
-      throw new SafeUpdateError('engine', `The engine's address ${endpoint.host} is of a kind that is not known.`, {
-        hint: 'DOCKER_HOST takes unix://, tcp:// and ssh:// addresses.',
-      });
+      throw new SafeUpdateError(
+        'engine',
+        `The engine's address ${endpoint.host} is of a kind that is not known.`,
+        {
+          hint: 'DOCKER_HOST takes unix://, tcp:// and ssh:// addresses.',
+        },
+      );
   }
 }

@@ -89,7 +89,10 @@ export class Engine {
   /** Every container of a compose project, running or not, one-off ones included. */
   async projectContainers(project: string): Promise<ContainerInspect[]> {
     const listed = await this.#call('list containers', () =>
-      this.#docker.listContainers({ all: true, filters: { label: [`com.docker.compose.project=${project}`] } }),
+      this.#docker.listContainers({
+        all: true,
+        filters: { label: [`com.docker.compose.project=${project}`] },
+      }),
     );
     const inspected = await Promise.all(listed.map(({ Id }) => this.container(Id)));
     return inspected.filter((container) => container !== null);
@@ -132,9 +135,8 @@ export class Engine {
     const config = (image as { Config?: Partial<Docker.ImageInspectInfo['Config']> }).Config ?? {};
     return {
       id: image.Id,
-      // The types promise lists; the engine says null for none.
-      tags: (image.RepoTags as string[] | null) ?? [],
-      digests: (image.RepoDigests as string[] | null) ?? [],
+      tags: orElse(image.RepoTags, []),
+      digests: orElse(image.RepoDigests, []),
       volumePaths: Object.keys((config.Volumes as Record<string, unknown> | null | undefined) ?? {}),
       environment: (config.Env as string[] | null | undefined) ?? [],
       size: image.Size,
@@ -180,28 +182,34 @@ export class Engine {
       name: volume.Name,
       driver: volume.Driver,
       options: volume.Options ?? {},
-      labels: (volume.Labels as Record<string, string> | null) ?? {},
+      labels: orElse(volume.Labels, {}),
     };
   }
 
   async projectVolumes(project: string): Promise<VolumeSpec[]> {
     const { Volumes } = await this.#call('list volumes', () =>
-      this.#docker.listVolumes({ filters: JSON.stringify({ label: [`com.docker.compose.project=${project}`] }) }),
+      this.#docker.listVolumes({
+        filters: JSON.stringify({ label: [`com.docker.compose.project=${project}`] }),
+      }),
     );
     const volumes = (Volumes as typeof Volumes | null) ?? [];
     return volumes.map((volume) => ({
       name: volume.Name,
       driver: volume.Driver,
       options: volume.Options ?? {},
-      labels: (volume.Labels as Record<string, string> | null) ?? {},
+      labels: orElse(volume.Labels, {}),
     }));
   }
 
   /** Bytes each volume of the engine takes, as `docker system df -v` counts them. Slow where there is much data. */
   async volumeSizes(): Promise<Map<string, number>> {
     // dockerode's types do not know the option that keeps the engine from measuring images and containers too.
-    const df = this.#docker.df.bind(this.#docker) as unknown as (options: { type: string }) => Promise<unknown>;
-    const usage = (await this.#call('measure volumes', () => df({ type: 'volume' }))) as { Volumes?: { Name: string; UsageData?: { Size: number } }[] | null };
+    const df = this.#docker.df.bind(this.#docker) as unknown as (options: {
+      type: string;
+    }) => Promise<unknown>;
+    const usage = (await this.#call('measure volumes', () => df({ type: 'volume' }))) as {
+      Volumes?: { Name: string; UsageData?: { Size: number } }[] | null;
+    };
     return new Map((usage.Volumes ?? []).map(({ Name, UsageData }) => [Name, UsageData?.Size ?? 0]));
   }
 
@@ -221,7 +229,9 @@ export class Engine {
     const listed = await this.#call('list networks', () =>
       this.#docker.listNetworks({ filters: { label: [`com.docker.compose.project=${project}`] } }),
     );
-    return Promise.all(listed.map(async ({ Id }) => this.#call('inspect a network', () => this.networkById(Id))));
+    return Promise.all(
+      listed.map(async ({ Id }) => this.#call('inspect a network', () => this.networkById(Id))),
+    );
   }
 
   /** Null if there is none, or more than one of that name. */
@@ -230,7 +240,7 @@ export class Engine {
   }
 
   private networkById(id: string): Promise<NetworkInspect> {
-    return this.#docker.getNetwork(id).inspect() as Promise<NetworkInspect>;
+    return this.#docker.getNetwork(id).inspect();
   }
 
   async createNetwork(options: Docker.NetworkCreateOptions): Promise<void> {
@@ -239,12 +249,19 @@ export class Engine {
 
   /** Fails if a container is still connected. */
   async removeNetwork(name: string): Promise<void> {
-    await this.#call(`remove the network ${name}`, () => this.#docker.getNetwork(name).remove() as Promise<void>);
+    await this.#call(
+      `remove the network ${name}`,
+      () => this.#docker.getNetwork(name).remove() as Promise<void>,
+    );
   }
 
   async connect(network: string, containerId: string, endpoint: Docker.EndpointSettings): Promise<void> {
-    await this.#call(`connect a container to ${network}`, () =>
-      this.#docker.getNetwork(network).connect({ Container: containerId, EndpointConfig: endpoint }) as Promise<void>,
+    await this.#call(
+      `connect a container to ${network}`,
+      () =>
+        this.#docker
+          .getNetwork(network)
+          .connect({ Container: containerId, EndpointConfig: endpoint }) as Promise<void>,
     );
   }
 
@@ -281,8 +298,9 @@ export class Engine {
   }
 
   async rename(containerId: string, name: string): Promise<void> {
-    await this.#call(`rename a container to ${name}`, () =>
-      this.#docker.getContainer(containerId).rename({ name }) as Promise<void>,
+    await this.#call(
+      `rename a container to ${name}`,
+      () => this.#docker.getContainer(containerId).rename({ name }) as Promise<void>,
     );
   }
 
@@ -369,6 +387,11 @@ export class Engine {
   }
 }
 
+/** The engine says null for an empty list or map where its types promise one. */
+export function orElse<T>(value: T | null | undefined, otherwise: T): T {
+  return value ?? otherwise;
+}
+
 /** True if creating a container failed because another one has its name: the engine's atomic test-and-set. */
 export function isNameTaken(error: unknown): boolean {
   return error instanceof SafeUpdateError && statusOf(error.cause) === 409;
@@ -398,7 +421,7 @@ function parseEvent(line: string): EngineEvent {
 export function splitImageName(name: string): { repository: string; tag: string } {
   const withoutDigest = name.replace(/@.*$/, '');
   const colon = withoutDigest.lastIndexOf(':');
-  if (colon === -1 || withoutDigest.indexOf('/', colon) !== -1) return { repository: withoutDigest, tag: 'latest' };
+  if (colon === -1 || withoutDigest.includes('/', colon)) return { repository: withoutDigest, tag: 'latest' };
   return { repository: withoutDigest.slice(0, colon), tag: withoutDigest.slice(colon + 1) };
 }
 

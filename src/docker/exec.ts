@@ -39,7 +39,6 @@ export interface Exec {
   stream(command: Command): Streaming;
 }
 
-
 type Environment = Readonly<Record<string, string | undefined>>;
 
 function start(environment: Environment, command: Command, buffered: boolean) {

@@ -39,7 +39,10 @@ export async function helperImage(
       hint: 'Correct helper.image in safe-update.yml, or leave it out to have the image built.',
     });
   }
-  const hash = createHash('sha256').update(readFileSync(`${folder}Dockerfile`)).digest('hex').slice(0, 12);
+  const hash = createHash('sha256')
+    .update(readFileSync(`${folder}Dockerfile`))
+    .digest('hex')
+    .slice(0, 12);
   const name = `safe-update/helper:${hash}`;
   if ((await engine.image(name)) !== null) return name;
   onBuild();
@@ -122,7 +125,9 @@ export async function startHelper(
         Target: places.get(name) ?? '',
         ReadOnly: options.access === 'read',
         // Without this an empty volume would be filled with what the image has at that path.
-        ...(kind === 'bind' ? {} : { VolumeOptions: { NoCopy: true, Labels: {}, DriverConfig: { Name: '', Options: {} } } }),
+        ...(kind === 'bind'
+          ? {}
+          : { VolumeOptions: { NoCopy: true, Labels: {}, DriverConfig: { Name: '', Options: {} } } }),
       })),
     },
   });
@@ -145,7 +150,10 @@ export async function startHelper(
 }
 
 /** Bytes that each volume's files take on disk, by volume name. Reads no content. */
-export async function measureVolumes(helper: Helper, volumes: readonly string[]): Promise<Map<string, number>> {
+export async function measureVolumes(
+  helper: Helper,
+  volumes: readonly string[],
+): Promise<Map<string, number>> {
   const sizes = new Map<string, number>();
   if (volumes.length === 0) return sizes;
   const result = await helper.shell.run(

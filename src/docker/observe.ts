@@ -9,7 +9,15 @@ import type {
   Volume,
 } from '../model/project.ts';
 import type { Compose } from './compose.ts';
-import type { ContainerInspect, Engine, EngineFacts, ImageFacts, ListedContainer, NetworkInspect } from './engine.ts';
+import {
+  orElse,
+  type ContainerInspect,
+  type Engine,
+  type EngineFacts,
+  type ImageFacts,
+  type ListedContainer,
+  type NetworkInspect,
+} from './engine.ts';
 
 /** Everything a plan is made of. Read once; a plan is a pure function of it. */
 export interface Observed {
@@ -88,7 +96,8 @@ export async function observe(
       const candidate = { ...project, profiles: [...project.profiles, profile] };
       const rendered = await compose.model(candidate).catch(() => null);
       if (rendered === null) continue;
-      if (![...unknown].some((service) => service in rendered.model.services && !(service in model.services))) continue;
+      if (![...unknown].some((service) => service in rendered.model.services && !(service in model.services)))
+        continue;
       project = candidate;
       ({ model } = rendered);
     }
@@ -105,7 +114,14 @@ export async function observe(
     images.set(service, await engine.image(image ?? `${project.name}-${service}`));
   }
 
-  const { volumes, notCovered } = await findVolumes(engine, project, model, everyContainer, labelled, options);
+  const { volumes, notCovered } = await findVolumes(
+    engine,
+    project,
+    model,
+    everyContainer,
+    labelled,
+    options,
+  );
   return {
     project,
     engine: facts,
@@ -150,11 +166,11 @@ export function readContainer(inspect: ContainerInspect): Container {
     startedAt: inspect.State.StartedAt,
     mounts: inspect.Mounts.map(readMount),
     labels,
-    environment: (inspect.Config.Env as string[] | null) ?? [],
+    environment: orElse(inspect.Config.Env, []),
     command: [inspect.Path, ...inspect.Args],
-    publishesPorts: Object.values((inspect.HostConfig.PortBindings as Record<string, unknown[] | null> | null) ?? {}).some(
-      (bindings) => (bindings ?? []).length > 0,
-    ),
+    publishesPorts: Object.values(
+      (inspect.HostConfig.PortBindings as Record<string, unknown[] | null> | null) ?? {},
+    ).some((bindings) => (bindings ?? []).length > 0),
   };
 }
 
@@ -182,7 +198,12 @@ async function findVolumes(
   project: Project,
   model: ComposeModel,
   containers: Container[],
-  labelled: { name: string; driver: string; options: Record<string, string>; labels: Record<string, string> }[],
+  labelled: {
+    name: string;
+    driver: string;
+    options: Record<string, string>;
+    labels: Record<string, string>;
+  }[],
   options: ObserveOptions,
 ): Promise<{ volumes: Volume[]; notCovered: Uncovered[] }> {
   const servedAt = new Map<string, ServedPath[]>();
@@ -208,7 +229,10 @@ async function findVolumes(
     }
   }
 
-  const declared = new Map<string, { key: string; external: boolean; driver?: string; options?: Record<string, string> }>();
+  const declared = new Map<
+    string,
+    { key: string; external: boolean; driver?: string; options?: Record<string, string> }
+  >();
   for (const [key, volume] of Object.entries(model.volumes ?? {})) {
     declared.set(volume?.name ?? `${project.name}_${key}`, {
       key,
@@ -244,7 +268,15 @@ async function findVolumes(
     });
   }
   for (const [source, served] of binds) {
-    volumes.push({ kind: 'bind', name: source, driver: 'bind', options: {}, labels: {}, servedAt: served, exists: true });
+    volumes.push({
+      kind: 'bind',
+      name: source,
+      driver: 'bind',
+      options: {},
+      labels: {},
+      servedAt: served,
+      exists: true,
+    });
   }
   return { volumes, notCovered: [...uncovered.values()] };
 }
@@ -267,7 +299,9 @@ function findForeign(project: string, volumes: Volume[], everyone: ListedContain
     .filter((container) => !('safe-update.project' in container.labels))
     .flatMap((container) =>
       container.mounts.flatMap((mount) => {
-        const volume = volumes.find(({ name, kind }) => name === (kind === 'bind' ? mount.source : mount.name));
+        const volume = volumes.find(
+          ({ name, kind }) => name === (kind === 'bind' ? mount.source : mount.name),
+        );
         return volume === undefined
           ? []
           : [

@@ -10,8 +10,10 @@ import { readContainer, type Observed } from './observe.ts';
  * A stack as the engine had it: enough to make every container, network and volume again exactly as it was, whatever
  * has become of the compose files since. Secret: environments are in it.
  */
-export interface StackRecord
-  extends Pick<Observed, 'project' | 'engine' | 'composeVersion' | 'model' | 'volumes' | 'notCovered'> {
+export interface StackRecord extends Pick<
+  Observed,
+  'project' | 'engine' | 'composeVersion' | 'model' | 'volumes' | 'notCovered'
+> {
   takenAt: string;
   /** `docker inspect` of each container, one-off ones left out. */
   containers: ContainerInspect[];
@@ -96,7 +98,9 @@ async function readInjected(engine: Engine, observed: Observed): Promise<StackRe
         .map(({ source, target }) => target ?? `/${source}`),
       ...(service?.secrets ?? [])
         .filter(({ source }) => inline(observed.model.secrets, source))
-        .map(({ source, target }) => (target?.startsWith('/') === true ? target : `/run/secrets/${target ?? source}`)),
+        .map(({ source, target }) =>
+          target?.startsWith('/') === true ? target : `/run/secrets/${target ?? source}`,
+        ),
     ];
     for (const path of paths) {
       if (container.mounts.some((mount) => mount.path === path)) continue;
@@ -115,7 +119,9 @@ async function readInjected(engine: Engine, observed: Observed): Promise<StackRe
 }
 
 /** A container's dependencies as compose wrote them on its label: service:condition:restart, comma-separated. Pure. */
-export function dependenciesOf(container: Pick<Container, 'labels'>): { service: string; condition: string }[] {
+export function dependenciesOf(
+  container: Pick<Container, 'labels'>,
+): { service: string; condition: string }[] {
   return (container.labels['com.docker.compose.depends_on'] ?? '')
     .split(',')
     .filter((entry) => entry !== '')
@@ -139,7 +145,9 @@ export function startOrder(containers: readonly Pick<Container, 'service' | 'lab
   }
   const groups: string[][] = [];
   while (waiting.size > 0) {
-    const free = [...waiting].filter(([, needs]) => [...needs].every((need) => !waiting.has(need))).map(([name]) => name);
+    const free = [...waiting]
+      .filter(([, needs]) => [...needs].every((need) => !waiting.has(need)))
+      .map(([name]) => name);
     const group = (free.length > 0 ? free : [...waiting.keys()]).sort();
     groups.push(group);
     for (const service of group) waiting.delete(service);
@@ -150,9 +158,17 @@ export function startOrder(containers: readonly Pick<Container, 'service' | 'lab
 /** Stops containers, those that need others first. Ones that have stopped are left alone. */
 export async function stopContainers(engine: Engine, containers: readonly Container[]): Promise<void> {
   for (const group of startOrder(containers).reverse()) {
-    await Promise.all(containers.filter(({ service }) => group.includes(service)).map(({ id }) => engine.stop(id)));
+    await Promise.all(
+      containers.filter(({ service }) => group.includes(service)).map(({ id }) => engine.stop(id)),
+    );
   }
 }
+
+/**
+ * On a container that was made again after it had exited: with which code. The engine says of it that it has never run,
+ * so without this a one-shot that has done its work could not be told from a service that was never started.
+ */
+export const exitedLabel = 'safe-update.exited';
 
 /** Recorded id → id now, for every container of the record. */
 export type Recreated = Map<string, string>;
@@ -188,6 +204,8 @@ export async function restoreContainers(engine: Engine, exec: Exec, record: Stac
     const named = await engine.image(inspect.Config.Image);
     const image = named?.id === inspect.Image ? inspect.Config.Image : inspect.Image;
     const { options, connections } = creation(inspect, image, recreated);
+    if (inspect.State.Status === 'exited')
+      options.Labels = { ...options.Labels, [exitedLabel]: String(inspect.State.ExitCode) };
     const id = await engine.createContainer(options);
     for (const { network, endpoint } of connections) await engine.connect(network, id, endpoint);
     for (const file of record.injected.filter(({ container }) => container === inspect.Id)) {
@@ -208,9 +226,13 @@ export async function restoreImages(engine: Engine, exec: Exec, record: StackRec
   for (const image of record.images) {
     if ((await engine.image(image.id)) === null) await pullByDigest(engine, exec, image);
   }
-  const names = [...record.images.flatMap(({ id, names: own }) => own.map((name) => [name, id] as const)), ...Object.entries(record.tags)];
+  const names = [
+    ...record.images.flatMap(({ id, names: own }) => own.map((name) => [name, id] as const)),
+    ...Object.entries(record.tags),
+  ];
   for (const [name, id] of names) {
-    if ((await engine.image(name))?.id !== id && (await engine.image(id)) !== null) await engine.tag(id, name);
+    if ((await engine.image(name))?.id !== id && (await engine.image(id)) !== null)
+      await engine.tag(id, name);
   }
 }
 
@@ -219,9 +241,13 @@ async function pullByDigest(engine: Engine, exec: Exec, image: RecordedImage): P
     await exec.run({ argv: pullImageArgv(digest), timeout: 600_000 });
     if ((await engine.image(image.id)) !== null) return;
   }
-  throw new SafeUpdateError('engine', `The former image ${image.names[0] ?? image.id} (${image.id.slice(7, 19)}) is gone from the engine.`, {
-    hint: 'Load or pull it again (docker load, docker pull), then run: safe-update recover',
-  });
+  throw new SafeUpdateError(
+    'engine',
+    `The former image ${image.names[0] ?? image.id} (${image.id.slice(7, 19)}) is gone from the engine.`,
+    {
+      hint: 'Load or pull it again (docker load, docker pull), then run: safe-update recover',
+    },
+  );
 }
 
 /** Compose recreates a network whose definition changed; what differs from the record is made again. */
@@ -242,10 +268,14 @@ async function restoreNetworks(engine: Engine, record: StackRecord): Promise<voi
         Labels: network.Labels ?? {},
       });
     } catch (error) {
-      throw new SafeUpdateError('engine', `The network ${network.Name} could not be made as it was: ${messageOf(error)}`, {
-        hint: `See who uses it: docker network inspect ${network.Name}`,
-        cause: error,
-      });
+      throw new SafeUpdateError(
+        'engine',
+        `The network ${network.Name} could not be made as it was: ${messageOf(error)}`,
+        {
+          hint: `See who uses it: docker network inspect ${network.Name}`,
+          cause: error,
+        },
+      );
     }
   }
 }
@@ -267,7 +297,9 @@ function sameNetwork(a: NetworkInspect, b: NetworkInspect): boolean {
 /** Containers that live in another's network, ipc or pid namespace come after it: they name it by its id. */
 function byNamespace(containers: readonly ContainerInspect[]): ContainerInspect[] {
   const borrows = ({ HostConfig }: ContainerInspect): boolean =>
-    [HostConfig.NetworkMode, HostConfig.IpcMode, HostConfig.PidMode].some((mode) => mode?.startsWith('container:') === true);
+    [HostConfig.NetworkMode, HostConfig.IpcMode, HostConfig.PidMode].some(
+      (mode) => mode?.startsWith('container:') === true,
+    );
   return [...containers.filter((container) => !borrows(container)), ...containers.filter(borrows)];
 }
 
@@ -282,7 +314,10 @@ export function creation(
   inspect: ContainerInspect,
   image: string,
   recreated: Recreated,
-): { options: Docker.ContainerCreateOptions; connections: { network: string; endpoint: Docker.EndpointSettings }[] } {
+): {
+  options: Docker.ContainerCreateOptions;
+  connections: { network: string; endpoint: Docker.EndpointSettings }[];
+} {
   const { Config, HostConfig } = inspect;
   const namespace = (mode: string | undefined): string | undefined => {
     const id = /^container:(.+)$/.exec(mode ?? '')?.[1];
@@ -304,7 +339,9 @@ export function creation(
     ({ Target }) => !anonymous.some(({ Destination }) => Destination === Target),
   );
 
-  const { Hostname, Domainname, ExposedPorts, MacAddress, ...config } = Config as typeof Config & { MacAddress?: string };
+  const { Hostname, Domainname, ExposedPorts, MacAddress, ...config } = Config as typeof Config & {
+    MacAddress?: string;
+  };
   const options = {
     ...config,
     name: inspect.Name.replace(/^\//, ''),
@@ -331,19 +368,23 @@ export function creation(
   } as unknown as Docker.ContainerCreateOptions;
 
   const networks = Object.entries((inspect.NetworkSettings.Networks as Docker.EndpointsConfig | null) ?? {});
-  const endpoints = sharesNetwork || networkMode === 'none' ? [] : networks.map(([network, endpoint]) => ({
-    network,
-    endpoint: {
-      ...(endpoint.IPAMConfig == null ? {} : { IPAMConfig: endpoint.IPAMConfig }),
-      ...(endpoint.Links == null ? {} : { Links: endpoint.Links }),
-      ...(endpoint.DriverOpts == null ? {} : { DriverOpts: endpoint.DriverOpts }),
-      Aliases: (endpoint.Aliases ?? []).filter((alias) => !inspect.Id.startsWith(alias)),
-      ...(MacAddress === undefined || MacAddress === '' ? {} : { MacAddress }),
-    } satisfies Docker.EndpointSettings,
-  }));
+  const endpoints =
+    sharesNetwork || networkMode === 'none'
+      ? []
+      : networks.map(([network, endpoint]) => ({
+          network,
+          endpoint: {
+            ...(endpoint.IPAMConfig == null ? {} : { IPAMConfig: endpoint.IPAMConfig }),
+            ...(endpoint.Links == null ? {} : { Links: endpoint.Links }),
+            ...(endpoint.DriverOpts == null ? {} : { DriverOpts: endpoint.DriverOpts }),
+            Aliases: (endpoint.Aliases ?? []).filter((alias) => !inspect.Id.startsWith(alias)),
+            ...(MacAddress === undefined || MacAddress === '' ? {} : { MacAddress }),
+          } satisfies Docker.EndpointSettings,
+        }));
   // Engines before API 1.44 take one network at creation; the others are connected afterwards everywhere.
   const first = endpoints.find(({ network }) => network === networkMode) ?? endpoints[0];
-  if (first !== undefined) options.NetworkingConfig = { EndpointsConfig: { [first.network]: first.endpoint } };
+  if (first !== undefined)
+    options.NetworkingConfig = { EndpointsConfig: { [first.network]: first.endpoint } };
   return { options, connections: endpoints.filter((endpoint) => endpoint !== first) };
 }
 
@@ -373,13 +414,16 @@ export async function startRecorded(
         .filter(({ condition }) => condition === 'service_healthy')
         .map(({ service }) => service),
     );
-    const dependencies = toStart.filter(({ service, id }) => awaited.includes(service) && record.green.includes(id));
+    const dependencies = toStart.filter(
+      ({ service, id }) => awaited.includes(service) && record.green.includes(id),
+    );
     const deadline = options.now() + options.dependencyTimeout;
     for (const { id } of dependencies) {
       for (;;) {
         const inspect = await engine.container(recreated.get(id) ?? id);
         const health = inspect?.State.Health?.Status;
-        if (inspect === null || health === undefined || health === 'healthy' || options.now() > deadline) break;
+        if (inspect === null || health === undefined || health === 'healthy' || options.now() > deadline)
+          break;
         await options.sleep(200);
       }
     }

@@ -37,9 +37,13 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
       if (exitCode === 0) return { is: 'green' };
       if (!willRestart(container)) return { is: 'failed', reason: `${name} exited with code ${exitCode}` };
     }
-    if (expected.oneShot && status === 'running') return { is: 'waiting', reason: `${name} is still at work` };
+    if (expected.oneShot && status === 'running')
+      return { is: 'waiting', reason: `${name} is still at work` };
     if (restarts >= crashLoop) {
-      return { is: 'failed', reason: `${name} crashes again and again: ${restarts} restarts, exit code ${exitCode}` };
+      return {
+        is: 'failed',
+        reason: `${name} crashes again and again: ${restarts} restarts, exit code ${exitCode}`,
+      };
     }
     if (status === 'exited' || status === 'dead') {
       if (!willRestart(container)) return { is: 'failed', reason: `${name} exited with code ${exitCode}` };
@@ -68,7 +72,10 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
       const failed = states.find(({ is }) => is === 'failed');
       if (failed !== undefined) return failed;
       if (own.length < expected.replicas) {
-        return { is: 'waiting', reason: `${expected.service} has ${own.length} of ${expected.replicas} containers` };
+        return {
+          is: 'waiting',
+          reason: `${expected.service} has ${own.length} of ${expected.replicas} containers`,
+        };
       }
       return states.find(({ is }) => is === 'waiting') ?? { is: 'green' };
     },

@@ -5,9 +5,14 @@ export function imageProbe({ service, imageId }: ExpectedService & { imageId: st
   return {
     name: `${service} image`,
     look({ containers }: Sample) {
-      const wrong = containers.find((container) => container.service === service && !container.oneOff && container.imageId !== imageId);
+      const wrong = containers.find(
+        (container) => container.service === service && !container.oneOff && container.imageId !== imageId,
+      );
       if (wrong === undefined) return { is: 'green' };
-      return { is: 'failed', reason: `${wrong.name} runs image ${short(wrong.imageId)} instead of ${short(imageId)}` };
+      return {
+        is: 'failed',
+        reason: `${wrong.name} runs image ${short(wrong.imageId)} instead of ${short(imageId)}`,
+      };
     },
   };
 }

@@ -9,12 +9,17 @@ export function servedProbe({ service, served }: ExpectedService): Probe {
     name: `${service} volumes`,
     look({ containers }: Sample) {
       for (const { number, path, volume } of served) {
-        const container = containers.find((other) => other.service === service && other.number === number && !other.oneOff);
+        const container = containers.find(
+          (other) => other.service === service && other.number === number && !other.oneOff,
+        );
         if (container === undefined) continue;
         const mount = container.mounts.find((other) => other.path === path);
         if (mount?.source === volume) continue;
         const found = mount === undefined ? 'nothing' : mount.source;
-        return { is: 'failed', reason: `${container.name} has ${found} at ${path} instead of the volume ${volume}` };
+        return {
+          is: 'failed',
+          reason: `${container.name} has ${found} at ${path} instead of the volume ${volume}`,
+        };
       }
       return { is: 'green' };
     },

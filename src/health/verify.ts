@@ -20,7 +20,10 @@ export interface VerifyOptions {
 }
 
 /** The probes of a service. Each kind of probe is made here. */
-export function probesFor(expected: ExpectedService, options: Pick<VerifyOptions, 'stableFor' | 'justStarted'>): Probe[] {
+export function probesFor(
+  expected: ExpectedService,
+  options: Pick<VerifyOptions, 'stableFor' | 'justStarted'>,
+): Probe[] {
   const { imageId } = expected;
   return [
     containerProbe(expected, { patience: options.stableFor, justStarted: options.justStarted }),
@@ -40,20 +43,25 @@ export async function verify(probes: readonly Probe[], options: VerifyOptions): 
   let first: number | undefined;
   let greenSince: number | undefined;
   for (;;) {
-    if (options.signal?.aborted === true) throw new SafeUpdateError('interrupted', 'The verification was interrupted.');
+    if (options.signal?.aborted === true)
+      throw new SafeUpdateError('interrupted', 'The verification was interrupted.');
     const sample = await options.sample();
     const { at } = sample;
     first ??= at;
     const states = await Promise.all(probes.map(async (probe) => probe.look(sample)));
-    const reasons = (is: ProbeState['is']): string[] =>
-      [...new Set(states.flatMap((state) => (state.is === is && state.is !== 'green' ? [state.reason] : [])))];
+    const reasons = (is: ProbeState['is']): string[] => [
+      ...new Set(states.flatMap((state) => (state.is === is && state.is !== 'green' ? [state.reason] : []))),
+    ];
     const failed = reasons('failed');
     const waiting = reasons('waiting');
     if (failed.length > 0) throw new SafeUpdateError('unhealthy', failed.join('; '));
     if (waiting.length > 0) {
       greenSince = undefined;
       if (at - first >= options.timeout) {
-        throw new SafeUpdateError('unhealthy', `not healthy after ${Math.round(options.timeout / 1000)} s: ${waiting.join('; ')}`);
+        throw new SafeUpdateError(
+          'unhealthy',
+          `not healthy after ${Math.round(options.timeout / 1000)} s: ${waiting.join('; ')}`,
+        );
       }
     } else {
       greenSince ??= at;

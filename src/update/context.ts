@@ -23,7 +23,7 @@ export interface Context {
   /** This process, as a lock names it. */
   owner: Owner;
   /** Is that process of this host and boot still alive, and the same one? */
-  isAlive(pid: number, started: string): boolean;
+  isAlive: (pid: number, started: string) => boolean;
   /** safe-update's own version. */
   tool: string;
   /** Refusals the person has accepted by name (--accept). */

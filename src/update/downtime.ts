@@ -22,7 +22,10 @@ export function downtime(
       if (event.action === 'start') {
         back.set(event.number, event.at);
         const healthy = after.find(
-          (other) => other.containerId === event.containerId && other.at > event.at && other.action === 'health_status: healthy',
+          (other) =>
+            other.containerId === event.containerId &&
+            other.at > event.at &&
+            other.action === 'health_status: healthy',
         );
         const hasHealthcheck = events.some(
           (other) => other.containerId === event.containerId && other.action.startsWith('health_status'),

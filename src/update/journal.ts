@@ -48,7 +48,8 @@ export type JournalEntry =
       reason?: string;
     };
 
-export type EndResult = 'updated' | 'nothing-to-do' | 'backed-up' | 'restored' | 'rolled-back' | 'recovered' | 'failed';
+export type EndResult =
+  'updated' | 'nothing-to-do' | 'backed-up' | 'restored' | 'rolled-back' | 'recovered' | 'failed';
 
 /** A run's journal, open for writing. Synchronous on purpose: an entry is on disk when `write` returns. */
 export interface Journal {
@@ -63,7 +64,10 @@ const suffix = '.jsonl';
 const stackSuffix = '.stack.json';
 
 /** Starts the journal of a new run. Throws SafeUpdateError `store` or `space`. */
-export async function startJournal(folder: string, begin: JournalEntry & { type: 'begin' }): Promise<Journal> {
+export async function startJournal(
+  folder: string,
+  begin: JournalEntry & { type: 'begin' },
+): Promise<Journal> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const file = path.join(folder, begin.run + suffix);
@@ -132,7 +136,9 @@ export async function readRuns(folder: string): Promise<PastRun[]> {
     throw journalError(folder, error);
   });
   const runs = names.filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length));
-  const read = await Promise.all(runs.map(async (run) => ({ run, entries: await readEntries(path.join(folder, run + suffix)) })));
+  const read = await Promise.all(
+    runs.map(async (run) => ({ run, entries: await readEntries(path.join(folder, run + suffix)) })),
+  );
   const startOf = ({ entries }: PastRun): string => entries.find((entry) => entry.type === 'begin')?.at ?? '';
   return read.sort((a, b) => startOf(a).localeCompare(startOf(b)) || a.run.localeCompare(b.run));
 }
@@ -153,7 +159,9 @@ async function readEntries(file: string): Promise<JournalEntry[]> {
 /** The newest run that never ended; undefined if every run did. */
 export async function unfinishedRun(folder: string): Promise<PastRun | undefined> {
   const runs = await readRuns(folder);
-  return runs.reverse().find(({ entries }) => entries.length > 0 && !entries.some(({ type }) => type === 'end'));
+  return runs
+    .reverse()
+    .find(({ entries }) => entries.length > 0 && !entries.some(({ type }) => type === 'end'));
 }
 
 /** The stack as it was before a run. Throws SafeUpdateError `damaged` if it cannot be read. */
@@ -161,10 +169,14 @@ export async function readStack(folder: string, run: string): Promise<StackRecor
   try {
     return JSON.parse(await readFile(path.join(folder, run + stackSuffix), 'utf8')) as StackRecord;
   } catch (error) {
-    throw new SafeUpdateError('damaged', `The record of the stack before the run ${run} cannot be read: ${messageOf(error)}`, {
-      hint: 'Put the stack back from its backup: safe-update backups, then safe-update restore',
-      cause: error,
-    });
+    throw new SafeUpdateError(
+      'damaged',
+      `The record of the stack before the run ${run} cannot be read: ${messageOf(error)}`,
+      {
+        hint: 'Put the stack back from its backup: safe-update backups, then safe-update restore',
+        cause: error,
+      },
+    );
   }
 }
 
@@ -176,9 +188,14 @@ export async function dropStack(folder: string, run: string): Promise<void> {
 function journalError(folder: string, error: unknown): SafeUpdateError {
   const code = (error as { code?: string }).code;
   const full = code === 'ENOSPC' || code === 'EDQUOT';
-  return new SafeUpdateError(full ? 'space' : 'store', `The journal in ${folder} cannot be used: ${messageOf(error)}`, {
-    hint: full ? 'Free some space: safe-update prune removes old backups.' : 'Give yourself write access to the folder.',
-    cause: error,
-  });
+  return new SafeUpdateError(
+    full ? 'space' : 'store',
+    `The journal in ${folder} cannot be used: ${messageOf(error)}`,
+    {
+      hint: full
+        ? 'Free some space: safe-update prune removes old backups.'
+        : 'Give yourself write access to the folder.',
+      cause: error,
+    },
+  );
 }
-

@@ -24,7 +24,7 @@ export interface LockOptions {
   owner: Owner;
   now: Date;
   /** Is this process of this host and boot still alive? */
-  isAlive(pid: number, started: string): boolean;
+  isAlive: (pid: number, started: string) => boolean;
 }
 
 export interface Lock {
@@ -91,7 +91,12 @@ async function create(engine: Engine, name: string, options: LockOptions): Promi
       [`${prefix}purpose`]: options.purpose,
       [`${prefix}at`]: options.now.toISOString(),
     },
-    HostConfig: { NetworkMode: 'none', ReadonlyRootfs: true, CapDrop: ['ALL'], LogConfig: { Type: 'none', Config: {} } },
+    HostConfig: {
+      NetworkMode: 'none',
+      ReadonlyRootfs: true,
+      CapDrop: ['ALL'],
+      LogConfig: { Type: 'none', Config: {} },
+    },
   });
   await engine.start(id);
   return id;

@@ -1,5 +1,6 @@
 import { recogniseDatabase } from '../database/engines.ts';
 import type { Observed } from '../docker/observe.ts';
+import { exitedLabel } from '../docker/record.ts';
 import type { ComposeService, Container } from '../model/project.ts';
 import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
 
@@ -20,7 +21,9 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     (service) => observed.model.services[service]?.build !== undefined && isMeant(observed, service),
   );
   const mayChange = !options.pulled && (pullable.length > 0 || buildable.length > 0);
-  const changes = services.filter(({ fate, cause }) => fate === 'replace' || fate === 'create' || (fate === 'run-again' && cause !== ''));
+  const changes = services.filter(
+    ({ fate, cause }) => fate === 'replace' || fate === 'create' || (fate === 'run-again' && cause !== ''),
+  );
   const nothingToDo = changes.length === 0 && !mayChange;
   const databases = observed.containers
     .filter(({ running }) => running)
@@ -47,27 +50,54 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
   if (nothingToDo) return plan;
 
   const up = services.filter(({ fate }) => fate !== 'leave-stopped' && fate !== 'orphan');
-  const running = [...new Set(observed.containers.filter((container) => container.running).map(({ service }) => service))];
+  const running = [
+    ...new Set(observed.containers.filter((container) => container.running).map(({ service }) => service)),
+  ];
   const existing = observed.volumes.filter(({ exists }) => exists).map(({ name }) => name);
   const removable = services
-    .filter(({ fate, cause, replicas }) => replicas > 0 && (fate === 'replace' || (fate === 'run-again' && cause !== '')))
+    .filter(
+      ({ fate, cause, replicas }) =>
+        replicas > 0 && (fate === 'replace' || (fate === 'run-again' && cause !== '')),
+    )
     .map(({ service }) => service)
     .filter((service) => !hasAnonymousVolume(observed, service));
-  const step = (name: StepName, on: string[], cause: string, touches = false): Step => ({ name, on, cause, touches });
+  const step = (name: StepName, on: string[], cause: string, touches = false): Step => ({
+    name,
+    on,
+    cause,
+    touches,
+  });
   const wanted: Step[] = [
     step('lock', [], 'one update at a time'),
     step('pin', [], 'the way back must survive a moved tag'),
     ...(pullable.length > 0 ? [step('pull', pullable, 'downloaded while the old stack serves')] : []),
     ...(buildable.length > 0 ? [step('build', buildable, 'built while the old stack serves')] : []),
     step('measure', existing, 'there must be room for the backup and for a rollback'),
-    ...(databases.length > 0 ? [step('dump', [...new Set(databases.map(({ service }) => service))], 'databases, while they run')] : []),
+    ...(databases.length > 0
+      ? [step('dump', [...new Set(databases.map(({ service }) => service))], 'databases, while they run')]
+      : []),
     ...(running.length > 0 ? [step('stop', running, 'the downtime begins', true)] : []),
     ...(existing.length > 0
-      ? [step('archive', existing, options.consistency === 'cold' ? 'cold: the one exact moment' : 'hot: while the stack runs')]
+      ? [
+          step(
+            'archive',
+            existing,
+            options.consistency === 'cold' ? 'cold: the one exact moment' : 'hot: while the stack runs',
+          ),
+        ]
       : []),
     step('seal', [], 'flushed, read back and compared: from here there is a way back'),
     ...(removable.length > 0 ? [step('remove', removable, 'containers only; volumes stay', true)] : []),
-    ...(up.length > 0 ? [step('up', up.map(({ service }) => service), 'the new release starts', true)] : []),
+    ...(up.length > 0
+      ? [
+          step(
+            'up',
+            up.map(({ service }) => service),
+            'the new release starts',
+            true,
+          ),
+        ]
+      : []),
     step('verify', [], 'healthy and stable, the right images, every path on its volume'),
     step('commit', [], 'the release is recorded'),
     step('prune', [], 'old backups beyond the number kept'),
@@ -80,9 +110,16 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
 export function planBackup(observed: Observed, options: Pick<PlanOptions, 'consistency'>): Plan {
   const { consistency } = options;
   const plan = planUpdate(observed, { consistency, pull: 'never', pulled: true });
-  const running = [...new Set(observed.containers.filter((container) => container.running).map(({ service }) => service))];
+  const running = [
+    ...new Set(observed.containers.filter((container) => container.running).map(({ service }) => service)),
+  ];
   const existing = observed.volumes.filter(({ exists }) => exists).map(({ name }) => name);
-  const step = (name: StepName, on: string[], cause: string, touches = false): Step => ({ name, on, cause, touches });
+  const step = (name: StepName, on: string[], cause: string, touches = false): Step => ({
+    name,
+    on,
+    cause,
+    touches,
+  });
   const stops = consistency === 'cold' && running.length > 0 && existing.length > 0;
   return {
     ...plan,
@@ -100,14 +137,22 @@ export function planBackup(observed: Observed, options: Pick<PlanOptions, 'consi
         step('lock', [], 'one run at a time'),
         step('measure', existing, 'there must be room for the backup'),
         ...(plan.databases.length > 0
-          ? [step('dump', [...new Set(plan.databases.map(({ service }) => service))], 'databases, while they run')]
+          ? [
+              step(
+                'dump',
+                [...new Set(plan.databases.map(({ service }) => service))],
+                'databases, while they run',
+              ),
+            ]
           : []),
         ...(stops ? [step('stop', running, 'the downtime begins', true)] : []),
         ...(existing.length > 0
           ? [step('archive', existing, stops ? 'cold: the one exact moment' : 'as they are now')]
           : []),
         step('seal', [], 'flushed, read back and compared'),
-        ...(stops ? [step('start', running, 'the very same containers', true), step('verify', [], 'as before')] : []),
+        ...(stops
+          ? [step('start', running, 'the very same containers', true), step('verify', [], 'as before')]
+          : []),
         step('prune', [], 'old backups beyond the number kept'),
       ],
       'cold',
@@ -139,7 +184,10 @@ export function requireSealFirst(steps: readonly Pick<Step, 'name'>[]): void {
 function planServices(observed: Observed): ServicePlan[] {
   const { containers, model } = observed;
   const anyRuns = containers.some(({ running }) => running);
-  const names = new Set([...Object.keys(model.services).filter((name) => isMeant(observed, name)), ...containers.map(({ service }) => service)]);
+  const names = new Set([
+    ...Object.keys(model.services).filter((name) => isMeant(observed, name)),
+    ...containers.map(({ service }) => service),
+  ]);
   return [...names].sort().map((service): ServicePlan => {
     const own = containers.filter((container) => container.service === service);
     const replicas = own.length;
@@ -171,16 +219,26 @@ function otherFiles({ containers, project }: Observed): string[] {
   );
   const [files] = started;
   if (files === undefined || started.has(project.files.join(','))) return [];
-  return [`The running stack was started from ${files.replaceAll(',', ', ')}; this run reads ${project.files.join(', ')}.`];
+  return [
+    `The running stack was started from ${files.replaceAll(',', ', ')}; this run reads ${project.files.join(', ')}.`,
+  ];
 }
 
 /** Services that an update is about: active ones, and those that have a container. */
 function isMeant(observed: Observed, service: string): boolean {
-  return observed.activeServices.includes(service) || observed.containers.some((container) => container.service === service);
+  return (
+    observed.activeServices.includes(service) ||
+    observed.containers.some((container) => container.service === service)
+  );
 }
 
 /** What differs between a service's containers and what `up` would make; empty if nothing does. */
-function changeOf(observed: Observed, service: string, definition: ComposeService, own: readonly Container[]): string {
+function changeOf(
+  observed: Observed,
+  service: string,
+  definition: ComposeService,
+  own: readonly Container[],
+): string {
   const causes: string[] = [];
   const image = observed.images.get(service);
   const other = own.find(({ imageId }) => image != null && imageId !== image.id);
@@ -199,12 +257,16 @@ function changeOf(observed: Observed, service: string, definition: ComposeServic
   const wanted = statedReplicas(definition);
   if (wanted !== undefined && wanted !== own.length) causes.push(`${own.length} → ${wanted} replicas`);
   const running = own.filter((container) => container.running).length;
-  if (causes.length === 0 && running > 0 && running < own.length) causes.push(`${running} of ${own.length} replicas run`);
+  if (causes.length === 0 && running > 0 && running < own.length)
+    causes.push(`${running} of ${own.length} replicas run`);
   return causes.join(', ');
 }
 
 /** The number of replicas that the compose files state; undefined where they leave it open. Pure. */
-export function statedReplicas({ scale, deploy }: Pick<ComposeService, 'scale' | 'deploy'>): number | undefined {
+export function statedReplicas({
+  scale,
+  deploy,
+}: Pick<ComposeService, 'scale' | 'deploy'>): number | undefined {
   return deploy?.replicas ?? scale;
 }
 
@@ -216,7 +278,9 @@ export function statedReplicas({ scale, deploy }: Pick<ComposeService, 'scale' |
  * waits for it to be up). Pure.
  */
 export function isFinishedOneShot(container: Container, { model }: Pick<Observed, 'model'>): boolean {
-  if (container.running || container.status === 'created') return false;
+  const exitCode =
+    container.status === 'created' ? container.labels[exitedLabel] : String(container.exitCode);
+  if (container.running || exitCode === undefined) return false;
   const conditions = Object.values(model.services).flatMap(({ depends_on }) => {
     const dependency = depends_on?.[container.service];
     return dependency === undefined ? [] : [dependency.condition ?? 'service_started'];
@@ -224,7 +288,11 @@ export function isFinishedOneShot(container: Container, { model }: Pick<Observed
   if (conditions.includes('service_completed_successfully')) return true;
   const restarts = container.restart === 'always' || container.restart === 'unless-stopped';
   return (
-    container.exitCode === 0 && !restarts && container.health === 'none' && !container.publishesPorts && conditions.length === 0
+    exitCode === '0' &&
+    !restarts &&
+    container.health === 'none' &&
+    !container.publishesPorts &&
+    conditions.length === 0
   );
 }
 
@@ -234,17 +302,25 @@ export function servicesToPull(observed: Observed, pull: PlanOptions['pull']): s
   return Object.entries(observed.model.services)
     .filter(([service]) => isMeant(observed, service))
     .filter(([service, { image, build, pull_policy }]) => {
-      if (image === undefined || build !== undefined || pull_policy === 'never' || pull_policy === 'build') return false;
-      const onlyIfMissing = pull === 'missing' || pull_policy === 'missing' || pull_policy === 'if_not_present';
+      if (image === undefined || build !== undefined || pull_policy === 'never' || pull_policy === 'build')
+        return false;
+      const onlyIfMissing =
+        pull === 'missing' || pull_policy === 'missing' || pull_policy === 'if_not_present';
       return !onlyIfMissing || observed.images.get(service) == null;
     })
     .map(([service]) => service);
 }
 
-export function hasAnonymousVolume(observed: Pick<Observed, 'containers' | 'volumes'>, service: string): boolean {
-  const anonymous = new Set(observed.volumes.filter(({ kind }) => kind === 'anonymous').map(({ name }) => name));
+export function hasAnonymousVolume(
+  observed: Pick<Observed, 'containers' | 'volumes'>,
+  service: string,
+): boolean {
+  const anonymous = new Set(
+    observed.volumes.filter(({ kind }) => kind === 'anonymous').map(({ name }) => name),
+  );
   return observed.containers.some(
-    (container) => container.service === service && container.mounts.some(({ source }) => anonymous.has(source)),
+    (container) =>
+      container.service === service && container.mounts.some(({ source }) => anonymous.has(source)),
   );
 }
 

@@ -8,14 +8,22 @@ import { openSession } from './session.ts';
 import { putBack } from './undo.ts';
 
 /** How far an interrupted run had come, in words, and what recovering it means. Pure. */
-export function whereItStopped(entries: readonly JournalEntry[]): { words: string; touched: boolean; dataTouched: boolean; sealed: string | undefined } {
+export function whereItStopped(entries: readonly JournalEntry[]): {
+  words: string;
+  touched: boolean;
+  dataTouched: boolean;
+  sealed: string | undefined;
+} {
   const steps = entries.filter((entry) => entry.type === 'step');
   const begun = (name: StepName): boolean => steps.some(({ step }) => step === name);
   const last = steps.at(-1);
   const rollback = entries.some(({ type }) => type === 'rollback');
   const sealed = entries.find((entry) => entry.type === 'backup-sealed')?.id;
   const touched = begun('stop') || begun('remove') || begun('up');
-  const place = last === undefined ? 'before its first step' : `${last.phase === 'begin' ? 'in' : 'after'} the step ${last.step}`;
+  const place =
+    last === undefined
+      ? 'before its first step'
+      : `${last.phase === 'begin' ? 'in' : 'after'} the step ${last.step}`;
   return {
     words: rollback ? `while it was rolled back (it had failed ${place})` : place,
     touched,
@@ -58,7 +66,12 @@ export async function recover(context: Context, project: string): Promise<Outcom
       message: `The ${begin?.kind ?? 'run'} of ${begin?.at ?? 'an unknown time'} was interrupted ${stopped.words}.`,
     });
     const end = (result: 'recovered' | 'failed'): void => {
-      session.journal.write({ type: 'end', result, at: context.clock.now().toISOString(), reason: `interrupted ${stopped.words}` });
+      session.journal.write({
+        type: 'end',
+        result,
+        at: context.clock.now().toISOString(),
+        reason: `interrupted ${stopped.words}`,
+      });
     };
     if (!found.entries.some(({ type }) => type === 'recorded')) {
       // It had not begun to change anything.
@@ -69,7 +82,8 @@ export async function recover(context: Context, project: string): Promise<Outcom
     context.emit({ type: 'rollback-started', reason: `interrupted ${stopped.words}` });
     if (!stopped.touched) await restoreImages(context.engine, context.exec, record);
     else {
-      if (stopped.dataTouched && stopped.sealed === undefined) throw new Error('data was touched before a backup was sealed');
+      if (stopped.dataTouched && stopped.sealed === undefined)
+        throw new Error('data was touched before a backup was sealed');
       await putBack(session, {
         record,
         // What a restore overwrote is in its own backup already.
@@ -84,11 +98,15 @@ export async function recover(context: Context, project: string): Promise<Outcom
     return outcome('recovered', found.run, stopped.sealed);
   } catch (error) {
     if (error instanceof SafeUpdateError && error.code === 'locked') throw error;
-    throw new SafeUpdateError('rollback-incomplete', `The interrupted run could not be undone: ${messageOf(error)}`, {
-      state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
-      hint: 'When the cause is gone, run again: safe-update recover',
-      cause: error,
-    });
+    throw new SafeUpdateError(
+      'rollback-incomplete',
+      `The interrupted run could not be undone: ${messageOf(error)}`,
+      {
+        state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
+        hint: 'When the cause is gone, run again: safe-update recover',
+        cause: error,
+      },
+    );
   } finally {
     await session.lock.release().catch(() => undefined);
   }

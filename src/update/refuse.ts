@@ -17,7 +17,7 @@ export interface Refusal {
 
 export interface RefusalOptions {
   /** May another project's containers write to this volume too? */
-  sharingAllowed(volume: Pick<Volume, 'name' | 'key'>): boolean;
+  sharingAllowed: (volume: Pick<Volume, 'name' | 'key'>) => boolean;
   /** Where backups go. */
   backupDirectory: string;
 }
@@ -67,7 +67,9 @@ function renamedProject({ project, containers, namesakes }: Observed): Refusal[]
 /** A backup must not contain itself. */
 function backupsInside({ volumes }: Observed, { backupDirectory }: RefusalOptions): Refusal[] {
   return volumes
-    .filter(({ kind, name }) => kind === 'bind' && `${backupDirectory}/`.startsWith(`${name.replace(/\/$/, '')}/`))
+    .filter(
+      ({ kind, name }) => kind === 'bind' && `${backupDirectory}/`.startsWith(`${name.replace(/\/$/, '')}/`),
+    )
     .map(({ name }) => ({
       accept: `backups-inside:${name}`,
       message: `The backup folder ${backupDirectory} is inside ${name}, which is to be backed up itself.`,
@@ -106,9 +108,11 @@ function changedDefinitions({ model, project, volumes }: Observed): Refusal[] {
     const name = declared?.name ?? `${project.name}_${key}`;
     const present = volumes.find((volume) => volume.name === name && volume.exists);
     // A volume without compose's label was made by hand; compose warns about it and uses it.
-    if (present === undefined || present.labels['com.docker.compose.project'] === undefined) return [];
+    if (present?.labels['com.docker.compose.project'] === undefined) return [];
     const changes = [
-      ...((declared?.driver ?? 'local') === present.driver ? [] : [`driver ${present.driver} → ${declared?.driver ?? 'local'}`]),
+      ...((declared?.driver ?? 'local') === present.driver
+        ? []
+        : [`driver ${present.driver} → ${declared?.driver ?? 'local'}`]),
       ...(sameEntries(declared?.driver_opts ?? {}, present.options) ? [] : ['driver options']),
     ];
     if (changes.length === 0) return [];
@@ -154,7 +158,9 @@ function movedVolumes({ model, project, images, containers }: Observed, containe
     }
     // Shared through volumes_from: it is where the other service has it.
     const elsewhere = containers.some(
-      (other) => other.service !== container.service && other.mounts.some((m) => m.source === source && m.path === path),
+      (other) =>
+        other.service !== container.service &&
+        other.mounts.some((m) => m.source === source && m.path === path),
     );
     if (declared !== undefined || elsewhere) return [];
     const image = images.get(container.service);
@@ -194,7 +200,12 @@ function databaseTrouble({ images }: Observed, container: Container): Refusal[] 
     });
   }
   const versions = [majorVersion(container.environment), majorVersion(image.environment)];
-  if (engine.name === 'postgres' && versions[0] !== undefined && versions[1] !== undefined && versions[0] !== versions[1]) {
+  if (
+    engine.name === 'postgres' &&
+    versions[0] !== undefined &&
+    versions[1] !== undefined &&
+    versions[0] !== versions[1]
+  ) {
     found.push({
       accept: `database-version:${container.service}`,
       message: `The new image of ${container.service} is ${engine.title} ${versions[1]}; it cannot read the files of ${engine.title} ${versions[0]}.`,
@@ -206,7 +217,9 @@ function databaseTrouble({ images }: Observed, container: Container): Refusal[] 
 
 /** The container's variables, with those that came from its old image replaced by the new one's. */
 function mergedEnvironment(container: Container, image: ImageFacts): string[] {
-  const own = container.environment.filter((entry) => !entry.startsWith('PGDATA=') || !image.environment.some((e) => e.startsWith('PGDATA=')));
+  const own = container.environment.filter(
+    (entry) => !entry.startsWith('PGDATA=') || !image.environment.some((e) => e.startsWith('PGDATA=')),
+  );
   return [...image.environment.filter((entry) => entry.startsWith('PGDATA=')), ...own];
 }
 

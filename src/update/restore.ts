@@ -5,28 +5,43 @@ import type { Manifest, ManifestVolume } from '../backup/manifest.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { requireWritable, syncFolder } from '../backup/store/folder.ts';
 import type { Observed } from '../docker/observe.ts';
-import { recordStack, restoreContainers, startRecorded, stopContainers, type Recreated, type StackRecord } from '../docker/record.ts';
+import {
+  recordStack,
+  restoreContainers,
+  startRecorded,
+  stopContainers,
+  type Recreated,
+  type StackRecord,
+} from '../docker/record.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Outcome } from '../model/event.ts';
 import type { Context } from './context.ts';
 import { dropStack, readRuns, unfinishedRun } from './journal.ts';
 import { recover } from './recover.ts';
 import { environmentOf } from './run.ts';
-import { beginBackup, currentContainers, look, openSession, sealBackup, showStep, withHelper, type Session } from './session.ts';
+import {
+  beginBackup,
+  currentContainers,
+  look,
+  openSession,
+  sealBackup,
+  showStep,
+  withHelper,
+  type Session,
+} from './session.ts';
 import { putBack, restoreData, restoreDatabase, verifyRecord } from './undo.ts';
 
 /** What of a backup is put back. */
 export type Selection =
   /** The release: containers, images, networks, and every volume. Files on disk stay as they are. */
-  | { what: 'all' }
-  | { what: 'some'; volumes: string[]; databases: string[]; config: boolean };
+  { what: 'all' } | { what: 'some'; volumes: string[]; databases: string[]; config: boolean };
 
 export interface RestoreOptions {
   backup: string;
   selection: Selection;
   kind: 'restore' | 'rollback';
   /** Asks for the project's name, after saying what will be put back over what. */
-  confirm(about: { project: string; manifest: Manifest; selection: Selection }): Promise<boolean>;
+  confirm: (about: { project: string; manifest: Manifest; selection: Selection }) => Promise<boolean>;
 }
 
 /**
@@ -42,17 +57,30 @@ export function readSelection(only: readonly string[], manifest: Manifest): Sele
     if (word === 'config') selection.config = true;
     else if (kind === 'volume') {
       const volume = manifest.volumes.find((candidate) => candidate.name === name || candidate.key === name);
-      if (volume === undefined) throw unknown('volume', name, manifest.volumes.map((candidate) => candidate.name));
+      if (volume === undefined)
+        throw unknown(
+          'volume',
+          name,
+          manifest.volumes.map((candidate) => candidate.name),
+        );
       selection.volumes.push(volume.name);
     } else if (kind === 'database') {
       if (!manifest.databases.some(({ service }) => service === name)) {
-        throw unknown('database', name, manifest.databases.map(({ service }) => service));
+        throw unknown(
+          'database',
+          name,
+          manifest.databases.map(({ service }) => service),
+        );
       }
       selection.databases.push(name);
     } else {
-      throw new SafeUpdateError('usage', `--only takes volume:NAME, database:SERVICE or config, not ${word}.`, {
-        state: 'Nothing was touched.',
-      });
+      throw new SafeUpdateError(
+        'usage',
+        `--only takes volume:NAME, database:SERVICE or config, not ${word}.`,
+        {
+          state: 'Nothing was touched.',
+        },
+      );
     }
   }
   return selection;
@@ -77,10 +105,18 @@ export async function restore(context: Context, project: string, options: Restor
   const open = await openBackup(store, options.backup);
   const { manifest } = open;
   if (manifest.project.name !== project) {
-    throw new SafeUpdateError('refused', `${options.backup} is a backup of ${manifest.project.name}, not of ${project}.`, { state: 'Nothing was touched.' });
+    throw new SafeUpdateError(
+      'refused',
+      `${options.backup} is a backup of ${manifest.project.name}, not of ${project}.`,
+      { state: 'Nothing was touched.' },
+    );
   }
   if ((await unfinishedRun(context.stateFor(project))) !== undefined) {
-    context.emit({ type: 'notice', level: 'warning', message: 'An earlier run was interrupted; it is dealt with first.' });
+    context.emit({
+      type: 'notice',
+      level: 'warning',
+      message: 'An earlier run was interrupted; it is dealt with first.',
+    });
     await recover(context, project);
   }
   await requireWritable(context.settings.backups.directory);
@@ -96,7 +132,13 @@ export async function restore(context: Context, project: string, options: Restor
   }
 
   const session = await openSession(context, { project, kind: options.kind, consistency: 'cold' });
-  context.emit({ type: 'run-started', run: session.run, kind: options.kind, project, at: context.clock.now().toISOString() });
+  context.emit({
+    type: 'run-started',
+    run: session.run,
+    kind: options.kind,
+    project,
+    at: context.clock.now().toISOString(),
+  });
   let present: StackRecord | undefined;
   let kept: Manifest | undefined;
   const now = (): string => context.clock.now().toISOString();
@@ -129,7 +171,11 @@ async function lookWhatever(context: Context, project: string): Promise<Observed
     return await look(context);
   } catch (error) {
     if (!(error instanceof SafeUpdateError) || error.code !== 'config') throw error;
-    context.emit({ type: 'notice', level: 'warning', message: `${error.message} Going on without the compose files.` });
+    context.emit({
+      type: 'notice',
+      level: 'warning',
+      message: `${error.message} Going on without the compose files.`,
+    });
     return look(context, project);
   }
 }
@@ -152,7 +198,12 @@ async function keepPresentState(
         container.mounts.some(({ source }) => volumes.some(({ name }) => name === source))),
   );
   if (affected.length > 0) {
-    session.journal.write({ type: 'step', step: 'stop', phase: 'begin', at: context.clock.now().toISOString() });
+    session.journal.write({
+      type: 'step',
+      step: 'stop',
+      phase: 'begin',
+      at: context.clock.now().toISOString(),
+    });
     await showStep(context, 'stop', 'Stop the stack', async () => {
       await stopContainers(context.engine, affected);
       return affected.map(({ name }) => name).join(', ');
@@ -185,11 +236,18 @@ async function keepPresentState(
 /** Given a selection, which volumes it overwrites. Pure. */
 function volumesTouched(selection: Selection, target: Manifest): (name: string) => boolean {
   if (selection.what === 'all') return () => true;
-  const ofDatabases = target.databases.filter(({ service }) => selection.databases.includes(service)).map(({ volume }) => volume);
+  const ofDatabases = target.databases
+    .filter(({ service }) => selection.databases.includes(service))
+    .map(({ volume }) => volume);
   return (name) => selection.volumes.includes(name) || ofDatabases.includes(name);
 }
 
-async function replace(session: Session, open: OpenBackup, present: StackRecord, selection: Selection): Promise<void> {
+async function replace(
+  session: Session,
+  open: OpenBackup,
+  present: StackRecord,
+  selection: Selection,
+): Promise<void> {
   const { context, journal } = session;
   const { engine, exec, clock } = context;
   const mark = (step: 'remove' | 'up'): void => {
@@ -215,17 +273,27 @@ async function replace(session: Session, open: OpenBackup, present: StackRecord,
         if (recorded !== undefined) await engine.createVolume(recorded);
       }
     }
-    await showStep(context, 'data', 'Put the data back', async () => restoreData(session, open, target, recreated, wanted, 'data'));
+    await showStep(context, 'data', 'Put the data back', async () =>
+      restoreData(session, open, target, recreated, wanted, 'data'),
+    );
   }
   if (selection.what === 'some') {
-    for (const dump of open.manifest.databases.filter(({ service }) => selection.databases.includes(service))) {
+    for (const dump of open.manifest.databases.filter(({ service }) =>
+      selection.databases.includes(service),
+    )) {
       mark('up');
-      await showStep(context, `database ${dump.service}`, `Put the database ${dump.service} back`, async () => {
-        await restoreDatabase(session, open, present, dump);
-        return undefined;
-      });
+      await showStep(
+        context,
+        `database ${dump.service}`,
+        `Put the database ${dump.service} back`,
+        async () => {
+          await restoreDatabase(session, open, present, dump);
+          return undefined;
+        },
+      );
     }
-    if (selection.config) await showStep(context, 'config', 'Put the configuration files back', () => restoreConfig(open));
+    if (selection.config)
+      await showStep(context, 'config', 'Put the configuration files back', () => restoreConfig(open));
   }
   mark('up');
   await showStep(context, 'start', 'Start the stack', async () => {
@@ -273,13 +341,19 @@ async function undoRestore(
   const { context, journal } = session;
   const reason = messageOf(error);
   const at = (): string => context.clock.now().toISOString();
-  const begun = (step: string): boolean => journal.entries.some((entry) => entry.type === 'step' && entry.step === step);
+  const begun = (step: string): boolean =>
+    journal.entries.some((entry) => entry.type === 'step' && entry.step === step);
   if (present === undefined || (!begun('stop') && !begun('remove') && !begun('up'))) {
     journal.write({ type: 'end', result: 'failed', reason, at: at() });
     await dropStack(session.state, session.run);
     return error;
   }
-  journal.write({ type: 'rollback', reason, code: error instanceof SafeUpdateError ? error.code : 'bug', at: at() });
+  journal.write({
+    type: 'rollback',
+    reason,
+    code: error instanceof SafeUpdateError ? error.code : 'bug',
+    at: at(),
+  });
   context.emit({ type: 'rollback-started', reason });
   try {
     await putBack(session, {
@@ -288,11 +362,15 @@ async function undoRestore(
       ...(begun('up') && kept !== undefined ? { backup: kept.id } : {}),
     });
   } catch (second) {
-    return new SafeUpdateError('rollback-incomplete', `The restore failed (${reason}), and so did the way back: ${messageOf(second)}`, {
-      state: `The stack may be stopped.${kept === undefined ? '' : ` The state before the restore is whole in the backup ${kept.id}.`}`,
-      hint: `When the cause is gone, finish: safe-update recover${environmentOf(present)}`,
-      cause: second,
-    });
+    return new SafeUpdateError(
+      'rollback-incomplete',
+      `The restore failed (${reason}), and so did the way back: ${messageOf(second)}`,
+      {
+        state: `The stack may be stopped.${kept === undefined ? '' : ` The state before the restore is whole in the backup ${kept.id}.`}`,
+        hint: `When the cause is gone, finish: safe-update recover${environmentOf(present)}`,
+        cause: second,
+      },
+    );
   }
   journal.write({ type: 'end', result: 'rolled-back', reason, at: at() });
   await dropStack(session.state, session.run);
@@ -314,10 +392,14 @@ export async function lastUpdate(context: Context, project: string): Promise<str
     const end = entries.find((entry) => entry.type === 'end');
     if (begin?.kind === 'rollback' && end?.result === 'restored') {
       const source = entries.find((entry) => entry.type === 'source');
-      throw new SafeUpdateError('usage', `The last update has been rolled back already${source === undefined ? '' : `, to ${source.backup}`}.`, {
-        state: 'Nothing was touched.',
-        hint: 'To go back further, choose a backup: safe-update backups, then safe-update restore',
-      });
+      throw new SafeUpdateError(
+        'usage',
+        `The last update has been rolled back already${source === undefined ? '' : `, to ${source.backup}`}.`,
+        {
+          state: 'Nothing was touched.',
+          hint: 'To go back further, choose a backup: safe-update backups, then safe-update restore',
+        },
+      );
     }
     if (begin?.kind === 'update' && end?.result === 'updated' && end.backup !== undefined) return end.backup;
   }
@@ -335,4 +417,3 @@ function wordsOf(selection: Selection): string[] {
     ...(selection.config ? ['config'] : []),
   ];
 }
-

@@ -16,7 +16,7 @@ import { putBack } from './undo.ts';
 
 export interface RunOptions {
   /** Asks about the plan, which has just been emitted; false ends the run untouched. */
-  confirm(plan: Plan): Promise<boolean>;
+  confirm: (plan: Plan) => Promise<boolean>;
 }
 
 /** Looks, and plans. What `--dry-run` prints; what would make the update refuse is among the warnings. */
@@ -25,7 +25,10 @@ export async function planOnly(context: Context): Promise<Plan> {
   const sizes = await context.engine.volumeSizes().catch(() => new Map<string, number>());
   const plan = planUpdate(observed, { ...context.settings, pulled: false, sizes });
   const found = refusals(observed, refusalOptions(context));
-  plan.warnings.push(...context.settings.warnings, ...found.map(({ message }) => `This update would be refused: ${message}`));
+  plan.warnings.push(
+    ...context.settings.warnings,
+    ...found.map(({ message }) => `This update would be refused: ${message}`),
+  );
   return plan;
 }
 
@@ -122,7 +125,11 @@ async function lookAndRecover(context: Context): Promise<Observed> {
   const observed = await look(context);
   const project = observed.project.name;
   if ((await unfinishedRun(context.stateFor(project))) !== undefined) {
-    context.emit({ type: 'notice', level: 'warning', message: 'An earlier run was interrupted; it is dealt with first.' });
+    context.emit({
+      type: 'notice',
+      level: 'warning',
+      message: 'An earlier run was interrupted; it is dealt with first.',
+    });
     await recover(context, project);
     return lookAndRecover(context);
   }
@@ -152,7 +159,13 @@ async function openRun(context: Context, observed: Observed, kind: RunKind): Pro
   });
   const [session] = opened;
   if (session === undefined) throw new Error('no session');
-  context.emit({ type: 'run-started', run: session.run, kind, project: name, at: context.clock.now().toISOString() });
+  context.emit({
+    type: 'run-started',
+    run: session.run,
+    kind,
+    project: name,
+    at: context.clock.now().toISOString(),
+  });
   return session;
 }
 
@@ -188,18 +201,32 @@ async function finishOrUndo(state: Update, work: () => Promise<Outcome>): Promis
   }
 }
 
-function outcomeOf(context: Context, { project }: Observed, run: string, result: Outcome['result'], from: number): Outcome {
+function outcomeOf(
+  context: Context,
+  { project }: Observed,
+  run: string,
+  result: Outcome['result'],
+  from: number,
+): Outcome {
   return { result, run, project: project.name, milliseconds: context.clock.monotonic() - from };
 }
 
 /** Somebody else has worked on the stack since the person was asked: what was agreed to no longer fits. */
 function requireSameContainers(first: Observed, second: Observed): void {
-  const ids = ({ containers }: Observed): string => containers.map(({ id, running }) => `${id}${running}`).sort().join();
+  const ids = ({ containers }: Observed): string =>
+    containers
+      .map(({ id, running }) => `${id}${running}`)
+      .sort()
+      .join();
   if (ids(first) === ids(second)) return;
-  throw new SafeUpdateError('refused', 'The stack changed while the images were pulled: somebody started, stopped or replaced a container.', {
-    state: 'Nothing was touched by this run.',
-    hint: 'Find out who, then run again.',
-  });
+  throw new SafeUpdateError(
+    'refused',
+    'The stack changed while the images were pulled: somebody started, stopped or replaced a container.',
+    {
+      state: 'Nothing was touched by this run.',
+      hint: 'Find out who, then run again.',
+    },
+  );
 }
 
 /**
@@ -209,7 +236,8 @@ function requireSameContainers(first: Observed, second: Observed): void {
 async function undo(state: Update, error: unknown): Promise<void> {
   const { session, record } = state;
   const { context, journal } = session;
-  const begun = (name: StepName): boolean => journal.entries.some((entry) => entry.type === 'step' && entry.step === name);
+  const begun = (name: StepName): boolean =>
+    journal.entries.some((entry) => entry.type === 'step' && entry.step === name);
   const now = (): string => context.clock.now().toISOString();
   const reason = messageOf(error);
   const code: ErrorCode | 'bug' = error instanceof SafeUpdateError ? error.code : 'bug';
@@ -237,17 +265,29 @@ async function undo(state: Update, error: unknown): Promise<void> {
     });
     if (state.backupId === undefined) await state.backup?.writer.abandon();
     const failed = journal.entries.find((entry) => entry.type === 'failed-backup-sealed');
-    journal.write({ type: 'end', result: 'rolled-back', reason, at: now(), downtime: downtimeOf(state), ...(state.backupId === undefined ? {} : { backup: state.backupId }) });
+    journal.write({
+      type: 'end',
+      result: 'rolled-back',
+      reason,
+      at: now(),
+      downtime: downtimeOf(state),
+      ...(state.backupId === undefined ? {} : { backup: state.backupId }),
+    });
     await dropStack(session.state, session.run);
     throw rolledBack(state, error, failed?.id);
   } catch (second) {
-    if (second instanceof SafeUpdateError && (second.code === 'rolled-back' || second.code === 'interrupted')) throw second;
-    throw new SafeUpdateError('rollback-incomplete', `The ${kindOf(state)} failed (${reason}), and so did the rollback: ${messageOf(second)}`, {
-      state: stateOfIncomplete(state),
-      hint: `When the cause is gone, finish the rollback: safe-update recover${environmentOf(record)}`,
-      failed: failedRun(state),
-      cause: second,
-    });
+    if (second instanceof SafeUpdateError && (second.code === 'rolled-back' || second.code === 'interrupted'))
+      throw second;
+    throw new SafeUpdateError(
+      'rollback-incomplete',
+      `The ${kindOf(state)} failed (${reason}), and so did the rollback: ${messageOf(second)}`,
+      {
+        state: stateOfIncomplete(state),
+        hint: `When the cause is gone, finish the rollback: safe-update recover${environmentOf(record)}`,
+        failed: failedRun(state),
+        cause: second,
+      },
+    );
   }
 }
 
@@ -272,7 +312,8 @@ function failedRun(state: Update, failedBackup?: string): FailedRun {
 
 function rolledBack(state: Update, error: unknown, failedBackup: string | undefined): SafeUpdateError {
   const interrupted = error instanceof SafeUpdateError && error.code === 'interrupted';
-  const kept = failedBackup === undefined ? '' : ` What the failed release had written is kept in ${failedBackup}.`;
+  const kept =
+    failedBackup === undefined ? '' : ` What the failed release had written is kept in ${failedBackup}.`;
   return new SafeUpdateError(interrupted ? 'interrupted' : 'rolled-back', messageOf(error), {
     state:
       kindOf(state) === 'backup'
@@ -308,5 +349,3 @@ async function dropNewPins(session: Session): Promise<void> {
     if (name.includes(`:${session.run}-`)) await engine.untag(name);
   }
 }
-
-

@@ -35,14 +35,23 @@ export interface Session {
  */
 export async function look(context: Context, engineOnly?: string): Promise<Observed> {
   const { project } = context.settings;
-  const observed = await observe(context.engine, context.compose, engineOnly === undefined ? project : { ...project, name: engineOnly }, {
-    engineOnly: engineOnly !== undefined,
-    coversBind(container, mount) {
-      if (coversBindMount(context.settings.bindMounts.include, mount.source)) return true;
-      const engine = recogniseDatabase(container);
-      return engine !== undefined && !mount.readOnly && mountHolding(container, engine.dataPath(container)) === mount;
+  const observed = await observe(
+    context.engine,
+    context.compose,
+    engineOnly === undefined ? project : { ...project, name: engineOnly },
+    {
+      engineOnly: engineOnly !== undefined,
+      coversBind(container, mount) {
+        if (coversBindMount(context.settings.bindMounts.include, mount.source)) return true;
+        const engine = recogniseDatabase(container);
+        return (
+          engine !== undefined &&
+          !mount.readOnly &&
+          mountHolding(container, engine.dataPath(container)) === mount
+        );
+      },
     },
-  });
+  );
   if (engineOnly === undefined) requireServices(observed);
   return observed;
 }
@@ -81,7 +90,16 @@ export async function openSession(
             host: owner.host,
           })
         : continueJournal(state, run, interrupted.entries);
-    return { context, run, project: about.project, store: context.storeFor(about.project), state, journal, lock, helperImage: image };
+    return {
+      context,
+      run,
+      project: about.project,
+      store: context.storeFor(about.project),
+      state,
+      journal,
+      lock,
+      helperImage: image,
+    };
   } catch (error) {
     await lock.release();
     throw error;
@@ -97,16 +115,23 @@ export async function lockProject(
 ): Promise<{ lock: Lock; image: string }> {
   const { engine, exec, owner, clock, isAlive } = context;
   const image = await helperImage(engine, exec, context.settings.helper.image, () => {
-    context.emit({ type: 'step-progress', step: 'lock', item: 'building the helper image, once on this engine' });
+    context.emit({
+      type: 'step-progress',
+      step: 'lock',
+      item: 'building the helper image, once on this engine',
+    });
   });
   const lock = await acquireLock(engine, { project, run, purpose, image, owner, now: clock.now(), isAlive });
-  if (lock.takenOver !== undefined) context.emit({ type: 'notice', level: 'warning', message: lock.takenOver });
+  if (lock.takenOver !== undefined)
+    context.emit({ type: 'notice', level: 'warning', message: lock.takenOver });
   return { lock, image };
 }
 
 /** Helpers of this project whose run is gone; with the lock in hand no other run can be using one. */
 async function removeStrayHelpers(context: Context, project: string): Promise<void> {
-  for (const { id, labels: found } of await context.engine.containersLabelled(`${labels.project}=${project}`)) {
+  for (const { id, labels: found } of await context.engine.containersLabelled(
+    `${labels.project}=${project}`,
+  )) {
     if (found[labels.role] === 'helper') await context.engine.removeContainer(id);
   }
 }
@@ -167,7 +192,12 @@ export function runningDatabases(
       const engine = recogniseDatabase(container);
       if (engine === undefined) return [];
       const shell = containerShell(context.exec, container.id);
-      return [{ engine, database: { container, shell, timeout: context.settings.timeouts.dump, signal: context.signal } }];
+      return [
+        {
+          engine,
+          database: { container, shell, timeout: context.settings.timeouts.dump, signal: context.signal },
+        },
+      ];
     });
 }
 
@@ -177,7 +207,11 @@ export async function beginBackup(session: Session, kind: BackupKind): Promise<B
   for (const { id, sealed } of await store.list()) {
     if (!sealed) await store.remove(id);
   }
-  const id = backupId(kind, context.clock.now(), (await store.list()).map((listed) => listed.id));
+  const id = backupId(
+    kind,
+    context.clock.now(),
+    (await store.list()).map((listed) => listed.id),
+  );
   journal.write({ type: kind === 'failed' ? 'failed-backup-begun' : 'backup-begun', id });
   return new BackupInProgress(await store.begin(id));
 }

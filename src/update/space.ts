@@ -28,7 +28,9 @@ export function expectedBytes({ sizes, backups }: Pick<SpaceQuestion, 'sizes' | 
     const ratios = backups.flatMap(({ manifest }) => {
       const volume = manifest?.volumes.find((candidate) => candidate.name === name);
       const archive = manifest?.parts.find(({ path }) => path === volume?.archive);
-      return volume === undefined || archive === undefined || volume.bytes === 0 ? [] : [archive.bytes / volume.bytes];
+      return volume === undefined || archive === undefined || volume.bytes === 0
+        ? []
+        : [archive.bytes / volume.bytes];
     });
     // A little more than last time, for what has been added since may compress worse.
     sum += bytes * Math.min(1, (ratios.at(-1) ?? 1) * 1.2);

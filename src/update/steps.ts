@@ -70,7 +70,12 @@ export async function doStep(state: Update, name: StepName): Promise<void> {
     context.emit({ type: 'notice', level: 'warning', message: `Paused before ${name}.` });
     await context.clock.sleep(2 ** 31 - 1);
   }
-  const step = plan.steps.find((candidate) => candidate.name === name) ?? { name, on: [], cause: '', touches: false };
+  const step = plan.steps.find((candidate) => candidate.name === name) ?? {
+    name,
+    on: [],
+    cause: '',
+    touches: false,
+  };
   journal.write({ type: 'step', step: name, phase: 'begin', at: context.clock.now().toISOString() });
   await showStep(context, name, titles[name], async () => apply[name](state, step));
   journal.write({ type: 'step', step: name, phase: 'done', at: context.clock.now().toISOString() });
@@ -123,7 +128,10 @@ const apply = {
       volumes,
       access: 'read',
     });
-    const sizes = await measureVolumes(state.helper, volumes.map(({ name }) => name));
+    const sizes = await measureVolumes(
+      state.helper,
+      volumes.map(({ name }) => name),
+    );
     for (const volume of state.plan.volumes) volume.bytes = sizes.get(volume.name) ?? 0;
     const space = await session.store.space();
     requireSpace(
@@ -150,9 +158,12 @@ const apply = {
       const { service } = database.container;
       const dataPath = await askDataPath(engine, database, context.accept);
       const volume = mountHolding(database.container, dataPath)?.source;
-      await backup.addDump({ engine, database, dataPath, ...(volume === undefined ? {} : { volume }) }, (item, bytes) => {
-        context.emit({ type: 'step-progress', step: 'dump', item, bytes });
-      });
+      await backup.addDump(
+        { engine, database, dataPath, ...(volume === undefined ? {} : { volume }) },
+        (item, bytes) => {
+          context.emit({ type: 'step-progress', step: 'dump', item, bytes });
+        },
+      );
       context.emit({ type: 'step-progress', step: 'dump', item: service, done: true });
       return service;
     });
@@ -177,9 +188,13 @@ const apply = {
     );
     const still = (await currentContainers(context, project)).filter(({ running }) => running);
     if (still.length > 0) {
-      throw new SafeUpdateError('refused', `${still.map(({ name }) => name).join(', ')} came back after being stopped.`, {
-        hint: 'See what starts it: another update, a watchdog, or somebody else.',
-      });
+      throw new SafeUpdateError(
+        'refused',
+        `${still.map(({ name }) => name).join(', ')} came back after being stopped.`,
+        {
+          hint: 'See what starts it: another update, a watchdog, or somebody else.',
+        },
+      );
     }
     return `${on.length} services`;
   },
@@ -197,7 +212,13 @@ const apply = {
         volume,
         plan.consistency === 'cold',
         (item, bytes) => {
-          context.emit({ type: 'step-progress', step: 'archive', item, bytes, ...(totalBytes === undefined ? {} : { totalBytes }) });
+          context.emit({
+            type: 'step-progress',
+            step: 'archive',
+            item,
+            bytes,
+            ...(totalBytes === undefined ? {} : { totalBytes }),
+          });
         },
         context.signal,
       );
@@ -216,7 +237,10 @@ const apply = {
   },
 
   async remove({ session, observed }, { on }) {
-    await session.context.compose.remove(observed.project, on, { timeout: 120_000, signal: session.context.signal });
+    await session.context.compose.remove(observed.project, on, {
+      timeout: 120_000,
+      signal: session.context.signal,
+    });
     return on.join(', ');
   },
 
@@ -229,16 +253,22 @@ const apply = {
         .map(({ service, replicas }) => [service, replicas]),
     );
     const orphans = observed.containers.filter(
-      ({ service, running }) => running && plan.services.some((other) => other.service === service && other.fate === 'orphan'),
+      ({ service, running }) =>
+        running && plan.services.some((other) => other.service === service && other.fate === 'orphan'),
     );
     for (const { id } of orphans) await engine.start(id);
-    await compose.up(observed.project, on, { scale }, {
-      timeout: settings.timeouts.up ?? settings.timeouts.verify,
-      signal,
-      onLine: (line) => {
-        emit({ type: 'step-progress', step: 'up', item: line.trim() });
+    await compose.up(
+      observed.project,
+      on,
+      { scale },
+      {
+        timeout: settings.timeouts.up ?? settings.timeouts.verify,
+        signal,
+        onLine: (line) => {
+          emit({ type: 'step-progress', step: 'up', item: line.trim() });
+        },
       },
-    });
+    );
     return undefined;
   },
 
@@ -258,16 +288,22 @@ const apply = {
     const { timeouts } = context.settings;
     const from = context.clock.monotonic();
     await verify(
-      expectedAfter(observed, plan).flatMap((service) => probesFor(service, { stableFor: timeouts.stableFor, justStarted: true })),
+      expectedAfter(observed, plan).flatMap((service) =>
+        probesFor(service, { stableFor: timeouts.stableFor, justStarted: true }),
+      ),
       {
         timeout: timeouts.verify,
         stableFor: timeouts.stableFor,
         justStarted: true,
         signal: context.signal,
         sleep: (milliseconds) => context.clock.sleep(milliseconds),
-        sample: async () => ({ at: context.clock.monotonic(), containers: await currentContainers(context, project) }),
+        sample: async () => ({
+          at: context.clock.monotonic(),
+          containers: await currentContainers(context, project),
+        }),
         onLook: (waiting, greenFor) => {
-          const item = waiting[0] ?? `stable for ${formatDuration(greenFor)} of ${formatDuration(timeouts.stableFor)}`;
+          const item =
+            waiting[0] ?? `stable for ${formatDuration(greenFor)} of ${formatDuration(timeouts.stableFor)}`;
           context.emit({ type: 'step-progress', step: 'verify', item });
         },
       },
@@ -285,7 +321,9 @@ const apply = {
       at: context.clock.now().toISOString(),
       ...(state.backupId === undefined ? {} : { backup: state.backupId }),
       downtime: downtimeOf(state),
-      images: Object.fromEntries([...observed.images].flatMap(([service, image]) => (image === null ? [] : [[service, image.id]]))),
+      images: Object.fromEntries(
+        [...observed.images].flatMap(([service, image]) => (image === null ? [] : [[service, image.id]])),
+      ),
     });
     await dropStack(session.state, session.run);
     return undefined;
@@ -298,7 +336,11 @@ const apply = {
       return removed.length === 0 ? 'nothing to remove' : removed.join(', ');
     } catch (error) {
       // The release is verified and recorded; an old backup that cannot be removed does not take it back.
-      context.emit({ type: 'notice', level: 'warning', message: `Old backups could not be pruned: ${messageOf(error)}` });
+      context.emit({
+        type: 'notice',
+        level: 'warning',
+        message: `Old backups could not be pruned: ${messageOf(error)}`,
+      });
       return 'not done';
     }
   },
@@ -308,7 +350,10 @@ export function downtimeOf({ watching, observed, plan, session }: Update): Recor
   if (watching === undefined) return {};
   const services = plan.services
     .filter(({ fate }) => fate === 'replace' || fate === 'restart' || fate === 'orphan')
-    .map(({ service, replicas }) => ({ service, replicas: statedReplicas(observed.model.services[service] ?? {}) ?? Math.max(1, replicas) }));
+    .map(({ service, replicas }) => ({
+      service,
+      replicas: statedReplicas(observed.model.services[service] ?? {}) ?? Math.max(1, replicas),
+    }));
   return downtime(watching.events, services, session.context.clock.now().getTime());
 }
 
@@ -321,7 +366,11 @@ async function backupOf(state: Update): Promise<BackupInProgress> {
  * Where the server itself says its files are; that beats what its image and environment suggest. Throws SafeUpdateError
  * `refused` when that place is on no volume: replacing the container would delete the database.
  */
-async function askDataPath(engine: DatabaseEngine, database: RunningDatabase, accepted: readonly string[]): Promise<string> {
+async function askDataPath(
+  engine: DatabaseEngine,
+  database: RunningDatabase,
+  accepted: readonly string[],
+): Promise<string> {
   const { container } = database;
   const accept = `no-volume:${container.service}`;
   const folder = await engine.askDataPath(database);
@@ -368,13 +417,20 @@ function pinName(session: Pick<Session, 'project' | 'run'>, imageId: string): st
 }
 
 /** Removes backups beyond the number kept, and the pins of releases that no backup leads to any more. */
-export async function pruneBackups(context: Context, project: string, inUse: readonly string[], dryRun = false): Promise<string[]> {
+export async function pruneBackups(
+  context: Context,
+  project: string,
+  inUse: readonly string[],
+  dryRun = false,
+): Promise<string[]> {
   const store = context.storeFor(project);
   const backups = await listBackups(store);
   const ids = expired(backups, { keep: context.settings.backups.keep, inUse });
   if (dryRun) return ids;
   for (const id of ids) await store.remove(id);
-  const runs = new Set(backups.filter(({ id }) => !ids.includes(id)).flatMap(({ manifest }) => manifest?.run ?? []));
+  const runs = new Set(
+    backups.filter(({ id }) => !ids.includes(id)).flatMap(({ manifest }) => manifest?.run ?? []),
+  );
   for (const { name } of await context.engine.tagsIn(pinRepository(project))) {
     const run = /:(.+)-[0-9a-f]{12}$/.exec(name)?.[1];
     if (run !== undefined && !runs.has(run)) await context.engine.untag(name);

@@ -40,7 +40,10 @@ export interface PutBack {
  * again. It takes everything from the record, the journal and the backup and reads no compose file: that may be the
  * very thing that is wrong. Throws when it cannot finish; what is on disk then is enough to call it again.
  */
-export async function putBack(session: Session, { record, backup, only, keepPresent }: PutBack): Promise<void> {
+export async function putBack(
+  session: Session,
+  { record, backup, only, keepPresent }: PutBack,
+): Promise<void> {
   const { context, store, journal, project } = session;
   const { engine, exec } = context;
   const open = backup === undefined ? undefined : await openBackup(store, backup);
@@ -57,7 +60,9 @@ export async function putBack(session: Session, { record, backup, only, keepPres
 
   if (open !== undefined) {
     if (keepPresent && !journal.entries.some(({ type }) => type === 'failed-backup-sealed')) {
-      await showStep(context, 'undo-keep', 'Keep the failed state', () => keepFailedState(session, record, open));
+      await showStep(context, 'undo-keep', 'Keep the failed state', () =>
+        keepFailedState(session, record, open),
+      );
     }
     await showStep(context, 'undo-check', 'Check the backup', async () => {
       await verifyBackup(open, (item, bytes) => {
@@ -74,7 +79,9 @@ export async function putBack(session: Session, { record, backup, only, keepPres
   });
 
   if (open !== undefined) {
-    await showStep(context, 'undo-data', 'Put the data back', async () => restoreData(session, open, record, recreated, only));
+    await showStep(context, 'undo-data', 'Put the data back', async () =>
+      restoreData(session, open, record, recreated, only),
+    );
   }
 
   await showStep(context, 'undo-start', 'Start the former release', async () => {
@@ -92,7 +99,11 @@ export async function putBack(session: Session, { record, backup, only, keepPres
 }
 
 /** Waits until everything that was green when the record was made is green again, on the same images and volumes. */
-export async function verifyRecord(session: Session, record: StackRecord, step = 'undo-verify'): Promise<void> {
+export async function verifyRecord(
+  session: Session,
+  record: StackRecord,
+  step = 'undo-verify',
+): Promise<void> {
   const { context, project } = session;
   const { timeouts } = context.settings;
   const expected = expectedAsRecorded(record);
@@ -115,7 +126,9 @@ export async function verifyRecord(session: Session, record: StackRecord, step =
 }
 
 /** What must hold again after a rollback. Containers that were not green before need not be so now. Pure. */
-export function expectedAsRecorded(record: Pick<StackRecord, 'containers' | 'green' | 'running'>): ExpectedService[] {
+export function expectedAsRecorded(
+  record: Pick<StackRecord, 'containers' | 'green' | 'running'>,
+): ExpectedService[] {
   const containers = record.containers.map(readContainer);
   return [...new Set(containers.map(({ service }) => service))].flatMap((service): ExpectedService[] => {
     const own = containers.filter((container) => container.service === service);
@@ -123,14 +136,24 @@ export function expectedAsRecorded(record: Pick<StackRecord, 'containers' | 'gre
     if (green.length === 0) return [];
     const images = new Set(own.map(({ imageId }) => imageId));
     const imageId = images.size === 1 ? [...images][0] : undefined;
-    return [{ service, replicas: own.length, oneShot: false, ...(imageId === undefined ? {} : { imageId }), served: servedBy(green) }];
+    return [
+      {
+        service,
+        replicas: own.length,
+        oneShot: false,
+        ...(imageId === undefined ? {} : { imageId }),
+        served: servedBy(green),
+      },
+    ];
   });
 }
 
 /** The volumes at each path of these containers, as a probe expects them. Pure. */
 export function servedBy(containers: readonly Container[]): ExpectedService['served'] {
   return containers.flatMap(({ number, mounts }) =>
-    mounts.filter(({ type }) => type === 'volume').map(({ path, source }) => ({ number, path, volume: source })),
+    mounts
+      .filter(({ type }) => type === 'volume')
+      .map(({ path, source }) => ({ number, path, volume: source })),
   );
 }
 
@@ -174,11 +197,16 @@ async function keepFailedState(session: Session, record: StackRecord, open: Open
 }
 
 /** Recorded volumes that are there, and those that the failed release has brought. */
-async function volumesNow(session: Session, record: StackRecord, containers: readonly Container[]): Promise<Volume[]> {
+async function volumesNow(
+  session: Session,
+  record: StackRecord,
+  containers: readonly Container[],
+): Promise<Volume[]> {
   const { engine } = session.context;
   const found: Volume[] = [];
   for (const volume of record.volumes) {
-    if (volume.kind === 'bind' || (await engine.volume(volume.name)) !== null) found.push({ ...volume, exists: true });
+    if (volume.kind === 'bind' || (await engine.volume(volume.name)) !== null)
+      found.push({ ...volume, exists: true });
   }
   for (const container of containers) {
     for (const mount of container.mounts) {
@@ -188,7 +216,14 @@ async function volumesNow(session: Session, record: StackRecord, containers: rea
       found.push({
         kind: 'com.docker.volume.anonymous' in spec.labels ? 'anonymous' : 'named',
         ...spec,
-        servedAt: [{ service: container.service, number: container.number, path: mount.path, readOnly: mount.readOnly }],
+        servedAt: [
+          {
+            service: container.service,
+            number: container.number,
+            path: mount.path,
+            readOnly: mount.readOnly,
+          },
+        ],
         exists: true,
       });
     }
@@ -202,7 +237,11 @@ async function isAsInBackup(helper: Helper, volume: Volume, { manifest }: OpenBa
   return (await volumeWriter(helper, volume.name).summary()).digest === kept.digest;
 }
 
-async function addLogs(session: Session, backup: BackupInProgress, containers: readonly Container[]): Promise<void> {
+async function addLogs(
+  session: Session,
+  backup: BackupInProgress,
+  containers: readonly Container[],
+): Promise<void> {
   for (const { id, name } of containers) {
     const logs = await session.context.exec.run({ argv: logsArgv(id, 1000), timeout: 30_000 });
     await backup.addText(`logs/${name.replace(/[^A-Za-z0-9_.-]/g, '-')}.log`, logs.stdout + logs.stderr);
@@ -235,7 +274,9 @@ export async function restoreData(
   await withHelper(session, chosen, 'write', async (helper) => {
     for (const volume of chosen) {
       const writer = volumeWriter(helper, volume.name);
-      const begun = journal.entries.some((entry) => entry.type === 'restoring' && entry.volume === volume.name);
+      const begun = journal.entries.some(
+        (entry) => entry.type === 'restoring' && entry.volume === volume.name,
+      );
       if (volume.exact && !begun && (await writer.summary()).digest === volume.digest) continue;
       journal.write({ type: 'restoring', volume: volume.name });
       await writer.clear();
@@ -245,7 +286,10 @@ export async function restoreData(
         });
         const { digest } = await writer.summary();
         if (volume.exact && digest !== volume.digest) {
-          throw new SafeUpdateError('damaged', `The volume ${volume.name} is not equal to its backup after it was put back.`);
+          throw new SafeUpdateError(
+            'damaged',
+            `The volume ${volume.name} is not equal to its backup after it was put back.`,
+          );
         }
       }
       restored += 1;
@@ -309,18 +353,30 @@ async function restoreIntoServer(
   if (restorer.into !== 'running server') return;
   const recorded = record.containers.map(readContainer).find(({ service }) => service === dump.service);
   const id = recorded === undefined ? undefined : (recreated.get(recorded.id) ?? recorded.id);
-  if (id === undefined) throw new SafeUpdateError('database', `There is no container of ${dump.service} to restore its dump into.`);
+  if (id === undefined)
+    throw new SafeUpdateError(
+      'database',
+      `There is no container of ${dump.service} to restore its dump into.`,
+    );
   if (dump.volume !== undefined) journal.write({ type: 'restoring', volume: dump.volume });
   await engine.start(id);
   const inspect = await engine.container(id);
   if (inspect === null) throw new SafeUpdateError('database', `The container of ${dump.service} has gone.`);
-  const database = { container: readContainer(inspect), shell: containerShell(exec, id), timeout: settings.timeouts.dump };
+  const database = {
+    container: readContainer(inspect),
+    shell: containerShell(exec, id),
+    timeout: settings.timeouts.dump,
+  };
   const deadline = clock.monotonic() + settings.timeouts.verify;
   while (!(await databaseEngine(dump.engine).ready(database))) {
     if (clock.monotonic() > deadline) {
-      throw new SafeUpdateError('database', `${dump.service} does not answer, so its dump cannot be restored.`, {
-        hint: `See why: docker logs ${database.container.name}`,
-      });
+      throw new SafeUpdateError(
+        'database',
+        `${dump.service} does not answer, so its dump cannot be restored.`,
+        {
+          hint: `See why: docker logs ${database.container.name}`,
+        },
+      );
     }
     await clock.sleep(300);
   }
@@ -330,9 +386,13 @@ async function restoreIntoServer(
 function databaseEngine(name: string) {
   const engine = Object.values(databaseEngines).find((candidate) => candidate.name === name);
   if (engine === undefined) {
-    throw new SafeUpdateError('damaged', `The backup holds a dump of ${name}, which this version does not know.`, {
-      hint: 'Upgrade safe-update on this machine.',
-    });
+    throw new SafeUpdateError(
+      'damaged',
+      `The backup holds a dump of ${name}, which this version does not know.`,
+      {
+        hint: 'Upgrade safe-update on this machine.',
+      },
+    );
   }
   return engine;
 }
@@ -352,4 +412,3 @@ function dumpSource({ reader }: OpenBackup, { parts }: ManifestDatabase): DumpSo
     },
   };
 }
-

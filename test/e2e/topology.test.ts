@@ -1,5 +1,6 @@
+import { randomInt } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { docker, testLabel } from './docker.ts';
+import { docker, dockerLines, testLabel } from './docker.ts';
 import { expectRolledBack } from './outcomes.ts';
 import { push } from './releases.ts';
 import { actionsOn, buildImage, keeper, listen, mountAt, shell, type Heard } from './stack-small.ts';
@@ -196,4 +197,135 @@ function shapeOf({ services, volumes, digests }: Snapshot): unknown {
       .filter(([volume]) => !volume.endsWith('_log'))
       .map(([volume, { tar, root }]) => [volume, tar, root]),
   };
+}
+
+const everything = ({ image, project: name, port }: Stack, [first, second]: readonly [string, string]): string => `
+x-common: &common
+  image: ${image}
+  stop_grace_period: 0s
+services:
+  front:
+    <<: *common
+    container_name: ${name}.by-name
+    hostname: front-host
+    domainname: example.org
+    user: '0:0'
+    working_dir: /srv
+    init: true
+    tmpfs: ['/scratch:size=8m,mode=1777']
+    cap_drop: [ALL]
+    cap_add: [NET_BIND_SERVICE, DAC_OVERRIDE]
+    security_opt: ['no-new-privileges:true']
+    sysctls: { net.ipv4.ip_unprivileged_port_start: '80' }
+    ulimits: { nofile: { soft: 1024, hard: 2048 } }
+    extra_hosts: ['elsewhere:192.0.2.7']
+    dns: [192.0.2.53]
+    shm_size: 16m
+    mem_limit: 256m
+    oom_score_adj: 100
+    stop_signal: SIGINT
+    logging: { driver: json-file, options: { max-size: 1m, max-file: '2' } }
+    labels: { org.example.purpose: 'a b=c,d', org.example.empty: '' }
+    annotations: { org.example.note: kept }
+    environment: { PRICE: '5$$ a "piece"', EMPTY: '', LINES: "one\\ntwo" }
+    healthcheck: { test: ['CMD', 'test', '-e', '/etc/front.conf'], interval: 1s, timeout: 2s, retries: 3 }
+    ports: ['127.0.0.1:${port}:80', '127.0.0.1::81/udp']
+    networks:
+      inside: { aliases: [www, web.internal], ipv4_address: ${first}.10 }
+      outside: { aliases: [www-outside], gw_priority: 1, mac_address: '02:42:ac:11:00:99' }
+    configs:
+      - { source: inline, target: /etc/front.conf }
+      - { source: variable, target: /etc/variable.conf, mode: 0440 }
+    secrets: [token, { source: token, target: /etc/token }]
+    volumes:
+      - { type: volume, source: named, target: /named, volume: { nocopy: true } }
+      - { type: volume, source: named, target: /readonly, read_only: true }
+      - ./file.conf:/etc/file.conf:ro
+  beside:
+    <<: *common
+    network_mode: service:front
+    pid: service:front
+    depends_on: { front: { condition: service_healthy } }
+  borrower:
+    <<: *common
+    volumes_from: ['front:ro']
+    networks: { inside: { ipv4_address: ${first}.11 } }
+  # Nothing of it changes with a release.
+  constant:
+    image: debian:bookworm-slim
+    command: [sleep, infinity]
+    stop_grace_period: 0s
+    networks: [outside]
+networks:
+  inside: { internal: true, ipam: { config: [{ subnet: ${first}.0/24 }] } }
+  outside: { ipam: { config: [{ subnet: ${second}.0/24 }] } }
+volumes:
+  named: { labels: { org.example.kept: always } }
+configs:
+  inline: { content: "listen 80\\nname \${NAME}\\n" }
+  variable: { environment: VARIABLE }
+secrets:
+  token: { environment: TOKEN }
+`;
+
+describe('names, addresses, ports, limits, labels, inline configs, secrets and borrowed namespaces', () => {
+  it.only('are as before after a bad release that also changes a network', async () => {
+    const stack = await project({ 'file.conf': 'from the folder\n' });
+    const subnet = (): string => `10.${randomInt(64, 128)}.${randomInt(256)}`;
+    await stack.write('compose.yaml', everything(stack, [subnet(), subnet()]));
+    await stack.env({ NAME: 'first', VARIABLE: 'from a variable', TOKEN: stack.secret });
+    await push(await buildImage(stack, 'first', release('first')), stack.repository);
+    await stack.up();
+    const before = await snapshot(stack);
+    const portraits = await portraitsOf(stack);
+
+    await push(await buildImage(stack, 'bad', release('bad')), stack.repository);
+    await stack.edit((model) => {
+      (model['networks'] as Record<string, Record<string, unknown>>)['inside']!['internal'] = false;
+      model.services['front']!['hostname'] = 'another';
+    });
+    await stack.env({ NAME: 'bad', VARIABLE: 'bad' });
+    const run = await stack.update(['--stable-for', '1s']);
+    // The files of the folder stay as somebody has just edited them.
+    const edited = (await snapshot(stack)).files;
+    await expectRolledBack(stack, { ...before, files: edited }, run, /exited with code 1/);
+
+    (await import('node:fs')).writeFileSync('/tmp/topo/before.json', JSON.stringify(portraits, null, 1)); (await import('node:fs')).writeFileSync('/tmp/topo/after.json', JSON.stringify(await portraitsOf(stack), null, 1));
+
+    const front = await stack.container('front');
+    expect(front.Name).toBe(`/${stack.project}.by-name`);
+    expect(await shell(front, 'cat /etc/front.conf /etc/variable.conf /etc/file.conf')).toBe(
+      'listen 80\nname first\nfrom a variable\nfrom the folder',
+    );
+    expect(await shell(front, 'stat -c %a /etc/variable.conf; cat /run/secrets/token; echo; cat /etc/token')).toBe(
+      `440\n${stack.secret}\n${stack.secret}`,
+    );
+    expect(await shell(front, 'hostname -f; grep elsewhere /etc/hosts')).toMatch(/^front-host\.example\.org\n192\.0\.2\.7/);
+    expect(await shell(await stack.container('borrower'), 'getent hosts www web.internal; cat /readonly/x || true')).toContain('.10');
+    expect(await shell(await stack.container('beside'), 'hostname')).toBe('front-host');
+  });
+});
+
+type Portrait = Record<string, Record<string, unknown>>;
+
+/** What `docker inspect` says of each container, without what no two containers have in common. */
+async function portraitsOf(stack: Stack): Promise<Portrait> {
+  const containers = await stack.containers();
+  const networks = await dockerLines([
+    ...['network', 'ls', '--quiet', '--no-trunc', '--filter', `label=com.docker.compose.project=${stack.project}`],
+  ]);
+  let text = await docker(['inspect', ...containers.map(({ Id }) => Id)]);
+  for (const { Id, Name } of containers) text = text.replaceAll(Id, `<${Name}>`).replaceAll(Id.slice(0, 12), `<${Name}>`);
+  for (const id of networks) text = text.replaceAll(id, '<network>');
+  const portraits: Portrait = {};
+  for (const portrait of JSON.parse(text) as (typeof containers)[number][]) portraits[portrait.Name] = lasting(portrait);
+  return portraits;
+}
+
+function lasting(inspect: object): Record<string, unknown> {
+  // Whatever the engine adds in later versions is compared, unless it is left out here.
+  const {
+    ...rest
+  } = inspect as Record<string, unknown>;
+  return rest;
 }

@@ -1,6 +1,17 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, randomBytes, type Hash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
-import { access, mkdir, open, readFile, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import {
+  access,
+  mkdir,
+  open,
+  readFile,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+  writeFile,
+} from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { messageOf, SafeUpdateError } from '../../model/error.ts';
@@ -32,7 +43,8 @@ export function folderStore(directory: string): Store {
       });
       const listed: Listed[] = [];
       for (const name of entries.sort()) {
-        if (isBackupId(name)) listed.push({ id: name, sealed: await exists(path.join(inStore(name), manifestName)) });
+        if (isBackupId(name))
+          listed.push({ id: name, sealed: await exists(path.join(inStore(name), manifestName)) });
         else if (name.endsWith(partial) && isBackupId(name.slice(0, -partial.length)))
           listed.push({ id: name.slice(0, -partial.length), sealed: false });
       }
@@ -94,11 +106,12 @@ export async function requireWritable(directory: string): Promise<void> {
   let folder = directory;
   while (!(await exists(folder)) && path.dirname(folder) !== folder) folder = path.dirname(folder);
   try {
-    if (!(await stat(folder)).isDirectory()) throw Object.assign(new Error('it is not a folder'), { code: 'ENOTDIR' });
+    if (!(await stat(folder)).isDirectory())
+      throw Object.assign(new Error('it is not a folder'), { code: 'ENOTDIR' });
     await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
     // access() as root says yes to a read-only file system's folder only where the kernel looks; statfs knows more,
     // but the surest way is to write.
-    const probe = path.join(folder, `.safe-update-probe-${process.pid}`);
+    const probe = path.join(folder, `.safe-update-probe-${randomBytes(6).toString('hex')}`);
     await writeFile(probe, '', { flag: 'wx', mode: 0o600 });
     await rm(probe);
   } catch (error) {
@@ -144,7 +157,7 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
         progress(volume.name, bytes);
       });
       const list = volume.list(zstd);
-      const [, { exact }, , summary] = await settleAll([
+      const [, { exact }, , summary] = await settled([
         putFile(archive, tar.content),
         tar.done,
         putFile(files, list.content),
@@ -160,9 +173,13 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
         const content = createReadStream(inside(folder, part.path), { highWaterMark: 1 << 20 });
         for await (const chunk of meter.pass(content)) progress(part.path, (bytes += chunk.length));
         if (meter.bytes() !== part.bytes || meter.digest() !== part.sha256) {
-          throw new SafeUpdateError('store', `${part.path} does not read back as it was written to ${folder}.`, {
-            hint: 'The disk or the file system is failing: check it (dmesg, smartctl) before anything else.',
-          });
+          throw new SafeUpdateError(
+            'store',
+            `${part.path} does not read back as it was written to ${folder}.`,
+            {
+              hint: 'The disk or the file system is failing: check it (dmesg, smartctl) before anything else.',
+            },
+          );
         }
       }
       try {
@@ -194,12 +211,17 @@ function folderReader(id: string, folder: string): BackupReader {
     open: (name) => createReadStream(inside(folder, name)),
     async files() {
       const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-      const files = entries.filter((entry) => !entry.isDirectory()).map((entry) => path.join(entry.parentPath, entry.name));
+      const files = entries
+        .filter((entry) => !entry.isDirectory())
+        .map((entry) => path.join(entry.parentPath, entry.name));
       return Promise.all(
         files
           .map((file) => path.relative(folder, file))
           .filter((name) => name !== manifestName)
-          .map(async (name) => ({ path: name.split(path.sep).join('/'), bytes: (await stat(inside(folder, name))).size })),
+          .map(async (name) => ({
+            path: name.split(path.sep).join('/'),
+            bytes: (await stat(inside(folder, name))).size,
+          })),
       );
     },
     async restoreVolume(stored, volume, progress) {
@@ -233,9 +255,11 @@ export function hashing(): {
 }
 
 /** Waits for all, then throws the first error: no writer is left running behind a failure. */
-async function settleAll<T extends readonly unknown[]>(promises: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
-  await Promise.allSettled(promises as readonly Promise<unknown>[]);
-  return (await Promise.all(promises)) as unknown as T;
+async function settled<T extends readonly unknown[] | []>(
+  promises: T,
+): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  await Promise.allSettled(promises);
+  return Promise.all(promises);
 }
 
 /** A manifest is data from a disk: a path in it must not lead out of the backup. */
@@ -249,7 +273,10 @@ function inside(folder: string, name: string): string {
 
 async function foldersIn(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  return [...entries.filter((entry) => entry.isDirectory()).map((entry) => path.join(entry.parentPath, entry.name)), folder];
+  return [
+    ...entries.filter((entry) => entry.isDirectory()).map((entry) => path.join(entry.parentPath, entry.name)),
+    folder,
+  ];
 }
 
 export async function syncFolder(folder: string): Promise<void> {
@@ -263,9 +290,11 @@ export async function syncFolder(folder: string): Promise<void> {
 
 /** Backups hold secrets and lie beside the compose file by default; git must not pick them up. */
 async function keepOutOfGit(directory: string): Promise<void> {
-  await writeFile(path.join(directory, '.gitignore'), '*\n', { flag: 'wx', mode: 0o600 }).catch((error: unknown) => {
-    if (codeOf(error) !== 'EEXIST') throw error;
-  });
+  await writeFile(path.join(directory, '.gitignore'), '*\n', { flag: 'wx', mode: 0o600 }).catch(
+    (error: unknown) => {
+      if (codeOf(error) !== 'EEXIST') throw error;
+    },
+  );
 }
 
 async function exists(file: string): Promise<boolean> {

@@ -20,9 +20,7 @@ export interface StoredVolume {
   exact: boolean;
 }
 
-export interface Progress {
-  (item: string, bytes: number): void;
-}
+export type Progress = (item: string, bytes: number) => void;
 
 /** A backup being written. Nothing of it is offered as a backup before `seal`. */
 export interface BackupWriter {
@@ -57,7 +55,11 @@ export interface BackupReader {
   /** Every file that is there, for comparison with the manifest. */
   files(): Promise<{ path: string; bytes: number }[]>;
   /** Puts a volume's content back. The volume must be empty. */
-  restoreVolume(stored: Pick<StoredVolume, 'archive'>, volume: VolumeWriter, progress: Progress): Promise<void>;
+  restoreVolume(
+    stored: Pick<StoredVolume, 'archive'>,
+    volume: VolumeWriter,
+    progress: Progress,
+  ): Promise<void>;
 }
 
 export interface Listed {

@@ -1,7 +1,7 @@
 import { backup } from '../../update/run.ts';
 import { conclude } from '../conclude.ts';
 import { confirmPlan } from '../confirm.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 
 export async function run({ args, flags, commands }: CommandInput): Promise<number> {
@@ -10,7 +10,9 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     backup(runtime.context, {
       // A backup that stops nothing needs no question.
       confirm: async (plan) =>
-        plan.steps.some(({ name }) => name === 'stop') ? confirmPlan(runtime, flags, 'Stop for a cold backup of', plan) : true,
+        plan.steps.some(({ name }) => name === 'stop')
+          ? confirmPlan(runtime, flags, 'Stop for a cold backup of', plan)
+          : true,
     }),
   );
 }

@@ -3,7 +3,7 @@ import { formatBytes } from '../../model/units.ts';
 import { formatTime } from '../time.ts';
 import { print } from '../print.ts';
 import { projectNameOf } from '../project-name.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import { formatTable } from '../view/table.ts';
 

@@ -8,7 +8,7 @@ import { refusals } from '../../update/refuse.ts';
 import { refusalOptions } from '../../update/run.ts';
 import { look } from '../../update/session.ts';
 import { print } from '../print.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 
 interface Finding {
@@ -27,7 +27,12 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
       findings.push({ check: name, good: true, says: await work() });
     } catch (error) {
       const hint = error instanceof SafeUpdateError ? error.hint : undefined;
-      findings.push({ check: name, good: false, says: messageOf(error), ...(hint === undefined ? {} : { hint }) });
+      findings.push({
+        check: name,
+        good: false,
+        says: messageOf(error),
+        ...(hint === undefined ? {} : { hint }),
+      });
     }
   }
   try {
@@ -51,7 +56,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const seen = observed;
     if (seen !== undefined) {
       await check('earlier runs', async () => {
-        if ((await unfinishedRun(context.stateFor(seen.project.name))) === undefined) return 'none was interrupted';
+        if ((await unfinishedRun(context.stateFor(seen.project.name))) === undefined)
+          return 'none was interrupted';
         throw new SafeUpdateError('unfinished', 'one was interrupted', { hint: 'Run: safe-update recover' });
       });
       for (const { message, hint } of refusals(seen, refusalOptions(context))) {

@@ -5,7 +5,7 @@ import { isFinishedOneShot } from '../../update/plan.ts';
 import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { formatDuration } from '../../model/units.ts';
 import { print } from '../print.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 
 export async function run({ args, flags, commands }: CommandInput): Promise<number> {
@@ -22,35 +22,52 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
       green: meant.map(({ id }) => id),
       running: [],
     });
-    const missing = observed.activeServices.filter((service) => !observed.containers.some((container) => container.service === service));
+    const missing = observed.activeServices.filter(
+      (service) => !observed.containers.some((container) => container.service === service),
+    );
     let problem = missing.length > 0 ? `no container for ${missing.join(', ')}` : undefined;
     if (problem === undefined) {
       try {
-        await showStep(context, 'health', `Watch ${project} for ${formatDuration(timeouts.stableFor)}`, async () => {
-          await verify(
-            expected.flatMap((service) => probesFor(service, { stableFor: timeouts.stableFor, justStarted: false })),
-            {
-              timeout: timeouts.verify,
-              stableFor: timeouts.stableFor,
-              justStarted: false,
-              signal: context.signal,
-              sleep: (milliseconds) => context.clock.sleep(milliseconds),
-              sample: async () => ({ at: context.clock.monotonic(), containers: await currentContainers(context, project) }),
-              onLook: (waiting) => {
-                context.emit({ type: 'step-progress', step: 'health', item: waiting[0] ?? 'stable' });
+        await showStep(
+          context,
+          'health',
+          `Watch ${project} for ${formatDuration(timeouts.stableFor)}`,
+          async () => {
+            await verify(
+              expected.flatMap((service) =>
+                probesFor(service, { stableFor: timeouts.stableFor, justStarted: false }),
+              ),
+              {
+                timeout: timeouts.verify,
+                stableFor: timeouts.stableFor,
+                justStarted: false,
+                signal: context.signal,
+                sleep: (milliseconds) => context.clock.sleep(milliseconds),
+                sample: async () => ({
+                  at: context.clock.monotonic(),
+                  containers: await currentContainers(context, project),
+                }),
+                onLook: (waiting) => {
+                  context.emit({ type: 'step-progress', step: 'health', item: waiting[0] ?? 'stable' });
+                },
               },
-            },
-          );
-          return undefined;
-        });
+            );
+            return undefined;
+          },
+        );
       } catch (error) {
         if (!(error instanceof SafeUpdateError) || error.code !== 'unhealthy') throw error;
         problem = messageOf(error);
       }
     }
     await runtime.close();
-    await print(flags, { project, healthy: problem === undefined, ...(problem === undefined ? {} : { problem }) }, (style) =>
-      problem === undefined ? style.green(`${project} is healthy.`) : style.red(`${project} is not healthy: ${problem}`),
+    await print(
+      flags,
+      { project, healthy: problem === undefined, ...(problem === undefined ? {} : { problem }) },
+      (style) =>
+        problem === undefined
+          ? style.green(`${project} is healthy.`)
+          : style.red(`${project} is not healthy: ${problem}`),
     );
     return problem === undefined ? 0 : 3;
   } finally {

@@ -3,7 +3,7 @@ import { readRuns, type PastRun } from '../../update/journal.ts';
 import { whereItStopped } from '../../update/recover.ts';
 import { print } from '../print.ts';
 import { projectNameOf } from '../project-name.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import { formatTime } from '../time.ts';
 import { formatTable } from '../view/table.ts';
@@ -16,11 +16,27 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     await print(flags, runs, (style, columns) => {
       if (runs.length === 0) return `There has been no run for ${project} yet.`;
       return formatTable(
-        [{ title: 'When' }, { title: 'Run' }, { title: 'Result' }, { title: 'Took', align: 'right' }, { title: 'Down', align: 'right' }, { title: 'Backup' }, { title: 'Why' }],
+        [
+          { title: 'When' },
+          { title: 'Run' },
+          { title: 'Result' },
+          { title: 'Took', align: 'right' },
+          { title: 'Down', align: 'right' },
+          { title: 'Backup' },
+          { title: 'Why' },
+        ],
         runs.map(({ at, kind, result, milliseconds, downtime, backup, reason }) => [
           formatTime(at),
           kind,
-          { text: result, paint: result === 'failed' || result === 'unfinished' ? 'red' : result === 'rolled-back' ? 'yellow' : 'green' },
+          {
+            text: result,
+            paint:
+              result === 'failed' || result === 'unfinished'
+                ? 'red'
+                : result === 'rolled-back'
+                  ? 'yellow'
+                  : 'green',
+          },
           milliseconds === undefined ? '' : formatDuration(milliseconds),
           downtime === undefined ? '' : formatDuration(downtime),
           backup ?? '',
@@ -59,7 +75,9 @@ export function summaryOf({ run, entries }: PastRun): Summary {
     kind: begin?.kind ?? '?',
     at: begin?.at ?? '',
     result: end?.result ?? 'unfinished',
-    ...(begin === undefined || end === undefined ? {} : { milliseconds: Date.parse(end.at) - Date.parse(begin.at) }),
+    ...(begin === undefined || end === undefined
+      ? {}
+      : { milliseconds: Date.parse(end.at) - Date.parse(begin.at) }),
     ...(downtimes.length === 0 ? {} : { downtime: Math.max(...downtimes) }),
     ...(backup === undefined ? {} : { backup }),
     ...(reason === undefined ? {} : { reason }),

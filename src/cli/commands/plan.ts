@@ -1,5 +1,5 @@
 import { planOnly } from '../../update/run.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import { print } from '../print.ts';
 

@@ -5,7 +5,7 @@ import type { Context } from '../../update/context.ts';
 import { lockProject, runName } from '../../update/session.ts';
 import { print } from '../print.ts';
 import { projectNameOf } from '../project-name.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 
 export async function run({ args, flags, commands }: CommandInput): Promise<number> {
@@ -14,14 +14,22 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const { context } = runtime;
     const project = await projectNameOf(context);
     if ((await unfinishedRun(context.stateFor(project))) !== undefined) {
-      throw new SafeUpdateError('unfinished', 'An earlier run was interrupted; its backup may still be needed.', {
-        state: 'Nothing was removed.',
-        hint: 'Run first: safe-update recover',
-      });
+      throw new SafeUpdateError(
+        'unfinished',
+        'An earlier run was interrupted; its backup may still be needed.',
+        {
+          state: 'Nothing was removed.',
+          hint: 'Run first: safe-update recover',
+        },
+      );
     }
-    const removed = flags.dryRun === true ? await pruneBackups(context, project, [], true) : await underLock(context, project);
+    const removed =
+      flags.dryRun === true
+        ? await pruneBackups(context, project, [], true)
+        : await underLock(context, project);
     await print(flags, { removed, dryRun: flags.dryRun === true }, () => {
-      if (removed.length === 0) return `Nothing to remove: at most ${context.settings.backups.keep} backups are kept.`;
+      if (removed.length === 0)
+        return `Nothing to remove: at most ${context.settings.backups.keep} backups are kept.`;
       return `${flags.dryRun === true ? 'Would be removed' : 'Removed'}: ${removed.join(', ')}`;
     });
     return 0;

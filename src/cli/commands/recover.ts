@@ -1,6 +1,6 @@
 import { recover } from '../../update/recover.ts';
 import { projectNameOf } from '../project-name.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import { conclude } from '../conclude.ts';
 
@@ -8,4 +8,3 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   const runtime = await createRuntime(args[0], flags, commands);
   return conclude(runtime, async () => recover(runtime.context, await projectNameOf(runtime.context)));
 }
-

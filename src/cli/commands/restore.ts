@@ -3,7 +3,7 @@ import { readSelection, restore } from '../../update/restore.ts';
 import { conclude } from '../conclude.ts';
 import { confirmName } from '../confirm.ts';
 import { projectNameOf } from '../project-name.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import { formatTime } from '../time.ts';
 

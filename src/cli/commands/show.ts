@@ -2,7 +2,7 @@ import { openBackup } from '../../backup/open.ts';
 import { formatBytes } from '../../model/units.ts';
 import { print } from '../print.ts';
 import { projectNameOf } from '../project-name.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import { formatTime } from '../time.ts';
 import { visible, visibleLines } from '../view/escape.ts';
@@ -17,19 +17,34 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
       for (const { path } of manifest.parts.filter((part) => part.path.startsWith('logs/'))) {
         const chunks: Buffer[] = [];
         for await (const chunk of reader.open(path)) chunks.push(Buffer.from(chunk as Buffer));
-        process.stdout.write(`── ${visible(path)}\n${visibleLines(Buffer.concat(chunks).toString('utf8')).join('\n')}\n`);
+        process.stdout.write(
+          `── ${visible(path)}\n${visibleLines(Buffer.concat(chunks).toString('utf8')).join('\n')}\n`,
+        );
       }
       return 0;
     }
-    const sizeOf = (part: string): string => formatBytes(manifest.parts.find(({ path }) => path === part)?.bytes ?? 0);
+    const sizeOf = (part: string): string =>
+      formatBytes(manifest.parts.find(({ path }) => path === part)?.bytes ?? 0);
     await print(flags, manifest, (style, columns) =>
       [
         `${style.bold(manifest.id)} of ${manifest.project.name}, ${formatTime(manifest.createdAt)}, ${manifest.consistency}`,
         `in ${reader.location}`,
         '',
         formatTable(
-          [{ title: 'Volume' }, { title: 'Kind' }, { title: 'Files', align: 'right' }, { title: 'Size', align: 'right' }, { title: 'Archive', align: 'right' }],
-          manifest.volumes.map(({ name, kind, entries, bytes, archive }) => [name, kind, String(entries), formatBytes(bytes), sizeOf(archive)]),
+          [
+            { title: 'Volume' },
+            { title: 'Kind' },
+            { title: 'Files', align: 'right' },
+            { title: 'Size', align: 'right' },
+            { title: 'Archive', align: 'right' },
+          ],
+          manifest.volumes.map(({ name, kind, entries, bytes, archive }) => [
+            name,
+            kind,
+            String(entries),
+            formatBytes(bytes),
+            sizeOf(archive),
+          ]),
           style,
           columns,
         ),
@@ -51,13 +66,19 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
             ]),
         formatTable(
           [{ title: 'Container' }, { title: 'Image' }, { title: 'Id' }],
-          manifest.containers.map(({ name, image, imageId }) => [name, image, imageId.replace('sha256:', '').slice(0, 12)]),
+          manifest.containers.map(({ name, image, imageId }) => [
+            name,
+            image,
+            imageId.replace('sha256:', '').slice(0, 12),
+          ]),
           style,
           columns,
         ),
         '',
         `Configuration: ${manifest.config.map(({ from }) => from).join(', ')}`,
-        ...(manifest.notCovered.length === 0 ? [] : [style.yellow(`Not covered: ${manifest.notCovered.join(', ')}`)]),
+        ...(manifest.notCovered.length === 0
+          ? []
+          : [style.yellow(`Not covered: ${manifest.notCovered.join(', ')}`)]),
       ].join('\n'),
     );
     return 0;

@@ -3,7 +3,7 @@ import { formatDuration } from '../../model/units.ts';
 import { readRuns } from '../../update/journal.ts';
 import { look } from '../../update/session.ts';
 import { print } from '../print.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import { formatTime } from '../time.ts';
 import { formatTable } from '../view/table.ts';
@@ -17,36 +17,74 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const project = observed.project.name;
     const runs = (await readRuns(context.stateFor(project))).map(summaryOf);
     const lastRun = runs.at(-1);
-    const lastBackup = (await listBackups(context.storeFor(project))).filter(({ manifest }) => manifest !== undefined).at(-1);
-    const containers = observed.containers.map(({ name, service, status, health, imageName, imageId, startedAt, restartCount, exitCode, configHash }) => ({
-      name,
-      service,
-      status,
-      health,
-      image: imageName,
-      imageId,
-      startedAt,
-      restartCount,
-      exitCode,
-      configurationChanged: observed.hashes.has(service) && observed.hashes.get(service) !== configHash,
-    }));
+    const lastBackup = (await listBackups(context.storeFor(project)))
+      .filter(({ manifest }) => manifest !== undefined)
+      .at(-1);
+    const containers = observed.containers.map(
+      ({
+        name,
+        service,
+        status,
+        health,
+        imageName,
+        imageId,
+        startedAt,
+        restartCount,
+        exitCode,
+        configHash,
+      }) => ({
+        name,
+        service,
+        status,
+        health,
+        image: imageName,
+        imageId,
+        startedAt,
+        restartCount,
+        exitCode,
+        configurationChanged: observed.hashes.has(service) && observed.hashes.get(service) !== configHash,
+      }),
+    );
     await print(flags, { project, containers, lastRun, lastBackup: lastBackup?.id }, (style, columns) =>
       [
         containers.length === 0
           ? `${project} has no containers.`
           : formatTable(
-              [{ title: 'Container' }, { title: 'State' }, { title: 'For', align: 'right' }, { title: 'Image' }, { title: 'Id' }, { title: '' }],
-              containers.map(({ name, status, health, image, imageId, startedAt, exitCode, configurationChanged }) => [
-                name,
-                {
-                  text: status === 'running' ? (health === 'none' ? 'running' : health) : status === 'exited' ? `exited (${exitCode})` : status,
-                  paint: status === 'running' && health !== 'unhealthy' ? 'green' : status === 'exited' && exitCode === 0 ? 'dim' : 'red',
-                },
-                status === 'running' ? formatDuration(context.clock.now().getTime() - Date.parse(startedAt)) : '',
-                image,
-                imageId.replace('sha256:', '').slice(0, 12),
-                configurationChanged ? { text: 'files have changed', paint: 'yellow' } : '',
-              ]),
+              [
+                { title: 'Container' },
+                { title: 'State' },
+                { title: 'For', align: 'right' },
+                { title: 'Image' },
+                { title: 'Id' },
+                { title: '' },
+              ],
+              containers.map(
+                ({ name, status, health, image, imageId, startedAt, exitCode, configurationChanged }) => [
+                  name,
+                  {
+                    text:
+                      status === 'running'
+                        ? health === 'none'
+                          ? 'running'
+                          : health
+                        : status === 'exited'
+                          ? `exited (${exitCode})`
+                          : status,
+                    paint:
+                      status === 'running' && health !== 'unhealthy'
+                        ? 'green'
+                        : status === 'exited' && exitCode === 0
+                          ? 'dim'
+                          : 'red',
+                  },
+                  status === 'running'
+                    ? formatDuration(context.clock.now().getTime() - Date.parse(startedAt))
+                    : '',
+                  image,
+                  imageId.replace('sha256:', '').slice(0, 12),
+                  configurationChanged ? { text: 'files have changed', paint: 'yellow' } : '',
+                ],
+              ),
               style,
               columns,
             ),
@@ -54,7 +92,9 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
         lastRun === undefined
           ? 'No run of safe-update yet.'
           : `Last run     ${formatTime(lastRun.at)}, ${lastRun.kind}: ${lastRun.result}${lastRun.result === 'unfinished' ? style.red(' — run: safe-update recover') : ''}`,
-        lastBackup?.manifest === undefined ? 'No backup yet.' : `Last backup  ${formatTime(lastBackup.manifest.createdAt)}, ${lastBackup.id}`,
+        lastBackup?.manifest === undefined
+          ? 'No backup yet.'
+          : `Last backup  ${formatTime(lastBackup.manifest.createdAt)}, ${lastBackup.id}`,
       ].join('\n'),
     );
     return 0;

@@ -1,7 +1,7 @@
 import { update } from '../../update/run.ts';
 import { conclude } from '../conclude.ts';
 import { confirmPlan } from '../confirm.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import * as plan from './plan.ts';
 

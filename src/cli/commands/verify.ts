@@ -4,7 +4,7 @@ import { formatBytes } from '../../model/units.ts';
 import { showStep } from '../../update/session.ts';
 import { print } from '../print.ts';
 import { projectNameOf } from '../project-name.ts';
-import type { CommandInput } from '../program.ts';
+import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 
 export async function run({ args, flags, commands }: CommandInput): Promise<number> {
@@ -14,7 +14,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const { context } = runtime;
     const project = await projectNameOf(context);
     const store = context.storeFor(project);
-    const backup = id ?? (await listBackups(store)).filter(({ manifest }) => manifest !== undefined).at(-1)?.id;
+    const backup =
+      id ?? (await listBackups(store)).filter(({ manifest }) => manifest !== undefined).at(-1)?.id;
     if (backup === undefined) {
       throw new SafeUpdateError('usage', `There is no backup of ${project} in ${store.location}.`, {
         hint: 'Make one: safe-update backup',
@@ -30,7 +31,9 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     });
     await runtime.close();
     const result = { backup, sound: true, parts: open.manifest.parts.length, bytes };
-    await print(flags, result, (style) => style.green(`${backup} is sound: ${result.parts} parts, ${formatBytes(bytes)}, every checksum right.`));
+    await print(flags, result, (style) =>
+      style.green(`${backup} is sound: ${result.parts} parts, ${formatBytes(bytes)}, every checksum right.`),
+    );
     return 0;
   } finally {
     await runtime.close();

@@ -68,7 +68,19 @@ const global = ['--project-name', '--project-directory', '--file', '--env-file',
 
 /** Words with which docker and docker compose delete volumes, or say yes to deleting them. */
 const deleting = [
-  ...['-v', '--volume', '--volumes', '-V', '--renew-anon-volumes', '-y', '--yes', '--rmi', '-fv', '-sv', '-vf'],
+  ...[
+    '-v',
+    '--volume',
+    '--volumes',
+    '-V',
+    '--renew-anon-volumes',
+    '-y',
+    '--yes',
+    '--rmi',
+    '-fv',
+    '-sv',
+    '-vf',
+  ],
   ...['down', 'prune', 'volume', 'system'],
 ];
 const hostile = [...deleting, 'rm', 'up', 'stop', '--', '-', '', '-f', '--force', '--help', '--file=x'];
@@ -92,8 +104,7 @@ describe('every builder', () => {
   it('never says a word that deletes a volume', () => {
     for (const argv of everyArgv('web')) {
       const { verb, flags, operands } = readCommandLine(argv);
-      for (const word of [...verb.split(' '), ...flags, ...operands])
-        expect(deleting).not.toContain(word);
+      for (const word of [...verb.split(' '), ...flags, ...operands]) expect(deleting).not.toContain(word);
     }
   });
 
@@ -163,7 +174,14 @@ describe('what would be run', () => {
   });
 
   it('rm, without -v and without --stop', () => {
-    expect(builders.removeArgv(project, ['web', 'db'])).toEqual([...compose, 'rm', '--force', '--', 'web', 'db']);
+    expect(builders.removeArgv(project, ['web', 'db'])).toEqual([
+      ...compose,
+      'rm',
+      '--force',
+      '--',
+      'web',
+      'db',
+    ]);
   });
 
   it('up', () => {

@@ -16,13 +16,7 @@ const withValue = new Set([
 ]);
 
 /** What of the global part of a compose command is read before its verb. */
-const global = new Set([
-  '--project-name',
-  '--project-directory',
-  '--file',
-  '--env-file',
-  '--profile',
-]);
+const global = new Set(['--project-name', '--project-directory', '--file', '--env-file', '--profile']);
 
 export interface CommandLine {
   /** `compose up`, `exec`, `context inspect`. */

@@ -1,0 +1,125 @@
+import { describe, expect, it } from 'vitest';
+import { readContainer, requireServices } from '../../../src/docker/observe.ts';
+import { observed } from '../model/examples.ts';
+import { inspect } from './inspects.ts';
+
+describe('readContainer', () => {
+  it('reads what the engine says', () => {
+    const web = inspect('web');
+    expect(readContainer(web)).toEqual({
+      id: web.Id,
+      name: 'shop-web-1',
+      service: 'web',
+      number: 1,
+      oneOff: false,
+      imageId: web.Image,
+      imageName: 'redis:7',
+      configHash: web.Config.Labels['com.docker.compose.config-hash'],
+      running: true,
+      status: 'running',
+      exitCode: 0,
+      restartCount: 0,
+      restart: 'unless-stopped',
+      health: web.State.Health?.Status,
+      startedAt: web.State.StartedAt,
+      mounts: expect.any(Array) as unknown,
+      labels: web.Config.Labels,
+      environment: web.Config.Env,
+      command: ['docker-entrypoint.sh', 'redis-server', '--appendonly', 'yes'],
+      publishesPorts: true,
+    });
+  });
+
+  it('names what is mounted: volumes by name, bind mounts by path', () => {
+    const { mounts } = readContainer(inspect('web'));
+    const at = Object.fromEntries(
+      mounts.map(({ path, type, source, readOnly }) => [path, { type, source, readOnly }]),
+    );
+    expect(at).toEqual({
+      '/srv/named': { type: 'volume', source: 'shop_named', readOnly: false },
+      '/srv/again': { type: 'volume', source: 'shop_named', readOnly: true },
+      '/srv/hostname': { type: 'bind', source: '/etc/hostname', readOnly: true },
+      '/srv/scratch': { type: 'tmpfs', source: '', readOnly: false },
+      '/srv/anonymous': {
+        type: 'volume',
+        source: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+        readOnly: false,
+      },
+      '/data': { type: 'volume', source: expect.stringMatching(/^[0-9a-f]{64}$/) as string, readOnly: false },
+    });
+  });
+
+  it('knows volumes that a container has from another one', () => {
+    const { mounts } = readContainer(inspect('borrower'));
+    expect(mounts.map(({ source, path }) => [path, source])).toContainEqual(['/srv/named', 'shop_named']);
+  });
+
+  it('reads a container without healthcheck, ports and restart policy', () => {
+    expect(readContainer(inspect('alone'))).toMatchObject({
+      health: 'none',
+      publishesPorts: false,
+      restart: 'no',
+    });
+  });
+
+  it('publishes nothing where a port is only exposed', () => {
+    const web = inspect('web');
+    web.HostConfig.PortBindings = { '6379/tcp': [] };
+    expect(readContainer(web).publishesPorts).toBe(false);
+  });
+
+  it('counts a container that the engine is about to restart as running: nobody stopped it', () => {
+    const web = inspect('web');
+    Object.assign(web.State, { Running: false, Restarting: true, Status: 'restarting', ExitCode: 3 });
+    web.RestartCount = 4;
+    expect(readContainer(web)).toMatchObject({
+      running: true,
+      status: 'restarting',
+      exitCode: 3,
+      restartCount: 4,
+    });
+  });
+
+  it('knows a one-off, the number of a replica, and a container that compose did not make', () => {
+    const web = inspect('web');
+    web.Config.Labels['com.docker.compose.oneoff'] = 'True';
+    web.Config.Labels['com.docker.compose.container-number'] = '3';
+    expect(readContainer(web)).toMatchObject({ oneOff: true, number: 3 });
+    web.Config.Labels = {};
+    expect(readContainer(web)).toMatchObject({ service: '', oneOff: false, number: 1, configHash: '' });
+  });
+
+  it('reads what the engine gives as null', () => {
+    const web = inspect('web');
+    Object.assign(web.Config, { Env: null, Labels: null });
+    Object.assign(web.HostConfig, { PortBindings: null, RestartPolicy: undefined });
+    expect(readContainer(web)).toMatchObject({
+      environment: [],
+      labels: {},
+      publishesPorts: false,
+      restart: 'no',
+    });
+  });
+
+  it.each([
+    ['starting', 'starting'],
+    ['healthy', 'healthy'],
+    ['unhealthy', 'unhealthy'],
+    ['none', 'none'],
+    ['', 'none'],
+  ])('health %j is %s', (Status, health) => {
+    const web = inspect('web');
+    web.State.Health = { Status, FailingStreak: 0, Log: [] } as never;
+    expect(readContainer(web).health).toBe(health);
+  });
+});
+
+describe('requireServices', () => {
+  it('refuses a project with neither services nor containers', () => {
+    expect(() => {
+      requireServices(observed({}));
+    }).toThrow('has no services');
+    requireServices(observed({ web: {} }));
+    requireServices(observed({}, { containers: observed({ web: {} }).containers }));
+  });
+});
