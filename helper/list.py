@@ -1,14 +1,16 @@
 """Lists a folder, one line a file, so that two folders are equal exactly when their lists are.
 
 Columns, tab-separated: type (as `find -printf %y`), mode in octal, uid:gid, size in bytes (- where it means nothing),
-mtime in seconds with nanoseconds, sha256 of the content (- for what has none), path, and what else makes the file:
-`-> target` of a symlink, `= path` of the first name of a hard link, `major,minor` of a device, `xattrs=` with a
-sha256 over the extended attributes (ACLs are among them). Sorted by path; bytes that are not printable UTF-8,
-backslashes and tabs stand as \\xHH. Sockets are left out: no archive can hold one.
+mtime in seconds with nanoseconds, sha256 of the content (- for what has none), path, and what else makes the file, a
+column each: `-> target` of a symlink, `= path` of the first name of a hard link, `major,minor` of a device, `xattrs=`
+with a sha256 over the extended attributes (ACLs are among them). Sorted by path; bytes that are not printable UTF-8,
+backslashes and tabs stand as \\xHH. What no tar can hold is left out: sockets, and which FIFOs and devices are linked.
 
-Standard output: the lines. Standard error: one line of JSON with counts and the sha256 of all lines.
+Standard output: the lines. Standard error: one line of JSON with counts, the length of the longest path in bytes, and
+the sha256 of all lines. `changed` counts what went away while it was looked at.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +20,7 @@ import sys
 KINDS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIFO: "p", stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
 buffer = memoryview(bytearray(1 << 20))
 first_name = {}
-total = {"entries": 0, "bytes": 0, "sockets": 0}
+total = {"entries": 0, "bytes": 0, "sockets": 0, "longest": 0, "changed": 0}
 digest = hashlib.sha256()
 
 
@@ -41,7 +43,9 @@ def content_sha256(path):
 def xattrs(path):
     try:
         names = sorted(os.listxattr(path, follow_symlinks=False))
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
         return ""
     if not names:
         return ""
@@ -66,24 +70,26 @@ def emit(path, shown):
     elif kind == stat.S_IFREG:
         size = str(status.st_size)
     inode = (status.st_dev, status.st_ino)
-    if kind != stat.S_IFDIR and status.st_nlink > 1 and inode in first_name:
+    linked = kind in (stat.S_IFREG, stat.S_IFLNK) and status.st_nlink > 1
+    if linked and inode in first_name:
         extra.append("= " + escape(first_name[inode]))
     else:
-        if kind != stat.S_IFDIR and status.st_nlink > 1:
-            first_name[inode] = shown
         if kind == stat.S_IFREG:
             sha = content_sha256(path)
             total["bytes"] += status.st_size
+        if linked:
+            first_name[inode] = shown
     if attributes := xattrs(path):
         extra.append(attributes)
     seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
     line = "\t".join([
         KINDS.get(kind, "?"), f"{stat.S_IMODE(status.st_mode):04o}", f"{status.st_uid}:{status.st_gid}", size,
-        f"{seconds}.{nanoseconds:09d}", sha, escape(shown), " ".join(extra),
-    ]).rstrip("\t").encode("utf-8", "surrogateescape") + b"\n"
+        f"{seconds}.{nanoseconds:09d}", sha, escape(shown), *extra,
+    ]).encode("utf-8", "surrogateescape") + b"\n"
     digest.update(line)
     sys.stdout.buffer.write(line)
     total["entries"] += 1
+    total["longest"] = max(total["longest"], len(shown))
 
 
 def names_in(folder):
@@ -103,10 +109,15 @@ def walk(root):
             continue
         name = names.pop()
         path, name_shown = b"/proc/self/fd/%d/%s" % (folder, name), shown + b"/" + name
-        emit(path, name_shown)
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            child = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            stack.append((child, name_shown, names_in(child)))
+        try:
+            emit(path, name_shown)
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                child = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                stack.append((child, name_shown, names_in(child)))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENODATA):
+                raise
+            total["changed"] += 1
 
 
 walk(os.fsencode(sys.argv[1]))

@@ -1,4 +1,4 @@
-import { SafeUpdateError } from '../model/error.ts';
+import { messageOf, SafeUpdateError } from '../model/error.ts';
 import { parseManifest, type Manifest } from './manifest.ts';
 import { hashing } from './store/folder.ts';
 import type { BackupReader, Progress, Store } from './store/store.ts';
@@ -69,7 +69,13 @@ export async function verifyBackup(
     }
     const meter = hashing();
     let read = 0;
-    for await (const chunk of meter.pass(reader.open(part.path))) progress(part.path, (read += chunk.length));
+    try {
+      for await (const chunk of meter.pass(reader.open(part.path)))
+        progress(part.path, (read += chunk.length));
+    } catch (error) {
+      problems.push(`${part.path} cannot be read: ${messageOf(error)}`);
+      continue;
+    }
     if (meter.bytes() !== part.bytes)
       problems.push(`${part.path} has ${meter.bytes()} bytes instead of ${part.bytes}`);
     else if (meter.digest() !== part.sha256) problems.push(`${part.path} has changed: its checksum differs`);

@@ -1,7 +1,7 @@
 import { PassThrough, type Readable } from 'node:stream';
 import type { Finished } from '../docker/exec.ts';
 import { listScript, type Helper, type VolumeSummary } from '../docker/helper.ts';
-import { SafeUpdateError } from '../model/error.ts';
+import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Codec } from './codec/codec.ts';
 
 /**
@@ -26,8 +26,8 @@ export interface VolumeReader {
     codec: Codec,
     onBytes: (bytes: number) => void,
   ): { content: Readable; done: Promise<{ exact: boolean }> };
-  /** The list of the volume (see helper/list.py), compressed, and its summary. */
-  list(codec: Codec): { content: Readable; done: Promise<VolumeSummary> };
+  /** The list of the volume (see helper/list.py), compressed, and its summary. `exact`: nothing went away meanwhile. */
+  list(codec: Codec): { content: Readable; done: Promise<{ summary: VolumeSummary; exact: boolean }> };
 }
 
 /** A volume that a store can write. */
@@ -50,7 +50,8 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
     archive(codec, onBytes) {
       const script = `tar --create ${fidelity} --pax-option=delete=atime,delete=ctime --sort=name --sparse \\
           --checkpoint=${recordsPerLine} --checkpoint-action=echo=%u --directory="$FOLDER" . | ${codec.compress}
-        status=("\${PIPESTATUS[@]}"); [ "\${status[1]}" = 0 ] || exit 3; exit "\${status[0]}"`;
+        status=("\${PIPESTATUS[@]}"); [ "\${status[1]}" = 0 ] || exit 3; [ "\${status[0]}" -lt 2 ] && ${sayDone}
+        exit "\${status[0]}"`;
       const { stdout, done } = helper.shell.stream(bash(script), {
         env,
         ...cancel,
@@ -63,8 +64,8 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
         content: stdout,
         done: done.then((finished) => {
           // GNU tar: 1 is "some files differ", as when one grew or went away while it was read. 2 is fatal.
-          if (finished.exitCode !== 0 && finished.exitCode !== 1)
-            throw failed('archive', volume, finished, signal);
+          const ended = finished.exitCode === 0 || finished.exitCode === 1;
+          if (!ended || !saidDone(finished)) throw failed('archive', volume, finished, signal);
           return { exact: finished.exitCode === 0 };
         }),
       };
@@ -76,7 +77,14 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
         env: { ...env, LIST: listScript },
         ...cancel,
       });
-      return { content: stdout, done: done.then((finished) => readSummary(volume, finished, signal)) };
+      return {
+        content: stdout,
+        done: done.then((finished) => {
+          const { summary, longest, changed } = readSummary(volume, finished, signal);
+          if (longest > longestPath) throw tooLong(volume, longest);
+          return { summary, exact: changed === 0 };
+        }),
+      };
     },
   };
 }
@@ -88,28 +96,62 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
     name: volume,
     async clear() {
       // -xdev: what somebody mounted inside the folder is not part of the volume.
-      const finished = await helper.shell.run('find "$FOLDER" -xdev -mindepth 1 -delete', { env });
-      if (finished.exitCode !== 0) throw failed('empty', volume, finished);
+      const finished = await helper.shell.run(`find "$FOLDER" -xdev -mindepth 1 -delete && ${sayDone}`, {
+        env,
+      });
+      if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('empty', volume, finished);
     },
     async extract(codec, content) {
       const script = `${codec.decompress} | tar --extract ${fidelity} --same-owner --same-permissions \\
-          --delay-directory-restore --directory="$FOLDER"
+          --delay-directory-restore --warning=no-timestamp --directory="$FOLDER"
         status=("\${PIPESTATUS[@]}"); [ "\${status[0]}" = 0 ] || exit 3; [ "\${status[1]}" = 0 ] || exit 2
-        sync --file-system "$FOLDER"`;
+        sync --file-system "$FOLDER" && ${sayDone}`;
       // A store's stream may fail half way; execa would then never see its end.
       const stdin = new PassThrough();
       content.once('error', (error) => stdin.destroy(error));
       content.pipe(stdin);
       const finished = await helper.shell.run(bash(script), { env, stdin });
-      if (finished.exitCode !== 0) throw failed('unpack into', volume, finished);
+      const lost = content.errored;
+      content.destroy();
+      if (lost !== null) {
+        throw new SafeUpdateError('store', `The archive of ${volume} cannot be read: ${messageOf(lost)}`, {
+          cause: lost,
+        });
+      }
+      if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('unpack into', volume, finished);
     },
     async summary() {
       const finished = await helper.shell.run('python3 -c "$LIST" "$FOLDER" >/dev/null', {
         env: { ...env, LIST: listScript },
       });
-      return readSummary(volume, finished);
+      return readSummary(volume, finished).summary;
     },
   };
+}
+
+/**
+ * What a script writes last, to its standard error. The exit code alone does not tell that a script came to its end:
+ * `docker exec` that is sent SIGTERM, as everything is when the machine shuts down, ends early with 0.
+ */
+const doneMark = 'safe-update: done';
+const sayDone = `echo "${doneMark}" >&2`;
+
+function saidDone({ stderr }: Finished): boolean {
+  return stderr.trimEnd().endsWith(doneMark);
+}
+
+/**
+ * Bytes of a path inside a volume, `./` included. GNU tar unpacks by whole paths, and the kernel takes 4,095 bytes at
+ * once; what tar puts before a path to set its attributes must fit in too, or they would be lost without an error.
+ */
+const longestPath = 4000;
+
+function tooLong(volume: string, longest: number): SafeUpdateError {
+  return new SafeUpdateError(
+    'store',
+    `The volume ${volume} holds a path of ${longest} bytes. No more than ${longestPath} can be put back.`,
+    { hint: 'Find it (find . -regextype posix-extended -regex ".{4001,}") and make it shorter.' },
+  );
 }
 
 /** The helper's `sh` knows no PIPESTATUS. */
@@ -117,17 +159,26 @@ function bash(script: string): string {
   return `exec bash -c '${script.replaceAll("'", `'\\''`)}'`;
 }
 
-function readSummary(volume: string, finished: Finished, signal?: AbortSignal): VolumeSummary {
+function readSummary(
+  volume: string,
+  finished: Finished,
+  signal?: AbortSignal,
+): { summary: VolumeSummary; longest: number; changed: number } {
   const last = finished.stderr.trim().split('\n').at(-1) ?? '';
   if (finished.exitCode !== 0 || !last.startsWith('{')) throw failed('list', volume, finished, signal);
-  return JSON.parse(last) as VolumeSummary;
+  const { longest, changed, ...summary } = JSON.parse(last) as VolumeSummary & {
+    longest: number;
+    changed: number;
+  };
+  return { summary, longest, changed };
 }
 
 function failed(verb: string, volume: string, finished: Finished, signal?: AbortSignal): SafeUpdateError {
   if (signal?.aborted === true)
     return new SafeUpdateError('interrupted', `Reading ${volume} was interrupted.`);
   const lines = finished.stderr.split('\n').filter((line) => line.trim() !== '' && !/^tar: \d+$/.test(line));
-  const reason = lines.slice(-3).join(' · ');
+  const said = lines.slice(-3).join(' · ');
+  const reason = said === '' && finished.exitCode === 0 ? 'it ended early' : said;
   const code = /No space left|Disk quota/i.test(reason) ? 'space' : 'store';
   return new SafeUpdateError(
     code,

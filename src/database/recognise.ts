@@ -158,10 +158,14 @@ export function shellCommands(script: string, valueOf: (name: string) => string 
     words = [];
   };
   const expand = (text: string): string =>
-    text.replace(variablePattern, (whole, braced?: string, fallback?: string, plain?: string) => {
-      const name = braced ?? plain;
-      return name === undefined ? whole : (valueOf(name) ?? fallback ?? '');
-    });
+    text.replace(
+      variablePattern,
+      (whole, braced?: string, operator?: string, other?: string, plain?: string) => {
+        const name = braced ?? plain;
+        if (name === undefined) return whole;
+        return valueOf(name) ?? (operator?.endsWith('-') === true ? other : undefined) ?? '';
+      },
+    );
 
   let rest = script;
   while (rest !== '') {
@@ -191,7 +195,7 @@ export function shellCommands(script: string, valueOf: (name: string) => string 
   return commands;
 }
 
-const variablePattern = /\$\{(\w+)(?::?-([^}]*))?\}|\$([A-Za-z_]\w*)|\$\([^()]*\)/g;
+const variablePattern = /\$\{(\w+)(?:(:?[-?=])([^}]*))?\}|\$([A-Za-z_]\w*)|\$\([^()]*\)/g;
 
 const tokenPattern = new RegExp(
   [
@@ -200,7 +204,7 @@ const tokenPattern = new RegExp(
     String.raw`'(?<literal>[^']*)'`,
     String.raw`"(?<quoted>(?:\$\([^()]*\)|[^"\\]|\\[\s\S])*)"`,
     String.raw`(?<substitution>\$\([^()]*\)|\x60[^\x60]*\x60)`,
-    String.raw`(?<variable>\$\{\w+(?::?-[^}]*)?\}|\$[A-Za-z_]\w*)`,
+    String.raw`(?<variable>\$\{\w+(?::?[-?=][^}]*)?\}|\$[A-Za-z_]\w*)`,
     String.raw`(?<redirection>\d*(?:[<>]+&?|&>+))`,
     String.raw`(?<end>[;&|()\n]+)`,
     String.raw`(?<blank>[ \t\r]+)`,

@@ -132,7 +132,9 @@ export class Compose {
       throw new SafeUpdateError('timeout', `docker compose ${verb} did not end within its time limit.`);
     }
     if (result.exitCode !== 0) {
-      throw new SafeUpdateError('compose', `docker compose ${verb} failed: ${lastWords(result)}`);
+      throw new SafeUpdateError('compose', `docker compose ${verb} failed: ${lastWords(result)}`, {
+        hint: `When the cause is gone, run again. To see all that compose says: ${argv.join(' ')}`,
+      });
     }
     return result;
   }

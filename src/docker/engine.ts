@@ -397,6 +397,11 @@ export function isNameTaken(error: unknown): boolean {
   return error instanceof SafeUpdateError && statusOf(error.cause) === 409;
 }
 
+/** True if the engine said that what it was asked about is not there. */
+export function isNotFound(error: unknown): boolean {
+  return error instanceof SafeUpdateError && statusOf(error.cause) === 404;
+}
+
 function statusOf(error: unknown): number | undefined {
   return (error as { statusCode?: number } | undefined)?.statusCode;
 }

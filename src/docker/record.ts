@@ -1,8 +1,9 @@
+import path from 'node:path';
 import type Docker from 'dockerode';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Container, Volume } from '../model/project.ts';
 import { pullImageArgv } from './argv.ts';
-import type { ContainerInspect, Engine, NetworkInspect } from './engine.ts';
+import { isNotFound, type ContainerInspect, type Engine, type NetworkInspect } from './engine.ts';
 import type { Exec } from './exec.ts';
 import { readContainer, type Observed } from './observe.ts';
 
@@ -192,10 +193,12 @@ export async function restoreContainers(engine: Engine, exec: Exec, record: Stac
   await restoreNetworks(engine, record);
 
   const recreated: Recreated = new Map();
-  for (const inspect of byNamespace(record.containers)) {
+  for (const inspect of lendersFirst(record.containers)) {
     const existing = await engine.container(inspect.Id);
     const name = inspect.Name.replace(/^\//, '');
-    if (existing !== null) {
+    const lenderIsNew = lendersOf(inspect).some((id) => (recreated.get(id) ?? id) !== id);
+    if (existing !== null && lenderIsNew) await engine.removeContainer(inspect.Id);
+    else if (existing !== null) {
       recreated.set(inspect.Id, inspect.Id);
       // A killed recreation leaves the old container under a prefixed name (compose#10460).
       if (existing.Name !== inspect.Name) await engine.rename(inspect.Id, name);
@@ -209,11 +212,35 @@ export async function restoreContainers(engine: Engine, exec: Exec, record: Stac
     const id = await engine.createContainer(options);
     for (const { network, endpoint } of connections) await engine.connect(network, id, endpoint);
     for (const file of record.injected.filter(({ container }) => container === inspect.Id)) {
-      await engine.writePath(id, file.folder, Buffer.from(file.tarBase64, 'base64'));
+      await writeInto(engine, id, file.folder, Buffer.from(file.tarBase64, 'base64'));
     }
     recreated.set(inspect.Id, id);
   }
   return recreated;
+}
+
+/** Puts a tar into a folder of a container. Folders on the way that the image has not are made, as compose does. */
+async function writeInto(engine: Engine, containerId: string, folder: string, tar: Buffer): Promise<void> {
+  try {
+    await engine.writePath(containerId, folder, tar);
+  } catch (error) {
+    if (!isNotFound(error) || folder === '/') throw error;
+    await writeInto(engine, containerId, path.posix.dirname(folder), tarOfFolder(path.posix.basename(folder)));
+    await engine.writePath(containerId, folder, tar);
+  }
+}
+
+/** A tar archive (ustar) of one empty folder that belongs to root and that everybody may read. Pure. */
+function tarOfFolder(name: string): Buffer {
+  const header = Buffer.alloc(512);
+  header.write(`${name}/`, 0);
+  const numbers = ['0000755', '0000000', '0000000', '00000000000', '00000000000'];
+  header.write(numbers.map((octal) => `${octal}\0`).join(''), 100);
+  header.write('        5', 148);
+  header.write('ustar\x0000', 257);
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return Buffer.concat([header, Buffer.alloc(1024)]);
 }
 
 /** A volume that the engine keeps, and had when it was recorded. */
@@ -294,13 +321,26 @@ function sameNetwork(a: NetworkInspect, b: NetworkInspect): boolean {
   return a.Id === b.Id || essence(a) === essence(b);
 }
 
-/** Containers that live in another's network, ipc or pid namespace come after it: they name it by its id. */
-function byNamespace(containers: readonly ContainerInspect[]): ContainerInspect[] {
-  const borrows = ({ HostConfig }: ContainerInspect): boolean =>
-    [HostConfig.NetworkMode, HostConfig.IpcMode, HostConfig.PidMode].some(
-      (mode) => mode?.startsWith('container:') === true,
-    );
-  return [...containers.filter((container) => !borrows(container)), ...containers.filter(borrows)];
+/** The containers whose network, ipc or pid namespace or whose volumes this one uses: it names them by id. */
+function lendersOf({ HostConfig }: ContainerInspect): string[] {
+  const namespaces = [HostConfig.NetworkMode, HostConfig.IpcMode, HostConfig.PidMode];
+  return [
+    ...namespaces.flatMap((mode) => (mode?.startsWith('container:') === true ? [mode.slice('container:'.length)] : [])),
+    ...((HostConfig.VolumesFrom as string[] | null | undefined) ?? []).map((entry) => entry.replace(/:.*$/, '')),
+  ];
+}
+
+function lendersFirst(containers: readonly ContainerInspect[]): ContainerInspect[] {
+  const sorted: ContainerInspect[] = [];
+  let waiting = [...containers];
+  while (waiting.length > 0) {
+    const ids = new Set(waiting.map(({ Id }) => Id));
+    const free = waiting.filter((container) => !lendersOf(container).some((id) => ids.has(id)));
+    const next = free.length > 0 ? free : waiting;
+    sorted.push(...next);
+    waiting = waiting.filter((container) => !next.includes(container));
+  }
+  return sorted;
 }
 
 /**
@@ -324,6 +364,7 @@ export function creation(
     return id === undefined ? mode : `container:${recreated.get(id) ?? id}`;
   };
   const networkMode = namespace(HostConfig.NetworkMode) ?? 'default';
+  const volumesFrom = HostConfig.VolumesFrom as string[] | null | undefined;
   const sharesNetwork = networkMode === 'host' || networkMode.startsWith('container:');
 
   const named = new Set([
@@ -354,6 +395,9 @@ export function creation(
       NetworkMode: networkMode,
       ...(HostConfig.IpcMode === undefined ? {} : { IpcMode: namespace(HostConfig.IpcMode) }),
       ...(HostConfig.PidMode === undefined ? {} : { PidMode: namespace(HostConfig.PidMode) }),
+      ...(volumesFrom == null
+        ? {}
+        : { VolumesFrom: volumesFrom.map((entry) => entry.replace(/^[^:]+/, (id) => recreated.get(id) ?? id)) }),
       Mounts: [
         ...mounts,
         ...anonymous.map((mount) => ({

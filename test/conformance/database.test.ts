@@ -219,11 +219,12 @@ async function failure(work: Promise<unknown>): Promise<SafeUpdateError> {
   throw new Error('it did not fail');
 }
 
-const psql = `export PGCLIENTENCODING=UTF8; PGPASSWORD=\${POSTGRES_PASSWORD:-$(cat "$POSTGRES_PASSWORD_FILE" 2>/dev/null)} exec psql -X -A -t -q \
-  -v ON_ERROR_STOP=1 -h "$(sed -n 5p "$PGDATA/postmaster.pid")" -p "$(sed -n 4p "$PGDATA/postmaster.pid")" \
-  -U "\${POSTGRES_USER:-postgres}" -d "$1" -c "$2"`;
+const psql = `export PGCLIENTENCODING=UTF8 PGDATABASE="$1"
+  export PGPASSWORD="\${POSTGRES_PASSWORD:-$(cat "$POSTGRES_PASSWORD_FILE" 2>/dev/null)}"
+  exec psql -X -A -t -q -v ON_ERROR_STOP=1 -U "\${POSTGRES_USER:-postgres}" -c "$2" \
+    -h "$(sed -n 5p "$PGDATA/postmaster.pid")" -p "$(sed -n 4p "$PGDATA/postmaster.pid")"`;
 
-const strange = `we ird"na'me/ü%~$(touch x)`;
+const strange = `we ird="na'me/ü%~$(touch x)`;
 
 const subjects: Record<EngineName, Subject> = {
   postgres: {
@@ -305,30 +306,29 @@ const subjects: Record<EngineName, Subject> = {
     },
     async contents(server) {
       const parts = await Promise.all([
-        server.sql('postgres', 'SELECT datname, datacl FROM pg_database ORDER BY 1'),
         server.sql(
           'postgres',
-          `SELECT rolname, rolpassword, rolcanlogin, rolsuper, rolconnlimit, nullif(rolvaliduntil, 'infinity') FROM pg_authid
-           WHERE rolname !~ '^pg_' ORDER BY 1`,
+          `SELECT datname, datacl, encoding FROM pg_database ORDER BY 1;
+           SELECT rolname, rolpassword, rolcanlogin, rolsuper, rolconnlimit, nullif(rolvaliduntil, 'infinity')
+             FROM pg_authid WHERE rolname !~ '^pg_' ORDER BY 1;
+           SELECT coalesce(d.datname, ''), r.rolname, s.setconfig FROM pg_db_role_setting s
+             LEFT JOIN pg_database d ON d.oid = setdatabase LEFT JOIN pg_roles r ON r.oid = setrole ORDER BY 1, 2;
+           SELECT roleid::regrole, member::regrole FROM pg_auth_members ORDER BY 1, 2;
+           SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = 'reader';
+           SELECT * FROM in_postgres`,
         ),
-        server.sql(
-          'postgres',
-          'SELECT coalesce(d.datname, $$$$), r.rolname, s.setconfig FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = setdatabase LEFT JOIN pg_roles r ON r.oid = setrole ORDER BY 1, 2',
-        ),
-        server.sql('postgres', 'SELECT roleid::regrole, member::regrole FROM pg_auth_members ORDER BY 1, 2'),
-        server.sql('postgres', 'SELECT * FROM in_postgres'),
         server.sql(strange, 'SELECT * FROM t'),
         server.sql('latin', 'SELECT accents, octet_length(accents) FROM t'),
-        server.sql('shop', `SELECT count(*), md5(string_agg(c::text, '' ORDER BY id)) FROM customers c`),
-        server.sql('shop', 'SELECT last_value, is_called FROM customers_id_seq'),
-        server.sql('shop', 'SELECT oid, lo_get(oid) FROM pg_largeobject_metadata ORDER BY 1'),
-        server.sql('shop', 'SELECT count(*), sum(customer) FROM orders'),
         server.sql(
           'shop',
-          `SELECT relname, relkind, relacl FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1`,
+          `SELECT count(*), md5(string_agg(c::text, '' ORDER BY id)) FROM customers c;
+           SELECT last_value, is_called FROM customers_id_seq;
+           SELECT oid, lo_get(oid) FROM pg_largeobject_metadata ORDER BY 1;
+           SELECT count(*), sum(customer) FROM orders;
+           SELECT relname, relkind, relacl FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1;
+           SELECT conname, contype FROM pg_constraint WHERE conrelid <> 0 ORDER BY 1`,
         ),
-        server.sql('shop', 'SELECT conname, contype FROM pg_constraint WHERE conrelid <> 0 ORDER BY 1'),
-        server.sql('shop', 'SELECT reltuples FROM pg_class WHERE relname = $$customers$$'),
+        server.sql('shop', `SELECT reltuples FROM pg_class WHERE relname = 'customers'`),
       ]);
       return parts.join('\n');
     },

@@ -19,7 +19,7 @@ export async function expectRolledBack(
   run: Finished,
   reason: RegExp,
 ): Promise<{ backup: SealedBackup; failed: SealedBackup }> {
-  expect(run.exitCode, run.stdout + run.stderr).toBe(4);
+  expect(run.exitCode, run.story).toBe(4);
   expect(run.outcome?.result).toBe('rolled-back');
   expect(run.outcome?.error?.code).toBe('rolled-back');
   expect(run.outcome?.error?.message).toMatch(reason);
@@ -46,7 +46,7 @@ export async function expectRefused(
   run: Finished,
   expected: { exitCode: 2 | 3; reason: RegExp; backups?: readonly string[] },
 ): Promise<void> {
-  expect(run.exitCode, run.stdout + run.stderr).toBe(expected.exitCode);
+  expect(run.exitCode, run.story).toBe(expected.exitCode);
   expect(run.outcome?.result).toBe('failed');
   expect(run.outcome?.error?.message).toMatch(expected.reason);
   expect(run.outcome?.error?.state).toMatch(/^Nothing was touched/);
@@ -64,7 +64,7 @@ export async function expectGoodUpdate(stack: Stack, release: Release = '1.1.0')
   const rows = [await stack.sql(members), await stack.sql(orders)];
   await stack.push(release);
   const run = await stack.update();
-  expect(run.exitCode, run.stdout + run.stderr).toBe(0);
+  expect(run.exitCode, run.story).toBe(0);
   expect(run.outcome?.result).toBe('updated');
   expect((await stack.get('/version')).trim()).toBe(release);
   expect((await stack.container('app')).Image).toBe(await imageId(releaseImage(release)));
@@ -92,11 +92,11 @@ function withoutRootTime(digests: Snapshot['digests']): unknown {
 export async function expectIntact({ folder, manifest }: SealedBackup): Promise<void> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const found: { path: string; bytes: number; sha256: string }[] = [];
-  const modes: string[] = [`${folder} ${((await stat(folder)).mode & 0o7777).toString(8)}`];
+  const modes: [file: string, mode: string][] = [[folder, ((await stat(folder)).mode & 0o7777).toString(8)]];
   for (const entry of entries) {
     const file = path.join(entry.parentPath, entry.name);
     const { mode, size } = await stat(file);
-    modes.push(`${file} ${(mode & 0o7777).toString(8)}`);
+    modes.push([file, (mode & 0o7777).toString(8)]);
     if (!entry.isFile() || file === path.join(folder, 'manifest.json')) continue;
     const hash = createHash('sha256');
     for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
@@ -108,10 +108,7 @@ export async function expectIntact({ folder, manifest }: SealedBackup): Promise<
     folder,
     ...entries.filter((entry) => entry.isDirectory()).map((entry) => path.join(entry.parentPath, entry.name)),
   ]);
-  const wrong = modes.filter((line) => {
-    const [file = '', mode] = [line.slice(0, line.lastIndexOf(' ')), line.slice(line.lastIndexOf(' ') + 1)];
-    return mode !== (folders.has(file) ? '700' : '600');
-  });
+  const wrong = modes.filter(([file, mode]) => mode !== (folders.has(file) ? '700' : '600'));
   expect(wrong, 'modes').toEqual([]);
 }
 

@@ -33,7 +33,12 @@ export interface Kept {
 }
 
 /** The Dockerfile of a service that runs until it is stopped. Two with different variables are two releases. */
-export function keeper({ from = 'debian:bookworm-slim', volumes = [], env = {}, script = 'true' }: Kept = {}): string {
+export function keeper({
+  from = 'debian:bookworm-slim',
+  volumes = [],
+  env = {},
+  script = 'true',
+}: Kept = {}): string {
   return [
     `FROM ${from}`,
     ...Object.entries(env).map(([name, value]) => `ENV ${name}="${value}"`),

@@ -14,7 +14,7 @@
  *     const run = await stack.update();                  // safe-update with the flags of `quick`
  *     const run = await stack.update(['--stable-for', '8s']);                        // later flags win
  *     const run = await stack.safeUpdate(['rollback', '--confirm', stack.project], { timeout: 60_000 });  // as given
- *     run.exitCode, run.stdout, run.stderr, run.events, run.outcome, run.steps
+ *     run.exitCode, run.stdout, run.stderr, run.events, run.outcome, run.steps, run.story (for messages of expect)
  *     const running = stack.start(quick, { env: { SAFE_UPDATE_PAUSE: 'remove' } }); // does not wait for its end
  *     await running.step('up'); running.kill('SIGKILL'); await running.finished;
  *
@@ -29,7 +29,8 @@
  *
  * Each stack has its own folder, project name (e2e-<random>), host port, image repository and passwords. All that it
  * leaves on the engine carries its project's name: as compose's label, as safe-update's, or as the label
- * safe-update-e2e. `stack.remove()` removes exactly that, and runs after the tests of the file whatever happens.
+ * safe-update-e2e. `stack.remove()` removes exactly that. It runs at the end of the test that made the stack, or of the
+ * file for one made in a beforeAll, whatever happens.
  */
 import { randomBytes, randomInt } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
@@ -39,7 +40,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { afterAll, vi } from 'vitest';
+import { afterAll, onTestFinished } from 'vitest';
 import { parse, stringify } from 'yaml';
 import type { Manifest } from '../../src/backup/manifest.ts';
 import type { Outcome, RunEvent } from '../../src/model/event.ts';
@@ -49,9 +50,6 @@ import { push, registry, releaseImage, type Release } from './releases.ts';
 export { digest, type Digest } from './digest.ts';
 export { docker, eventually, imageId, type Inspect } from './docker.ts';
 export { expectNothingLeft, expectSame, expectUntouched, snapshot, type Snapshot } from './snapshot.ts';
-
-// Stopping, archiving and starting a database takes seconds, each several times in a test.
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 120_000 });
 
 const made = new Set<Stack>();
 afterAll(async () => {
@@ -113,6 +111,11 @@ export async function project(files: Readonly<Record<string, string>>): Promise<
   const name = `e2e-${randomBytes(4).toString('hex')}`;
   const stack = new Stack(name, await mkdtemp(path.join(tmpdir(), `${name}-`)), await freePort());
   made.add(stack);
+  try {
+    onTestFinished(() => stack.remove());
+  } catch {
+    // Made in a beforeAll: it lives until the last test of the file.
+  }
   for (const [file, text] of Object.entries(files)) await stack.write(file, text);
   return stack;
 }
@@ -157,6 +160,8 @@ export interface Finished {
   outcome: Outcome | undefined;
   /** Names of the steps that were begun, those of a rollback included, in order. */
   steps: string[];
+  /** What it said, progress apart: for the message of an assertion. */
+  story: string;
 }
 
 export interface Running {
@@ -283,6 +288,10 @@ export class Stack {
       return {
         ...{ exitCode, signal, stdout, stderr, events },
         outcome: last?.type === 'outcome' ? last.outcome : undefined,
+        story: [
+          ...events.filter(({ type }) => type !== 'step-progress').map((event) => JSON.stringify(event)),
+          stderr,
+        ].join('\n'),
         steps: events.flatMap((event) => (event.type === 'step-started' ? [event.step] : [])),
       };
     });
@@ -291,8 +300,8 @@ export class Stack {
         const found = events.find(wanted);
         if (found !== undefined) return found;
         if (ended) {
-          const { stdout, stderr } = await finished;
-          throw new Error(`the run ended without it:\n${stdout}${stderr}`);
+          throw new Error(`the run ended without it:
+${(await finished).story}`);
         }
         await once(heard, 'change');
       }

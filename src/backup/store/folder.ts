@@ -2,6 +2,7 @@ import { createHash, randomBytes, type Hash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import {
   access,
+  lstat,
   mkdir,
   open,
   readFile,
@@ -23,12 +24,15 @@ import type { BackupReader, BackupWriter, Listed, Part, Store } from './store.ts
 const partial = '.partial';
 const deleting = '.deleting';
 const manifestName = 'manifest.json';
+/** Checksums of every other file, the manifest included, as `sha256sum --check` reads them. */
+const sumsName = 'SHA256SUMS';
 
 /**
  * Backups in a folder: one sub-folder each, files of mode 0600 in folders of mode 0700.
  *
  * A backup is written in `<id>.partial` and renamed to `<id>` when everything in it, the manifest last, has been
  * flushed and read back. So a folder without the suffix is whole, and a crash leaves only what is named as unfinished.
+ * One without a suffix that lacks its manifest was whole once: it is damaged, not unfinished, and nothing for us to remove.
  */
 export function folderStore(directory: string): Store {
   const inStore = (name: string): string => path.join(directory, name);
@@ -41,14 +45,17 @@ export function folderStore(directory: string): Store {
         if (codeOf(error) === 'ENOENT') return [];
         throw storeError(`The backup folder ${directory} cannot be read`, error);
       });
-      const listed: Listed[] = [];
-      for (const name of entries.sort()) {
-        if (isBackupId(name))
-          listed.push({ id: name, sealed: await exists(path.join(inStore(name), manifestName)) });
-        else if (name.endsWith(partial) && isBackupId(name.slice(0, -partial.length)))
-          listed.push({ id: name.slice(0, -partial.length), sealed: false });
-      }
-      return listed;
+      const whole = entries.filter(isBackupId);
+      const unfinished = entries
+        .flatMap((name) =>
+          [partial, deleting].flatMap((end) => (name.endsWith(end) ? [name.slice(0, -end.length)] : [])),
+        )
+        .filter((id) => isBackupId(id) && !whole.includes(id));
+      const listed: Listed[] = [
+        ...whole.map((id) => ({ id, sealed: true })),
+        ...[...new Set(unfinished)].map((id) => ({ id, sealed: false })),
+      ];
+      return listed.sort((a, b) => a.id.localeCompare(b.id));
     },
 
     async begin(id) {
@@ -66,7 +73,7 @@ export function folderStore(directory: string): Store {
 
     async open(id) {
       const folder = inStore(id);
-      if (!isBackupId(id) || !(await exists(path.join(folder, manifestName)))) {
+      if (!isBackupId(id) || !(await exists(folder))) {
         throw new SafeUpdateError('usage', `There is no backup ${id} in ${directory}.`, {
           state: 'Nothing was touched.',
           hint: 'List them with: safe-update backups',
@@ -79,6 +86,7 @@ export function folderStore(directory: string): Store {
       if (!isBackupId(id)) throw new Error(`not a backup's name: ${id}`);
       try {
         for (const name of [id, id + partial]) {
+          await rm(inStore(id + deleting), { recursive: true, force: true });
           // Renamed first: half a backup must never look like a whole one.
           if (await exists(inStore(name))) await rename(inStore(name), inStore(id + deleting));
           await rm(inStore(id + deleting), { recursive: true, force: true });
@@ -138,6 +146,8 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
         await handle.close();
       }
     } catch (error) {
+      // Whoever fills it would otherwise wait for ever for somebody to read on.
+      content.destroy();
       throw storeError(`${name} could not be written to ${folder}`, error);
     }
   }
@@ -157,37 +167,36 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
         progress(volume.name, bytes);
       });
       const list = volume.list(zstd);
-      const [, { exact }, , summary] = await settled([
+      const [, { exact }, , listed] = await settled([
         putFile(archive, tar.content),
         tar.done,
         putFile(files, list.content),
         list.done,
       ]);
-      return { archive, files, summary, exact };
+      return { archive, files, summary: listed.summary, exact: exact && listed.exact };
     },
 
     async seal(manifest, progress) {
-      let bytes = 0;
-      for (const part of parts) {
-        const meter = hashing();
-        const content = createReadStream(inside(folder, part.path), { highWaterMark: 1 << 20 });
-        for await (const chunk of meter.pass(content)) progress(part.path, (bytes += chunk.length));
-        if (meter.bytes() !== part.bytes || meter.digest() !== part.sha256) {
-          throw new SafeUpdateError(
-            'store',
-            `${part.path} does not read back as it was written to ${folder}.`,
-            {
-              hint: 'The disk or the file system is failing: check it (dmesg, smartctl) before anything else.',
-            },
-          );
-        }
-      }
       try {
+        let bytes = 0;
+        for (const part of parts) {
+          const meter = hashing();
+          const content = createReadStream(inside(folder, part.path), { highWaterMark: 1 << 20 });
+          for await (const chunk of meter.pass(content)) progress(part.path, (bytes += chunk.length));
+          if (meter.bytes() !== part.bytes || meter.digest() !== part.sha256) {
+            throw new SafeUpdateError(
+              'store',
+              `${part.path} does not read back as it was written to ${folder}.`,
+              {
+                hint: 'The disk or the file system is failing: check it (dmesg, smartctl) before anything else.',
+              },
+            );
+          }
+        }
+        const sums = [...parts, { path: manifestName, sha256: sha256Of(manifest) }].map(sumLine).join('');
+        await writeFlushed(path.join(folder, sumsName), sums);
         const file = path.join(folder, manifestName);
-        const handle = await open(`${file}.tmp`, 'wx', 0o600);
-        await handle.writeFile(manifest);
-        await handle.sync();
-        await handle.close();
+        await writeFlushed(`${file}.tmp`, manifest);
         await rename(`${file}.tmp`, file);
         for (const entry of await foldersIn(folder)) await syncFolder(entry);
         await rename(folder, final);
@@ -207,7 +216,22 @@ function folderReader(id: string, folder: string): BackupReader {
   return {
     id,
     location: folder,
-    manifest: () => readFile(path.join(folder, manifestName), 'utf8'),
+    async manifest() {
+      const read = (name: string): Promise<string> =>
+        readFile(path.join(folder, name), 'utf8').catch((error: unknown) => {
+          const why = codeOf(error) === 'ENOENT' ? 'is missing' : `cannot be read: ${messageOf(error)}`;
+          throw new SafeUpdateError('damaged', `The backup ${id} is damaged: ${name} ${why}.`, {
+            cause: error,
+          });
+        });
+      const [manifest, sums] = [await read(manifestName), await read(sumsName)];
+      if (sums.split('\n').includes(sumLine({ path: manifestName, sha256: sha256Of(manifest) }).trimEnd()))
+        return manifest;
+      throw new SafeUpdateError(
+        'damaged',
+        `The backup ${id} is damaged: ${manifestName} has changed: its checksum differs.`,
+      );
+    },
     open: (name) => createReadStream(inside(folder, name)),
     async files() {
       const entries = await readdir(folder, { recursive: true, withFileTypes: true });
@@ -217,10 +241,10 @@ function folderReader(id: string, folder: string): BackupReader {
       return Promise.all(
         files
           .map((file) => path.relative(folder, file))
-          .filter((name) => name !== manifestName)
+          .filter((name) => name !== manifestName && name !== sumsName)
           .map(async (name) => ({
             path: name.split(path.sep).join('/'),
-            bytes: (await stat(inside(folder, name))).size,
+            bytes: (await lstat(inside(folder, name))).size,
           })),
       );
     },
@@ -231,6 +255,26 @@ function folderReader(id: string, folder: string): BackupReader {
       await volume.extract(zstd, content);
     },
   };
+}
+
+function sha256Of(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/** As sha256sum prints it: a line that begins with a backslash has its name escaped. Pure. */
+function sumLine({ path: name, sha256 }: Pick<Part, 'path' | 'sha256'>): string {
+  const escaped = name.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('\r', '\\r');
+  return `${escaped === name ? '' : '\\'}${sha256}  ${escaped}\n`;
+}
+
+async function writeFlushed(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'wx', 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 /** Counts and hashes what passes. */

@@ -50,6 +50,7 @@ export interface BackupWriter {
 export interface BackupReader {
   readonly id: string;
   readonly location: string;
+  /** The manifest as it was sealed. Throws SafeUpdateError `damaged` if it is not there or has changed. */
   manifest(): Promise<string>;
   open(path: string): Readable;
   /** Every file that is there, for comparison with the manifest. */
@@ -64,7 +65,7 @@ export interface BackupReader {
 
 export interface Listed {
   id: string;
-  /** False: it was never sealed. */
+  /** False: it was never sealed, or its removal was interrupted. */
   sealed: boolean;
 }
 
@@ -79,7 +80,7 @@ export interface Store {
   list(): Promise<Listed[]>;
   /** Throws if a backup with this id exists. */
   begin(id: string): Promise<BackupWriter>;
-  /** Throws SafeUpdateError `usage` if there is no sealed backup with this id. */
+  /** Throws SafeUpdateError `usage` if there is no sealed backup with this id. A damaged one is opened. */
   open(id: string): Promise<BackupReader>;
   /** Removes a backup, or the remains of one that was never sealed. Interrupted, it leaves nothing that looks whole. */
   remove(id: string): Promise<void>;

@@ -11,7 +11,7 @@ describe('the password in the command', () => {
     [['docker-entrypoint.sh', server, '/r.conf', '--RequirePass', 'x y'], { value: 'x y' }],
     [['docker-entrypoint.sh', '--requirepass', 'x'], { value: 'x' }],
     [['sh', '-c', 'exec redis-server --requirepass "$CACHE_PW" --appendonly yes'], { value: 'it is $this' }],
-    [['sh', '-c', 'redis-server --requirepass ${CACHE_PW:?} '], { value: '${CACHE_PW:?}' }],
+    [['sh', '-c', 'redis-server --requirepass "${CACHE_PW:?set it}" --save x'], { value: 'it is $this' }],
     [['sh', '-c', 'redis-server --requirepass "$(cat /run/secrets/pw)"'], { file: '/run/secrets/pw' }],
     [['sh', '-c', 'redis-server --requirepass $(cat "$PW_FILE")'], { file: '/run/secrets/other' }],
     [['sh', '-c', 'redis-server --requirepass "$(< /run/pw)"'], { file: '/run/pw' }],

@@ -1,0 +1,143 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type Docker from 'dockerode';
+import { afterAll, describe, expect, it } from 'vitest';
+import { dockerodeFor, endpointVariables, resolveEndpoint } from '../../../src/docker/endpoint.ts';
+import { fakeExec } from './fake-exec.ts';
+
+function contextExec(context: unknown) {
+  return fakeExec(() => ({ stdout: `${JSON.stringify(context)}\n` }));
+}
+
+describe('resolveEndpoint', () => {
+  it('takes DOCKER_HOST before any context, and asks nobody then', async () => {
+    const exec = contextExec({ Endpoints: { docker: { Host: 'tcp://elsewhere:2375' } } });
+    const endpoint = await resolveEndpoint(exec, {
+      DOCKER_HOST: 'ssh://admin@example.org',
+      DOCKER_CONTEXT: 'other',
+    });
+    expect(endpoint).toEqual({ host: 'ssh://admin@example.org', tlsVerify: false });
+    expect(exec.commands).toEqual([]);
+  });
+
+  it('takes certificates with DOCKER_HOST', async () => {
+    const environment = {
+      DOCKER_HOST: 'tcp://example.org:2376',
+      DOCKER_CERT_PATH: '/certs',
+      DOCKER_TLS_VERIFY: '1',
+    };
+    expect(await resolveEndpoint(fakeExec(), environment)).toEqual({
+      host: 'tcp://example.org:2376',
+      certPath: '/certs',
+      tlsVerify: true,
+    });
+  });
+
+  it.each([{}, { DOCKER_HOST: '' }, { DOCKER_CONTEXT: 'prod' }])(
+    'asks docker for the current context: %j',
+    async (environment) => {
+      const exec = contextExec({ Endpoints: { docker: { Host: 'unix:///run/user/1000/docker.sock' } } });
+      expect(await resolveEndpoint(exec, environment)).toEqual({
+        host: 'unix:///run/user/1000/docker.sock',
+        tlsVerify: false,
+      });
+      expect(exec.commands.map(({ argv }) => argv)).toEqual([
+        ['docker', 'context', 'inspect', '--format', '{{json .}}'],
+      ]);
+    },
+  );
+
+  it("finds a context's certificates", async () => {
+    const context = {
+      Endpoints: { docker: { Host: 'tcp://example.org:2376', SkipTLSVerify: false } },
+      TLSMaterial: { docker: ['ca.pem', 'cert.pem', 'key.pem'] },
+      Storage: { TLSPath: '/home/ada/.docker/contexts/tls/0f3c' },
+    };
+    expect(await resolveEndpoint(contextExec(context), {})).toEqual({
+      host: 'tcp://example.org:2376',
+      certPath: '/home/ada/.docker/contexts/tls/0f3c/docker',
+      tlsVerify: true,
+    });
+    context.Endpoints.docker.SkipTLSVerify = true;
+    expect(await resolveEndpoint(contextExec(context), {})).toMatchObject({ tlsVerify: false });
+  });
+
+  it('takes the usual socket where the context names none', async () => {
+    expect(await resolveEndpoint(contextExec({}), {})).toEqual({
+      host: 'unix:///var/run/docker.sock',
+      tlsVerify: false,
+    });
+  });
+
+  it('says when the context cannot be read', async () => {
+    const exec = fakeExec(() => ({ exitCode: 1, stderr: 'context "prod" does not exist\n' }));
+    await expect(resolveEndpoint(exec, { DOCKER_CONTEXT: 'prod' })).rejects.toMatchObject({
+      code: 'engine',
+      message: expect.stringContaining('context "prod" does not exist') as string,
+      state: 'Nothing was touched.',
+    });
+  });
+});
+
+describe('endpointVariables', () => {
+  it('gives docker the same endpoint, and takes away what could lead elsewhere', () => {
+    expect(
+      endpointVariables({ host: 'tcp://example.org:2376', certPath: '/certs', tlsVerify: true }),
+    ).toEqual({
+      DOCKER_HOST: 'tcp://example.org:2376',
+      DOCKER_CONTEXT: undefined,
+      DOCKER_CERT_PATH: '/certs',
+      DOCKER_TLS_VERIFY: '1',
+    });
+    expect(endpointVariables({ host: 'unix:///var/run/docker.sock', tlsVerify: false })).toEqual({
+      DOCKER_HOST: 'unix:///var/run/docker.sock',
+      DOCKER_CONTEXT: undefined,
+      DOCKER_CERT_PATH: undefined,
+      DOCKER_TLS_VERIFY: undefined,
+    });
+  });
+});
+
+describe('dockerodeFor', () => {
+  const certificates = mkdtempSync(path.join(tmpdir(), 'certificates-'));
+  for (const name of ['ca', 'cert', 'key'])
+    writeFileSync(path.join(certificates, `${name}.pem`), `the ${name}`);
+  afterAll(() => {
+    rmSync(certificates, { recursive: true });
+  });
+
+  const modemOf = (docker: Docker): Record<string, unknown> =>
+    docker.modem as unknown as Record<string, unknown>;
+
+  it.each([
+    ['unix:///var/run/docker.sock', { socketPath: '/var/run/docker.sock' }],
+    ['unix:///run/a%20b/docker.sock', { socketPath: '/run/a b/docker.sock' }],
+    ['tcp://example.org:4243', { protocol: 'http', host: 'example.org', port: 4243 }],
+    ['tcp://example.org', { protocol: 'http', host: 'example.org', port: 2375 }],
+    ['ssh://ada@example.org:2222', { protocol: 'ssh', host: 'example.org', port: 2222, username: 'ada' }],
+    ['ssh://example.org', { protocol: 'ssh', host: 'example.org', port: 22 }],
+    ['npipe:////./pipe/docker_engine', { socketPath: '//./pipe/docker_engine' }],
+  ])('%s', (host, expected) => {
+    expect(modemOf(dockerodeFor({ host }))).toMatchObject(expected);
+  });
+
+  it('speaks TLS where there are certificates', () => {
+    expect(
+      modemOf(dockerodeFor({ host: 'tcp://example.org', certPath: certificates, tlsVerify: true })),
+    ).toMatchObject({
+      ...{
+        protocol: 'https',
+        host: 'example.org',
+        port: 2376,
+        ca: 'the ca',
+        cert: 'the cert',
+        key: 'the key',
+      },
+    });
+  });
+
+  it('refuses what it cannot speak', () => {
+    expect(() => dockerodeFor({ host: 'fd://' })).toThrow('of a kind that is not known');
+  });
+});

@@ -1,0 +1,138 @@
+import type Docker from 'dockerode';
+import { describe, expect, it } from 'vitest';
+import type { Engine } from '../../../src/docker/engine.ts';
+import { helperImage, measureVolumes, startHelper, type HelperOptions } from '../../../src/docker/helper.ts';
+import { fakeExec } from './fake-exec.ts';
+
+const options: HelperOptions = {
+  project: 'shop',
+  run: 'run-1',
+  volumes: [
+    { name: 'shop_db', kind: 'named' },
+    { name: '/srv/shop/data', kind: 'bind' },
+  ],
+  access: 'read',
+};
+
+function fakeEngine(images: string[] = [], failing: { start?: boolean } = {}) {
+  const created: Docker.ContainerCreateOptions[] = [];
+  const removed: string[] = [];
+  const engine = {
+    image: async (name: string) => (images.includes(name) ? { id: name } : null),
+    createContainer: async (about: Docker.ContainerCreateOptions) => {
+      created.push(about);
+      return 'helper';
+    },
+    start: async () => {
+      if (failing.start === true) throw new Error('no such volume');
+    },
+    removeContainer: async (id: string) => {
+      removed.push(id);
+    },
+  };
+  return { engine: engine as unknown as Engine, created, removed };
+}
+
+describe('startHelper', () => {
+  it('has no network, a read-only root, few capabilities, and labels to be found by', async () => {
+    const { engine, created } = fakeEngine();
+    await startHelper(engine, fakeExec(), 'helper:1', options);
+    expect(created[0]).toMatchObject({
+      Image: 'helper:1',
+      Labels: { 'safe-update.project': 'shop', 'safe-update.run': 'run-1', 'safe-update.role': 'helper' },
+      HostConfig: {
+        NetworkMode: 'none',
+        ReadonlyRootfs: true,
+        CapDrop: ['ALL'],
+        CapAdd: ['DAC_READ_SEARCH'],
+        SecurityOpt: ['no-new-privileges'],
+      },
+    });
+    // A container that removes itself takes its anonymous volumes with it.
+    expect(created[0]?.HostConfig).not.toHaveProperty('AutoRemove');
+  });
+
+  it('mounts volumes by name and folders by path, read-only to read', async () => {
+    const { engine, created } = fakeEngine();
+    const helper = await startHelper(engine, fakeExec(), 'helper:1', options);
+    expect(created[0]?.HostConfig?.Mounts).toMatchObject([
+      {
+        Type: 'volume',
+        Source: 'shop_db',
+        Target: helper.pathOf('shop_db'),
+        ReadOnly: true,
+        VolumeOptions: { NoCopy: true },
+      },
+      { Type: 'bind', Source: '/srv/shop/data', Target: helper.pathOf('/srv/shop/data'), ReadOnly: true },
+    ]);
+    expect(helper.pathOf('shop_db')).not.toBe(helper.pathOf('/srv/shop/data'));
+    expect(() => helper.pathOf('other')).toThrow('not mounted');
+  });
+
+  it('can write, and give files their owners back, only where that is wanted', async () => {
+    const { engine, created } = fakeEngine();
+    await startHelper(engine, fakeExec(), 'helper:1', { ...options, access: 'write' });
+    expect(created[0]?.HostConfig?.Mounts).toMatchObject([{ ReadOnly: false }, { ReadOnly: false }]);
+    expect(created[0]?.HostConfig?.CapAdd).toContain('CHOWN');
+  });
+
+  it('leaves nothing behind when it does not start', async () => {
+    const { engine, removed } = fakeEngine([], { start: true });
+    await expect(startHelper(engine, fakeExec(), 'helper:1', options)).rejects.toThrow('no such volume');
+    expect(removed).toEqual(['helper']);
+  });
+});
+
+describe('helperImage', () => {
+  it('takes the image that a person names, pulling it once', async () => {
+    const exec = fakeExec();
+    expect(await helperImage(fakeEngine(['own:1']).engine, exec, 'own:1')).toBe('own:1');
+    expect(exec.commands).toEqual([]);
+    expect(await helperImage(fakeEngine().engine, exec, 'own:1')).toBe('own:1');
+    expect(exec.commands.map(({ argv }) => argv[1])).toEqual(['pull']);
+  });
+
+  it('builds its own where it is missing, and only then', async () => {
+    const exec = fakeExec();
+    const name = await helperImage(fakeEngine().engine, exec, undefined);
+    expect(name).toMatch(/^safe-update\/helper:[0-9a-f]{12}$/);
+    expect(exec.commands.map(({ argv }) => argv.slice(0, 5))).toEqual([
+      ['docker', 'build', '--quiet', '--tag', name],
+    ]);
+    await helperImage(fakeEngine([name]).engine, exec, undefined);
+    expect(exec.commands).toHaveLength(1);
+  });
+
+  it.each([
+    ['own:1', 'cannot be had'],
+    [undefined, 'cannot be built'],
+  ])('says so when it cannot have one: %s', async (named, words) => {
+    const exec = fakeExec(() => ({ exitCode: 1, stderr: 'no route to host' }));
+    await expect(helperImage(fakeEngine().engine, exec, named)).rejects.toMatchObject({
+      code: 'engine',
+      message: expect.stringMatching(`${words}.*no route to host`) as string,
+      state: 'Nothing was touched.',
+    });
+  });
+});
+
+describe('measureVolumes', () => {
+  it('reads what du says of each', async () => {
+    const { engine } = fakeEngine();
+    const exec = fakeExec(() => ({ stdout: '4096\t/volumes/0\n123456789\t/volumes/1\n' }));
+    const helper = await startHelper(engine, exec, 'helper:1', options);
+    expect(await measureVolumes(helper, ['shop_db', '/srv/shop/data'])).toEqual(
+      new Map([
+        ['shop_db', 4096],
+        ['/srv/shop/data', 123_456_789],
+      ]),
+    );
+  });
+
+  it('asks nobody about no volumes', async () => {
+    const exec = fakeExec();
+    const helper = await startHelper(fakeEngine().engine, exec, 'helper:1', { ...options, volumes: [] });
+    expect(await measureVolumes(helper, [])).toEqual(new Map());
+    expect(exec.commands).toEqual([]);
+  });
+});

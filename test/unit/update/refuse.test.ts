@@ -1,0 +1,377 @@
+import { describe, expect, it } from 'vitest';
+import type { Observed } from '../../../src/docker/observe.ts';
+import { SafeUpdateError } from '../../../src/model/error.ts';
+import type { ComposeService, ComposeVolume, Container } from '../../../src/model/project.ts';
+import { refusals, refuse, type Refusal, type RefusalOptions } from '../../../src/update/refuse.ts';
+import { anonymousVolume, container, hex, image, mount, observed, volume } from '../model/examples.ts';
+
+const options: RefusalOptions = { sharingAllowed: () => false, backupDirectory: '/srv/shop/backups' };
+
+function accepts(shop: Observed, how: Partial<RefusalOptions> = {}): string[] {
+  return refusals(shop, { ...options, ...how }).map(({ accept }) => accept);
+}
+
+/** A service `web` with one volume at /app/uploads, as the files have it now and as the engine has it. */
+function web(
+  service: ComposeService,
+  facts: Partial<Omit<Observed, 'model'>> & { model?: Partial<Observed['model']> } = {},
+): Observed {
+  return observed(
+    { web: service },
+    {
+      containers: [container('web', { mounts: [mount('shop_uploads', '/app/uploads')] })],
+      volumes: [volume('uploads')],
+      ...facts,
+      model: { volumes: { uploads: { name: 'shop_uploads' } }, ...facts.model },
+    },
+  );
+}
+const uploads = { type: 'volume', source: 'uploads', target: '/app/uploads' };
+
+describe('a stack in which nothing is wrong', () => {
+  it('is not refused', () => {
+    expect(refusals(web({ volumes: [uploads] }), options)).toEqual([]);
+    expect(refusals(observed({}), options)).toEqual([]);
+  });
+});
+
+describe('a project that runs under another name', () => {
+  it('is refused: up would make a second one beside it', () => {
+    const shop = observed({ web: {} }, { containers: [], namesakes: ['former'] });
+    expect(accepts(shop)).toEqual(['renamed-project:former']);
+  });
+
+  it('is not refused where this name has containers too', () => {
+    expect(accepts(observed({ web: {} }, { namesakes: ['staging'] }))).toEqual([]);
+  });
+});
+
+describe('a volume that another project writes to', () => {
+  const foreign = {
+    volume: 'shop_uploads',
+    container: 'cdn-1',
+    project: 'cdn',
+    running: true,
+    readOnly: false,
+  };
+  const shop = (facts: Partial<typeof foreign> = {}) =>
+    web({ volumes: [uploads] }, { foreign: [{ ...foreign, ...facts }] });
+
+  it('is refused, by name of the other container', () => {
+    expect(refusals(shop(), options)).toEqual([
+      {
+        accept: 'shared-volume:shop_uploads',
+        message:
+          'The container cdn-1 of the project cdn writes to the volume shop_uploads too; stopping this project does not stop it.',
+        hint: expect.stringContaining('volumes.shop_uploads.shared: allow') as string,
+      },
+    ]);
+  });
+
+  it('is refused once, however many write to it', () => {
+    const two = web({ volumes: [uploads] }, { foreign: [foreign, { ...foreign, container: 'cdn-2' }] });
+    expect(accepts(two)).toEqual(['shared-volume:shop_uploads']);
+  });
+
+  it('is not refused where the other only reads, does not run, or is allowed', () => {
+    expect(accepts(shop({ readOnly: true }))).toEqual([]);
+    expect(accepts(shop({ running: false }))).toEqual([]);
+    expect(accepts(shop(), { sharingAllowed: ({ key }) => key === 'uploads' })).toEqual([]);
+    expect(accepts(shop({ volume: 'not_ours' }))).toEqual([]);
+  });
+});
+
+describe('a backup folder', () => {
+  const bind = (name: string) => observed({ web: {} }, { volumes: [volume('x', { kind: 'bind', name })] });
+
+  it.each(['/srv/shop', '/srv/shop/', '/srv/shop/backups', '/'])(
+    'inside %s is refused: a backup must not hold itself',
+    (name) => {
+      expect(accepts(bind(name))).toEqual([`backups-inside:${name}`]);
+    },
+  );
+
+  it.each(['/srv/shop/data', '/srv/shop/backups/old', '/srv/sho', '/srv/shop/back'])(
+    'beside %s is not',
+    (name) => {
+      expect(accepts(bind(name))).toEqual([]);
+    },
+  );
+});
+
+describe('an external volume', () => {
+  it('that is not there is refused', () => {
+    const shop = (exists: boolean) =>
+      observed({ web: {} }, { volumes: [volume('db', { kind: 'external', exists })] });
+    expect(accepts(shop(false))).toEqual(['missing-volume:shop_db']);
+    expect(accepts(shop(true))).toEqual([]);
+  });
+
+  it('is not what any other missing volume is', () => {
+    expect(accepts(observed({ web: {} }, { volumes: [volume('db', { exists: false })] }))).toEqual([]);
+  });
+});
+
+describe('a volume whose definition changed', () => {
+  const shop = (declared: ComposeVolume | null, facts = {}) =>
+    observed({ web: {} }, { model: { volumes: { db: declared } }, volumes: [volume('db', facts)] });
+
+  it.each<[ComposeVolume, object, string]>([
+    [{ driver: 'nfs' }, {}, 'driver local → nfs'],
+    [{}, { driver: 'nfs' }, 'driver nfs → local'],
+    [{ driver_opts: { type: 'tmpfs' } }, {}, 'driver options'],
+    [{}, { options: { type: 'none', device: '/mnt' } }, 'driver options'],
+    [{ driver_opts: { device: '/a' } }, { options: { device: '/b' } }, 'driver options'],
+  ])('%j over %j is refused: compose would delete and recreate it', (declared, present, words) => {
+    const [refusal, ...others] = refusals(shop({ name: 'shop_db', ...declared }, present), options);
+    expect(others).toEqual([]);
+    expect(refusal?.accept).toBe('volume-changed:shop_db');
+    expect(refusal?.message).toContain(words);
+  });
+
+  it.each<[ComposeVolume | null, object]>([
+    [null, {}],
+    [{ name: 'shop_db' }, {}],
+    [{ driver: 'local', driver_opts: {} }, {}],
+    [{ driver_opts: { device: '/a' } }, { options: { device: '/a' } }],
+    // Made by hand: compose warns, and uses it.
+    [{ driver: 'nfs' }, { labels: {} }],
+    [{ driver: 'nfs', external: true }, {}],
+    [{ driver: 'nfs' }, { exists: false }],
+    [{ name: 'another', driver: 'nfs' }, {}],
+  ])('%j over %j is not', (declared, present) => {
+    expect(accepts(shop(declared, present))).toEqual([]);
+  });
+});
+
+describe('a path that a volume serves', () => {
+  const moved = ['volume-moved:web:/app/uploads'];
+
+  it('is refused where it would be another volume', () => {
+    const renamed = web(
+      { volumes: [uploads] },
+      { model: { volumes: { uploads: { name: 'shop2_uploads' } } } },
+    );
+    const [refusal] = refusals(renamed, options);
+    expect(refusal?.accept).toBe(moved[0]);
+    expect(refusal?.message).toBe(
+      'web has the volume shop_uploads at /app/uploads; after the update it would have shop2_uploads there, without the data.',
+    );
+    expect(
+      accepts(web({ volumes: [{ ...uploads, source: 'files' }] }, { model: { volumes: { files: {} } } })),
+    ).toEqual(moved);
+  });
+
+  it('is refused where it would be a bind mount, or in memory', () => {
+    expect(
+      accepts(web({ volumes: [{ type: 'bind', source: '/srv/uploads', target: '/app/uploads' }] })),
+    ).toEqual(moved);
+    expect(accepts(web({ volumes: [{ type: 'tmpfs', target: '/app/uploads' }] }))).toEqual(moved);
+  });
+
+  it('is refused where nothing would be', () => {
+    expect(accepts(web({}))).toEqual(moved);
+    expect(accepts(web({ volumes: [{ ...uploads, target: '/app/files' }] }))).toEqual(moved);
+  });
+
+  it('is refused where a new and empty anonymous volume would be', () => {
+    expect(accepts(web({ volumes: [{ type: 'volume', target: '/app/uploads' }] }))).toEqual(moved);
+  });
+
+  it('is refused where the image would make a new and empty anonymous volume', () => {
+    const images = new Map([['web', image('web:1', { volumePaths: ['/app/uploads'] })]]);
+    expect(accepts(web({}, { images }))).toEqual(moved);
+  });
+
+  it('is refused although another service keeps the volume at the same path', () => {
+    const worker = container('worker', { mounts: [mount('shop_uploads', '/app/uploads')] });
+    const shop = web({}, { containers: [...web({}).containers, worker] });
+    shop.model.services['worker'] = { image: 'worker:1', volumes: [uploads] };
+    expect(accepts(shop)).toEqual(moved);
+  });
+
+  it('is the same with a slash at its end', () => {
+    expect(accepts(web({ volumes: [{ ...uploads, target: '/app/uploads/' }] }))).toEqual([]);
+  });
+
+  it('is known by the name that compose gives a volume', () => {
+    expect(accepts(web({ volumes: [uploads] }, { model: { volumes: { uploads: null as never } } }))).toEqual(
+      [],
+    );
+  });
+
+  it('is taken from another service with volumes_from', () => {
+    const shop = observed(
+      {
+        store: { volumes: [{ ...uploads, target: '/data' }] },
+        web: { volumes_from: ['store'] } as ComposeService,
+      },
+      {
+        containers: ['store', 'web'].map((name) =>
+          container(name, { mounts: [mount('shop_uploads', '/data')] }),
+        ),
+        volumes: [volume('uploads')],
+        model: { volumes: { uploads: { name: 'shop_uploads' } } },
+      },
+    );
+    expect(accepts(shop)).toEqual([]);
+  });
+
+  it('does not matter for a service that left the files: its containers stay', () => {
+    const shop = observed({ api: {} }, { containers: web({}).containers, volumes: [volume('uploads')] });
+    expect(accepts(shop)).toEqual([]);
+  });
+
+  describe('and that has no name', () => {
+    const cache = (volumePaths: string[], service: ComposeService = {}) =>
+      observed(
+        { cache: service },
+        {
+          containers: [container('cache', { mounts: [mount(hex('data'), '/data')] })],
+          volumes: [anonymousVolume('data')],
+          images: new Map([['cache', image('cache:2', { volumePaths })]]),
+        },
+      );
+
+    it('is carried over while image or files still declare the path', () => {
+      expect(accepts(cache(['/data']))).toEqual([]);
+      expect(accepts(cache([], { volumes: [{ type: 'volume', target: '/data' }] }))).toEqual([]);
+    });
+
+    it('is refused when the new image has moved its VOLUME', () => {
+      expect(accepts(cache(['/var/lib/data']))).toEqual(['volume-moved:cache:/data']);
+    });
+
+    it('is refused when the files give the path to a new named volume', () => {
+      const named = cache(['/data'], { volumes: [{ type: 'volume', source: 'data', target: '/data' }] });
+      named.model.volumes = { data: { name: 'shop_data' } };
+      expect(accepts(named)).toEqual(['volume-moved:cache:/data']);
+    });
+
+    it('is not known yet where the new image is not there yet', () => {
+      expect(accepts({ ...cache([]), images: new Map([['cache', null]]) })).toEqual([]);
+    });
+  });
+});
+
+describe('a database', () => {
+  const running: Partial<Container> = {
+    imageName: 'postgres:15',
+    command: ['docker-entrypoint.sh', 'postgres'],
+    environment: ['PG_MAJOR=15', 'PGDATA=/var/lib/postgresql/data'],
+    mounts: [mount('shop_db', '/var/lib/postgresql/data')],
+  };
+  const volumes = [{ type: 'volume', source: 'db', target: '/var/lib/postgresql/data' }];
+  const newer = (...environment: string[]) => new Map([['db', image('postgres:new', { environment })]]);
+  const db = (
+    facts: Partial<Container>,
+    images = newer('PG_MAJOR=15', 'PGDATA=/var/lib/postgresql/data'),
+    service: object = {},
+  ) =>
+    observed(
+      { db: { image: 'postgres:15', volumes, ...service } },
+      {
+        containers: [container('db', { ...running, ...facts })],
+        volumes: [volume('db')],
+        images,
+        model: { volumes: { db: { name: 'shop_db' } } },
+      },
+    );
+
+  it('on a new image of its version is not refused', () => {
+    expect(accepts(db({}))).toEqual([]);
+  });
+
+  it('without a volume for its files is refused: replacing the container deletes them', () => {
+    const shop = db({ mounts: [mount('shop_db', '/backup')] });
+    expect(accepts(shop)).toContain('no-volume:db');
+    expect(
+      accepts(db({ mounts: [mount('/srv/db', '/var/lib/postgresql', { type: 'bind' })] })),
+    ).not.toContain('no-volume:db');
+  });
+
+  it('whose new image looks elsewhere is refused: it would start empty', () => {
+    expect(accepts(db({}, newer('PG_MAJOR=15', 'PGDATA=/pgdata')))).toEqual(['data-path:db']);
+  });
+
+  it('of another major version is refused: it cannot read the files', () => {
+    expect(accepts(db({}, newer('PG_MAJOR=16', 'PGDATA=/var/lib/postgresql/data')))).toEqual([
+      'database-version:db',
+    ]);
+    expect(accepts(db({}, newer('PG_MAJOR=18', 'PGDATA=/var/lib/postgresql/18/docker')))).toEqual([
+      'data-path:db',
+      'database-version:db',
+    ]);
+  });
+
+  it('on the same image is not compared', () => {
+    expect(
+      accepts(db({}, new Map([['db', image('postgres:15', { environment: ['PG_MAJOR=16'] })]]))),
+    ).toEqual([]);
+  });
+
+  describe('with a data folder of its own choice', () => {
+    const own = {
+      environment: ['PG_MAJOR=15', 'PGDATA=/data/db'],
+      mounts: [mount('shop_db', '/data')],
+    };
+    const files = {
+      environment: { PGDATA: '/data/db' },
+      volumes: [{ type: 'volume', source: 'db', target: '/data' }],
+    };
+
+    it('keeps it on a new image: the files say it again', () => {
+      expect(accepts(db(own, undefined, files))).toEqual([]);
+    });
+
+    it('is refused when the files choose another one: it would start empty', () => {
+      const elsewhere = { ...files, environment: { PGDATA: '/data/db2' } };
+      expect(accepts(db(own, new Map([['db', image('postgres:15')]]), elsewhere))).toEqual(['data-path:db']);
+    });
+  });
+});
+
+describe('a one-off container', () => {
+  const shop = (facts: Partial<Container>) =>
+    observed(
+      { web: {} },
+      { oneOffs: [container('web', { name: 'shop-web-run-1', oneOff: true, ...facts })] },
+    );
+
+  it('that runs is refused; one that has ended is not', () => {
+    expect(accepts(shop({}))).toEqual(['one-off:shop-web-run-1']);
+    expect(accepts(shop({ running: false }))).toEqual([]);
+  });
+});
+
+describe('refuse', () => {
+  const found: Refusal[] = [
+    { accept: 'a:1', message: 'The first.', hint: 'Do this.' },
+    { accept: 'b:2', message: 'The second.', hint: 'Do that.' },
+  ];
+
+  function refusedWith(accepted: string[]): SafeUpdateError | undefined {
+    try {
+      refuse(found, accepted);
+    } catch (error) {
+      if (error instanceof SafeUpdateError) return error;
+      throw error;
+    }
+    return undefined;
+  }
+
+  it('says all of it at once, and how to go on', () => {
+    expect(refusedWith([])).toMatchObject({
+      code: 'refused',
+      message: 'The first.\nThe second.',
+      state: 'Nothing was touched.',
+      hint: 'Do this. If you are sure: --accept a:1\nDo that. If you are sure: --accept b:2',
+    });
+  });
+
+  it('lets pass what was accepted, by its whole name', () => {
+    expect(refusedWith(['a:1'])).toMatchObject({ message: 'The second.' });
+    expect(refusedWith(['a', 'b:', 'A:1', ''])).toMatchObject({ message: 'The first.\nThe second.' });
+    expect(refusedWith(['b:2', 'a:1', 'c:3'])).toBeUndefined();
+  });
+});

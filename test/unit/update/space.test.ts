@@ -1,0 +1,104 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { ListedBackup } from '../../../src/backup/open.ts';
+import { expectedBytes, requireSpace, type SpaceQuestion } from '../../../src/update/space.ts';
+import { manifest } from '../model/examples.ts';
+
+/** A backup in which the volume had 1000 bytes and its archive `archived`. */
+function earlier(name: string, archived: number, bytes = 1000): ListedBackup {
+  const archive = `volumes/${name}.tar.zst`;
+  return {
+    id: 'x',
+    manifest: manifest('x', {
+      volumes: [
+        {
+          ...{ name, kind: 'named', driver: 'local', servedAt: [], archive, files: 'f' },
+          ...{ entries: 1, bytes, sockets: 0, digest: '', exact: true },
+        },
+      ],
+      parts: [{ path: archive, bytes: archived, sha256: '' }],
+    }),
+  };
+}
+const GB = 1_000_000_000;
+const base = expectedBytes({ sizes: new Map(), backups: [] });
+
+describe('expectedBytes', () => {
+  it('reckons with no compression where there was no backup yet, and some more for the rest', () => {
+    expect(expectedBytes({ sizes: new Map([['db', GB]]), backups: [] })).toBe(base + GB);
+    expect(base).toBeGreaterThan(0);
+  });
+
+  it('reckons with last time, and a little more', () => {
+    const sizes = new Map([['db', GB]]);
+    expect(expectedBytes({ sizes, backups: [earlier('db', 100)] })).toBe(base + 0.12 * GB);
+    expect(expectedBytes({ sizes, backups: [earlier('db', 100), earlier('db', 500)] })).toBe(base + 0.6 * GB);
+  });
+
+  it('never reckons with more than the volume itself', () => {
+    expect(expectedBytes({ sizes: new Map([['db', GB]]), backups: [earlier('db', 990)] })).toBe(base + GB);
+  });
+
+  it('learns nothing from another volume, an empty one, or a backup that cannot be read', () => {
+    const backups = [earlier('other', 1), earlier('db', 50, 0), { id: 'y', problem: 'damaged' }];
+    expect(expectedBytes({ sizes: new Map([['db', GB]]), backups })).toBe(base + GB);
+  });
+
+  it('is between nothing and all', () => {
+    const sizes = fc.dictionary(fc.constantFrom('a', 'b', 'c'), fc.integer({ min: 0, max: 10 * GB }));
+    const backups = fc.array(fc.tuple(fc.constantFrom('a', 'b'), fc.nat(2000)));
+    fc.assert(
+      fc.property(sizes, backups, (volumes, past) => {
+        const bytes = expectedBytes({
+          sizes: new Map(Object.entries(volumes)),
+          backups: past.map(([name, archived]) => earlier(name, archived)),
+        });
+        const sum = Object.values(volumes).reduce((total, size) => total + size, 0);
+        expect(bytes).toBeGreaterThanOrEqual(base);
+        expect(bytes).toBeLessThanOrEqual(base + sum);
+      }),
+    );
+  });
+});
+
+describe('requireSpace', () => {
+  const question = (free: number, facts: Partial<SpaceQuestion> = {}): SpaceQuestion => ({
+    sizes: new Map([['db', GB]]),
+    space: { free, total: 100 * GB },
+    minimumFree: 5,
+    backups: [],
+    where: '/srv/shop/backups',
+    ...facts,
+  });
+  /** The backup, the failed state, and 5 % of the disk. */
+  const needed = 2 * (base + GB) + 5 * GB;
+
+  function ask(asked: SpaceQuestion, accepted: string[] = []): () => void {
+    return () => {
+      requireSpace(asked, accepted);
+    };
+  }
+
+  it('wants room for the backup, for keeping a failed state, and for what must stay free', () => {
+    expect(ask(question(needed))).not.toThrow();
+    expect(ask(question(needed - 1))).toThrow(
+      expect.objectContaining({
+        code: 'space',
+        message: expect.stringMatching(
+          /too little space in \/srv\/shop\/backups: 7\.0 GB free.* 2\.0 GB.* 5\.0 GB \(5 %\)/,
+        ) as string,
+        hint: expect.stringContaining('--accept space') as string,
+      }) as Error,
+    );
+  });
+
+  it('does not want more than nothing free where nothing must stay free', () => {
+    expect(ask(question(2 * (base + GB), { minimumFree: 0 }))).not.toThrow();
+  });
+
+  it('asks nothing of a store that cannot tell, or of somebody who knows better', () => {
+    expect(ask(question(0, { space: undefined }))).not.toThrow();
+    expect(ask(question(0), ['space'])).not.toThrow();
+    expect(ask(question(0), ['spaces'])).toThrow();
+  });
+});

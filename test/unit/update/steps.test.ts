@@ -1,0 +1,95 @@
+import { describe, expect, it } from 'vitest';
+import { stepNames } from '../../../src/model/plan.ts';
+import type { Observed } from '../../../src/docker/observe.ts';
+import type { ExpectedService } from '../../../src/health/probe.ts';
+import { planUpdate } from '../../../src/update/plan.ts';
+import { expectedAfter, titles } from '../../../src/update/steps.ts';
+import { container, exited, image, imageIdOf, mount, observed } from '../model/examples.ts';
+
+function expectedOf(shop: Observed): Record<string, Omit<ExpectedService, 'service'>> {
+  const plan = planUpdate(shop, { consistency: 'cold', pull: 'always', pulled: true });
+  return Object.fromEntries(expectedAfter(shop, plan).map(({ service, ...rest }) => [service, rest]));
+}
+
+describe('expectedAfter', () => {
+  it('is the new image for what is replaced, the same for what is only restarted, each on its volumes', () => {
+    const shop = observed(
+      { web: {}, db: {} },
+      {
+        containers: [
+          container('web', {
+            mounts: [mount('shop_uploads', '/app/uploads'), mount('/etc/x', '/x', { type: 'bind' })],
+          }),
+          container('db', { imageId: 'sha256:as-it-runs' }),
+        ],
+        images: new Map([
+          ['web', image('web:2')],
+          ['db', null],
+        ]),
+      },
+    );
+    expect(expectedOf(shop)).toEqual({
+      web: {
+        replicas: 1,
+        oneShot: false,
+        imageId: imageIdOf('web:2'),
+        served: [{ number: 1, path: '/app/uploads', volume: 'shop_uploads' }],
+      },
+      db: { replicas: 1, oneShot: false, imageId: 'sha256:as-it-runs', served: [] },
+    });
+  });
+
+  it('leaves alone what stays stopped', () => {
+    const shop = observed(
+      { web: {}, mail: {} },
+      { containers: [container('web'), container('mail', exited(1))] },
+    );
+    expect(Object.keys(expectedOf(shop))).toEqual(['web']);
+  });
+
+  it('is whatever image it runs for a service that left the files, and its volumes where it ran', () => {
+    const shop = observed(
+      { web: {} },
+      {
+        containers: [
+          container('web'),
+          container('old', { mounts: [mount('shop_old', '/data')] }),
+          container('old', { number: 2, ...exited(0), mounts: [mount('shop_old', '/data')] }),
+        ],
+      },
+    );
+    expect(expectedOf(shop)['old']).toEqual({
+      replicas: 2,
+      oneShot: false,
+      served: [{ number: 1, path: '/data', volume: 'shop_old' }],
+    });
+  });
+
+  it('is as many replicas as the files state, else as there were, else one', () => {
+    const two = [container('web'), container('web', { number: 2 })];
+    expect(expectedOf(observed({ web: { scale: 3 } }, { containers: two }))['web']?.replicas).toBe(3);
+    expect(expectedOf(observed({ web: {} }, { containers: two }))['web']?.replicas).toBe(2);
+    expect(expectedOf(observed({ web: {} }, { containers: [] }))['web']?.replicas).toBe(1);
+  });
+
+  it('lets a one-shot end: one that did, and one that another service waits for', () => {
+    const shop = observed(
+      {
+        app: { depends_on: { migrate: { condition: 'service_completed_successfully' } } },
+        migrate: {},
+        seed: {},
+      },
+      { containers: [container('app'), container('seed', { ...exited(0), restart: 'no' })] },
+    );
+    const expected = expectedOf(shop);
+    expect(Object.entries(expected).map(([service, { oneShot }]) => [service, oneShot])).toEqual([
+      ['app', false],
+      ['migrate', true],
+      ['seed', true],
+    ]);
+  });
+});
+
+it('every step has a title', () => {
+  expect(Object.keys(titles).sort()).toEqual([...stepNames].sort());
+});
