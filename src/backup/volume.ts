@@ -102,7 +102,8 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
       if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('empty', volume, finished);
     },
     async extract(codec, content) {
-      const script = `${codec.decompress} | tar --extract ${fidelity} --same-owner --same-permissions \\
+      const script = `python3 -c "$PREPARE" "$FOLDER" || exit 4
+        ${codec.decompress} | tar --extract ${fidelity} --same-owner --same-permissions \\
           --delay-directory-restore --warning=no-timestamp --directory="$FOLDER"
         status=("\${PIPESTATUS[@]}"); [ "\${status[0]}" = 0 ] || exit 3; [ "\${status[1]}" = 0 ] || exit 2
         sync --file-system "$FOLDER" && ${sayDone}`;
@@ -110,7 +111,7 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
       const stdin = new PassThrough();
       content.once('error', (error) => stdin.destroy(error));
       content.pipe(stdin);
-      const finished = await helper.shell.run(bash(script), { env, stdin });
+      const finished = await helper.shell.run(bash(script), { env: { ...env, PREPARE: prepareRoot }, stdin });
       const lost = content.errored;
       content.destroy();
       if (lost !== null) {
@@ -128,6 +129,19 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
     },
   };
 }
+
+/**
+ * tar gives the root folder what it had and takes nothing from it that it has got since; and what is made inside a
+ * folder with setgid has setgid too, which tar does not always take off.
+ */
+const prepareRoot = `
+import os, stat, sys
+root = sys.argv[1]
+for name in os.listxattr(root):
+    if not name.startswith("security."):
+        os.removexattr(root, name)
+os.chmod(root, stat.S_IMODE(os.stat(root).st_mode) & 0o1777)
+`;
 
 /**
  * What a script writes last, to its standard error. The exit code alone does not tell that a script came to its end:
@@ -179,7 +193,7 @@ function failed(verb: string, volume: string, finished: Finished, signal?: Abort
   const lines = finished.stderr.split('\n').filter((line) => line.trim() !== '' && !/^tar: \d+$/.test(line));
   const said = lines.slice(-3).join(' · ');
   const reason = said === '' && finished.exitCode === 0 ? 'it ended early' : said;
-  const code = /No space left|Disk quota/i.test(reason) ? 'space' : 'store';
+  const code = /No space left|Disk quota|Wrote only \d+ of/i.test(reason) ? 'space' : 'store';
   return new SafeUpdateError(
     code,
     `Could not ${verb} the volume ${volume}: ${reason === '' ? `exit code ${finished.exitCode}` : reason}`,

@@ -212,6 +212,8 @@ export function lastLines(stderr: string, container: Container, count = 4): stri
     .join(' · ');
 }
 
+const passwordOption = /^--(?:requirepass|masterauth)$/i;
+
 /** Given text that a program printed, replaces the secrets of the container's environment and command by `***`. */
 export function withoutSecrets(text: string, container: Container): string {
   const secrets = new Set<string>();
@@ -223,8 +225,12 @@ export function withoutSecrets(text: string, container: Container): string {
     (secret ? secrets : others).add(value);
   }
   container.command.forEach((word, index) => {
-    if (/^--(?:requirepass|masterauth)$/.test(container.command[index - 1] ?? '')) secrets.add(word);
+    if (passwordOption.test(container.command[index - 1] ?? '')) secrets.add(word);
   });
+  for (const text of [...container.command, ...container.environment]) {
+    for (const [, value = ''] of text.matchAll(/--(?:requirepass|masterauth)\s+["']?([^\s"']+)/gi))
+      secrets.add(value);
+  }
   let clean = text
     .replace(/SCRAM-SHA-256\$[^\s']+/g, '***')
     .replace(/\bmd5[0-9a-f]{32}\b/g, '***')

@@ -111,7 +111,8 @@ const logins: readonly (readonly [user: string, password: string])[] = [
   ['', 'POSTGRESQL_PASSWORD'],
 ];
 
-// The last two settings are hidden from all but superusers. The server's own postmaster.pid says where it listens: line 4 is the port, 5 the socket's folder.
+// The server's own postmaster.pid says where it listens: line 4 is the port, 5 the socket's folder. Of the facts, some
+// are hidden from all but superusers; they are then empty.
 const connectScript = `${begin}
 pid=$SU_DATA/postmaster.pid
 port= socket=

@@ -387,60 +387,33 @@ async function readDumpedFacts(source: DumpSource): Promise<RedisFacts> {
   }
 }
 
-const noRoomExit = 90;
-
-/** By redis-check-rdb, which wants a file: in the first folder of the container that takes one. */
+/** By redis-check-rdb, which reads the whole file and compares its checksum. Nothing is written anywhere. */
 async function check(database: RunningDatabase, source: DumpSource): Promise<void> {
-  const facts = await readDumpedFacts(source);
-  const { container, shell } = database;
-  const title = titleOf(container);
-  const file = `.safe-update-${randomUUID()}.rdb`;
-  const folders = ['/tmp', '/dev/shm', facts.dir];
-  const env = { SU_FILE: file };
-  const clean = () =>
-    shell.run(`rm -f -- ${folders.map((_, index) => `"$SU_FOLDER_${index}/$SU_FILE"`).join(' ')}`, {
-      env: { ...env, ...Object.fromEntries(folders.map((folder, index) => [`SU_FOLDER_${index}`, folder])) },
-      timeout: 15_000,
-    });
-  const client = clientOf(database, { title, afterCut: clean });
+  await readDumpedFacts(source);
+  const title = titleOf(database.container);
+  const stdin = readBack(source, rdbName);
+  const what = 'reading back the dump';
+  const finished = await clientOf(database, { title }).attempt({ what, script: checkScript, stdin });
+  if (finished.exitCode === 127) throw failure(database, what, finished);
   const damaged = (why: string) =>
     new SafeUpdateError('database', `The ${title} dump is damaged or incomplete: ${why}`);
-  for (const folder of folders) {
-    const stdin = readBack(source, rdbName);
-    const finished = await client.attempt({
-      what: 'reading back the dump',
-      script: checkScript,
-      env: { ...env, SU_FOLDER: folder },
-      stdin,
-    });
-    if (finished.exitCode === noRoomExit) continue;
-    if (finished.exitCode === 127) throw failure(database, 'reading back the dump', finished);
-    const verdict = /\[offset (\d+)\] \\o\/ RDB looks OK/.exec(finished.stdout);
-    if (finished.exitCode !== 0 || verdict === null) throw damaged(reasonOf(finished));
-    const [bytes, end] = [stdin.bytes(), Number(verdict[1])];
-    if (Number(finished.stdout.trimEnd().split('\n').at(-1)) !== bytes)
-      throw damaged('not all of it reached the container.');
-    if (end !== bytes) throw damaged(`${bytes - end} bytes follow its end.`);
-    return;
-  }
-  throw new SafeUpdateError(
-    'database',
-    `${title} in ${container.name}: there is no room to check the dump in ${folders.join(', ')}.`,
-    {
-      hint: 'Give the container a tmpfs of that size at /tmp.',
-    },
-  );
+  const end = /\[offset (\d+)\] \\o\/ RDB looks OK/.exec(finished.stdout)?.[1];
+  if (finished.exitCode !== 0 || end === undefined) throw damaged(reasonOf(finished));
+  const rest = stdin.bytes() - Number(end);
+  if (rest !== 0) throw damaged(`${rest} bytes follow its end.`);
 }
 
-const checkScript = String.raw`
+// It wants the name of a file, and reads from the first byte to the last. A pipe made in here, because the one that
+// docker makes may belong to root. What it leaves is read too, so that all of the file has been.
+const checkScript = `
 check=$(command -v redis-check-rdb || command -v valkey-check-rdb) ||
   { echo 'There is no redis-check-rdb in the container.' >&2; exit 127; }
-umask 077
-file=$SU_FOLDER/$SU_FILE
-trap 'rm -f -- "$file"' EXIT
-{ cat > "$file"; } 2>/dev/null || exit ${String(noRoomExit)}
-LC_ALL=C "$check" "$file" || exit 1
-wc -c < "$file"`;
+cat | {
+  LC_ALL=C "$check" /dev/stdin
+  status=$?
+  cat >/dev/null
+  exit "$status"
+}`;
 
 /** Why redis-check-rdb refused. What it says of keys stays here: a key may be a session's token. */
 function reasonOf({ stdout, stderr }: Finished): string {

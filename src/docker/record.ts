@@ -248,16 +248,12 @@ export function onEngine({ kind, exists }: Pick<Volume, 'kind' | 'exists'>): boo
   return kind !== 'bind' && exists;
 }
 
-/** Gives every recorded image its names back. */
+/** Gives the names in the compose files back to the images they stood for. An image's other names are not ours to move. */
 export async function restoreImages(engine: Engine, exec: Exec, record: StackRecord): Promise<void> {
   for (const image of record.images) {
     if ((await engine.image(image.id)) === null) await pullByDigest(engine, exec, image);
   }
-  const names = [
-    ...record.images.flatMap(({ id, names: own }) => own.map((name) => [name, id] as const)),
-    ...Object.entries(record.tags),
-  ];
-  for (const [name, id] of names) {
+  for (const [name, id] of Object.entries(record.tags)) {
     if ((await engine.image(name))?.id !== id && (await engine.image(id)) !== null)
       await engine.tag(id, name);
   }

@@ -288,7 +288,7 @@ const apply = {
     const { timeouts } = context.settings;
     const from = context.clock.monotonic();
     await verify(
-      expectedAfter(observed, plan).flatMap((service) =>
+      expectedAfter(observed, plan, context.accept).flatMap((service) =>
         probesFor(service, { stableFor: timeouts.stableFor, justStarted: true }),
       ),
       {
@@ -382,8 +382,15 @@ async function askDataPath(
   );
 }
 
-/** What each service must come to after the update. Pure. */
-export function expectedAfter(observed: Observed, plan: Plan): ExpectedService[] {
+/**
+ * What each service must come to after the update. A path that somebody has let go of by name (`--accept
+ * volume-moved:…`) need not be served by its volume any more. Pure.
+ */
+export function expectedAfter(
+  observed: Observed,
+  plan: Plan,
+  accepted: readonly string[] = [],
+): ExpectedService[] {
   return plan.services.flatMap(({ service, fate, replicas }): ExpectedService[] => {
     if (fate === 'leave-stopped') return [];
     const own = observed.containers.filter((container) => container.service === service);
@@ -397,7 +404,9 @@ export function expectedAfter(observed: Observed, plan: Plan): ExpectedService[]
         replicas: wanted ?? Math.max(1, replicas),
         oneShot: isOneShotService(observed, service),
         ...(imageId === undefined ? {} : { imageId }),
-        served: servedBy(fate === 'orphan' ? own.filter(({ running }) => running) : own),
+        served: servedBy(fate === 'orphan' ? own.filter(({ running }) => running) : own).filter(
+          ({ path }) => !accepted.includes(`volume-moved:${service}:${path}`),
+        ),
       },
     ];
   });

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import { expectGoodUpdate, expectRolledBack } from './outcomes.ts';
-import type { Release } from './releases.ts';
-import { shop, snapshot } from './stack.ts';
+import { releaseImage, type Release } from './releases.ts';
+import { docker, imageId, quick, shop, snapshot } from './stack.ts';
 
 interface BadRelease {
   release: Release;
@@ -36,6 +36,23 @@ const badReleases: BadRelease[] = [
     said: '(flaky)',
   },
 ];
+
+it('puts back the names that its own project uses, and no name that others have given to the same image meanwhile', async () => {
+  const stack = await shop({ fill: false });
+  const others = `${stack.project}/of-another-project`;
+  await docker(['tag', releaseImage('1.0.0'), `${others}:moved`]);
+  await docker(['tag', releaseImage('1.0.0'), `${others}:removed`]);
+  await stack.push('crash');
+  const running = stack.start(quick);
+  await running.step('stop');
+  await docker(['tag', releaseImage('1.1.0'), `${others}:moved`]);
+  await docker(['image', 'rm', `${others}:removed`]);
+
+  expect((await running.finished).exitCode).toBe(4);
+  expect(await imageId(stack.image)).toBe(await imageId(releaseImage('1.0.0')));
+  expect(await imageId(`${others}:moved`)).toBe(await imageId(releaseImage('1.1.0')));
+  expect(await imageId(`${others}:removed`)).toBeNull();
+});
 
 it.each(badReleases)(
   '$release: a release that $is is rolled back',

@@ -1,7 +1,7 @@
 /** What a run has to have come to: the ends that an update can have, each checked on the engine and on disk. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createZstdDecompress } from 'node:zlib';
@@ -34,6 +34,7 @@ export async function expectRolledBack(
   expect([backup.manifest.kind, failed.manifest.kind]).toEqual(['pre-update', 'failed']);
   await expectIntact(backup);
   await expectIntact(failed);
+  expect([run.outcome?.backup, run.outcome?.failedBackup]).toEqual([backup.id, failed.id]);
   expect(run.outcome?.error?.state).toContain(failed.id);
   expect(run.outcome?.error?.hint).toContain(`safe-update show ${failed.id}`);
   return { backup, failed };
@@ -90,26 +91,27 @@ function withoutRootTime(digests: Snapshot['digests']): unknown {
 
 /** Every part has the size and the sha256 that the manifest says, nothing else is there, and only the owner can read it. */
 export async function expectIntact({ folder, manifest }: SealedBackup): Promise<void> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const found: { path: string; bytes: number; sha256: string }[] = [];
-  const modes: [file: string, mode: string][] = [[folder, ((await stat(folder)).mode & 0o7777).toString(8)]];
-  for (const entry of entries) {
-    const file = path.join(entry.parentPath, entry.name);
-    const { mode, size } = await stat(file);
-    modes.push([file, (mode & 0o7777).toString(8)]);
-    if (!entry.isFile() || file === path.join(folder, 'manifest.json')) continue;
+  const wrongModes: string[] = [];
+  for (const name of ['', ...(await readdir(folder, { recursive: true }))]) {
+    const facts = await stat(path.join(folder, name));
+    const mode = (facts.mode & 0o7777).toString(8);
+    if (mode !== (facts.isDirectory() ? '700' : '600')) wrongModes.push(`${mode} ${name}`);
+    if (!facts.isFile()) continue;
     const hash = createHash('sha256');
-    for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
-    found.push({ path: path.relative(folder, file), bytes: size, sha256: hash.digest('hex') });
+    for await (const chunk of createReadStream(path.join(folder, name))) hash.update(chunk as Buffer);
+    found.push({ path: name, bytes: facts.size, sha256: hash.digest('hex') });
   }
+  expect(wrongModes).toEqual([]);
+
+  const others = ['manifest.json', 'SHA256SUMS'];
   const byPath = (a: { path: string }, b: { path: string }): number => a.path.localeCompare(b.path);
-  expect(found.sort(byPath)).toEqual([...manifest.parts].sort(byPath));
-  const folders = new Set([
-    folder,
-    ...entries.filter((entry) => entry.isDirectory()).map((entry) => path.join(entry.parentPath, entry.name)),
-  ]);
-  const wrong = modes.filter(([file, mode]) => mode !== (folders.has(file) ? '700' : '600'));
-  expect(wrong, 'modes').toEqual([]);
+  const parts = found.filter((file) => !others.includes(file.path)).sort(byPath);
+  expect(parts).toEqual([...manifest.parts].sort(byPath));
+
+  const sums = (await readFile(path.join(folder, 'SHA256SUMS'), 'utf8')).trimEnd().split('\n').sort();
+  const summed = found.filter((file) => file.path !== 'SHA256SUMS');
+  expect(sums).toEqual(summed.map((file) => `${file.sha256}  ${file.path}`).sort());
 }
 
 /** A volume's archive, unpacked with tar and zstd alone into a new volume, as somebody without safe-update would. */

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { docker, testLabel } from './docker.ts';
 import { expectRefused } from './outcomes.ts';
 import { push } from './releases.ts';
-import { buildImage, keeper, local, mountAt, shell } from './stack-small.ts';
+import { buildImage, keeper, local, mountAt, shell, type Kept } from './stack-small.ts';
 import {
   expectNothingLeft,
   expectSame,
@@ -13,6 +13,7 @@ import {
   type Stack,
 } from './stack.ts';
 
+const pgData = '/var/lib/postgresql/data';
 const fast = [...local, '--stable-for', '1s'];
 
 /** Refused, with the way on by name; and that nothing was touched is told by the engine. */
@@ -37,7 +38,7 @@ describe('a stack with a volume of its image, a named one and a database', () =>
   beforeAll(async () => {
     stack = await project({});
     const image = await buildImage(stack, 'web', keeper({ volumes: ['/old'] }));
-    const db = await buildImage(stack, 'postgres', fakePostgres('15', '/var/lib/postgresql/data'));
+    const db = await buildImage(stack, 'postgres', fakePostgres());
     await stack.write(
       'compose.yaml',
       `
@@ -117,7 +118,7 @@ volumes:
   });
 
   it('a PostgreSQL of another major version', async () => {
-    const newer = await buildImage(stack, 'postgres16', fakePostgres('16', '/var/lib/postgresql/data'));
+    const newer = await buildImage(stack, 'postgres16', fakePostgres({ major: '16' }));
     await refusedAfter(
       ({ services }) => (services['db']!['image'] = newer),
       /new image of db is PostgreSQL 16; it cannot read the files of PostgreSQL 15/,
@@ -126,7 +127,11 @@ volumes:
   });
 
   it('a PostgreSQL that keeps its files elsewhere', async () => {
-    const elsewhere = await buildImage(stack, 'postgres-moved', fakePostgres('15', '/var/lib/postgresql/15/docker'));
+    const elsewhere = await buildImage(
+      stack,
+      'postgres-moved',
+      fakePostgres({ env: { PGDATA: '/var/lib/postgresql/15/docker' } }),
+    );
     await refusedAfter(
       ({ services }) => (services['db']!['image'] = elsewhere),
       /new image of db keeps its files at \/var\/lib\/postgresql\/15\/docker instead of \/var\/lib\/postgresql\/data/,
@@ -137,21 +142,25 @@ volumes:
 
 it('a database whose files are in its container’s layer is refused', async () => {
   const stack = await project({});
-  const image = await buildImage(stack, 'postgres', fakePostgres('15', '/srv/pg', []));
+  const image = await buildImage(stack, 'postgres', fakePostgres({ volumes: [] }));
   await stack.write('compose.yaml', `services: { db: { image: ${image}, stop_grace_period: 0s } }`);
   await stack.up();
   await stack.edit(({ services }) => (services['db']!['environment'] = { CHANGED: '1' }));
   await expectRefusal(
     stack,
-    /db keeps its PostgreSQL files at \/srv\/pg, which is on no volume: replacing the container deletes them/,
+    /db keeps its PostgreSQL files at \/var\/lib\/postgresql\/data, which is on no volume: replacing the container deletes them/,
     'no-volume:db',
     () => stack.update(fast),
   );
 });
 
 /** What a look at it takes for PostgreSQL; it is refused before anybody would want to dump it. */
-function fakePostgres(major: string, data: string, volumes: readonly string[] = [data]): string {
-  const image = keeper({ volumes, env: { PG_MAJOR: major, PGDATA: data } });
+function fakePostgres({
+  major = '15',
+  volumes = [pgData],
+  env = {},
+}: { major?: string } & Kept = {}): string {
+  const image = keeper({ volumes, env: { PG_MAJOR: major, ...env } });
   return `${image}RUN printf '#!/bin/sh\\nexec sleep infinity\\n' >/usr/bin/postgres && chmod +x /usr/bin/postgres
 CMD ["postgres"]
 `;
@@ -234,7 +243,14 @@ it('a VOLUME that is found to have moved only after the pull is refused, and the
   // Somebody who has made sure goes on; the volume stays, so there is a way back.
   const accepted = await stack.update(['--stable-for', '1s', '--accept', 'volume-moved:web:/old']);
   expect(accepted.exitCode, accepted.stdout + accepted.stderr).toBe(0);
-  const back = await stack.safeUpdate(['rollback', '--confirm', stack.project, '--json', '--stable-for', '1s']);
+  const back = await stack.safeUpdate([
+    'rollback',
+    '--confirm',
+    stack.project,
+    '--json',
+    '--stable-for',
+    '1s',
+  ]);
   expect(back.exitCode, back.stdout + back.stderr).toBe(0);
   const after = await snapshot(stack);
   expect(await shell(await stack.container('web'), 'cat /old/keep')).toBe('kept');

@@ -439,7 +439,7 @@ ${(await finished).story}`);
         '--filter',
         `reference=${repository}`,
       ]);
-      for (const name of new Set(names)) await docker(['image', 'rm', name]).catch(() => undefined);
+      for (const name of new Set(names)) await docker(['image', 'rm', name]);
     }
     await rm(this.directory, { recursive: true, force: true });
     made.delete(this);

@@ -361,7 +361,9 @@ services:
     const before = await snapshot(stack);
     const run = await stack.update([...local, '--stable-for', '1s']);
     await expectRolledBack(stack, before, run, /CPUs/);
-    expect(await shell(await stack.container('beside'), 'hostname; cat /state/keep')).toBe('front-host\nkept');
+    expect(await shell(await stack.container('beside'), 'hostname; cat /state/keep')).toBe(
+      'front-host\nkept',
+    );
   });
 });
 
@@ -431,31 +433,35 @@ async function portraitsOf(stack: Stack): Promise<Record<string, unknown>> {
   for (const { Id, Name } of containers) {
     text = text.replaceAll(Id, `the id of ${Name}`).replaceAll(Id.slice(0, 12), `the id of ${Name}`);
   }
-  const inspects = JSON.parse(text) as (Inspect & Record<string, Record<string, unknown>>)[];
+  const inspects = JSON.parse(text) as Inspected[];
   return Object.fromEntries(inspects.map((inspect) => [inspect.Name, portraitOf(inspect)]));
 }
 
-function portraitOf(inspect: Inspect & Record<string, Record<string, unknown>>): unknown {
-  const { Created: _, GraphDriver: __, NetworkSettings = {}, HostConfig, State, Mounts, ...rest } = inspect;
-  const volumes = new Set(
-    Mounts.filter(({ Type }) => Type === 'volume').map(({ Destination }) => Destination),
-  );
+function portraitOf(inspect: Inspected): unknown {
+  const {
+    Created: _,
+    GraphDriver: __,
+    ExecIDs: ___,
+    NetworkSettings,
+    HostConfig,
+    State,
+    Mounts,
+    ...rest
+  } = inspect;
+  const volumes = Mounts.filter(({ Type }) => Type === 'volume').map(({ Destination }) => Destination);
   return {
     ...rest,
     State: [State.Status, State.Health?.Status],
+    // An anonymous volume comes back by its name; what is mounted in the end is compared below.
     HostConfig: {
       ...HostConfig,
-      // An anonymous volume comes back by its name; what is mounted in the end is compared below.
-      Mounts:
-        (HostConfig['Mounts'] as { Target: string }[] | undefined)?.filter(
-          ({ Target }) => !volumes.has(Target),
-        ) ?? [],
+      Mounts: HostConfig.Mounts?.filter(({ Target }) => !volumes.includes(Target)) ?? [],
     },
     Mounts: Mounts.map((mount) => ({ ...mount, Mode: '' })).sort((a, b) =>
       a.Destination.localeCompare(b.Destination),
     ),
     Networks: Object.fromEntries(
-      Object.entries(NetworkSettings['Networks'] as Record<string, Endpoint>).map(([name, endpoint]) => [
+      Object.entries(NetworkSettings.Networks).map(([name, endpoint]) => [
         name,
         {
           ...endpoint,
@@ -466,8 +472,17 @@ function portraitOf(inspect: Inspect & Record<string, Record<string, unknown>>):
         },
       ]),
     ),
-    Port80: (NetworkSettings['Ports'] as Record<string, unknown>)['80/tcp'],
+    Port80: NetworkSettings.Ports['80/tcp'],
   };
+}
+
+/** What is read of it here; all that the engine says is compared, unless it is left out above. */
+interface Inspected extends Omit<Inspect, 'HostConfig'> {
+  Created: string;
+  GraphDriver: unknown;
+  ExecIDs: unknown;
+  HostConfig: { Mounts?: { Target: string }[] };
+  NetworkSettings: { Networks: Record<string, Endpoint>; Ports: Record<string, unknown> };
 }
 
 interface Endpoint {

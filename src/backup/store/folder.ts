@@ -84,6 +84,7 @@ export function folderStore(directory: string): Store {
 
     async remove(id) {
       if (!isBackupId(id)) throw new Error(`not a backup's name: ${id}`);
+      if (!(await exists(directory))) return;
       try {
         for (const name of [id, id + partial]) {
           await rm(inStore(id + deleting), { recursive: true, force: true });

@@ -16,6 +16,7 @@ const about = container({
     'POSTGRES_PASSWORD_FILE=/run/secrets/pw',
     'OTHER_PASS=postgres',
     'BLANK_PASSWORD=',
+    'REDIS_ARGS=--save 60 1 --requirepass "of-the-stack"',
   ],
   command: ['redis-server', '--requirepass', 'in the command'],
 });

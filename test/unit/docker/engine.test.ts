@@ -276,7 +276,7 @@ describe('Engine', () => {
     const line = (Action: string): string =>
       `${JSON.stringify({
         Action,
-        timeNano: 1_700_000_000_123_456_789,
+        timeNano: 1_700_000_000_123_456_768,
         Actor: {
           ID: 'c1',
           Attributes: { 'com.docker.compose.service': 'web', 'com.docker.compose.container-number': '2' },

@@ -76,8 +76,8 @@ describe('createExec', () => {
   });
 
   it('can kill a stream', async () => {
-    const { done, kill } = exec.stream({ argv: ['sleep', '20'] });
-    kill();
-    expect((await done).exitCode).toBe(137);
+    const streaming = exec.stream({ argv: ['sleep', '20'] });
+    streaming.kill();
+    expect((await streaming.done).exitCode).toBe(137);
   });
 });

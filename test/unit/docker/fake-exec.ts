@@ -1,23 +1,28 @@
 import { Readable } from 'node:stream';
 import type { Command, Exec, Finished } from '../../../src/docker/exec.ts';
 
-/** Programs that ended at once: each answers what `answer` says, and is remembered. */
+type Answer = Partial<Finished>;
+
+/** Programs that end at once: each answers what `answer` says, and is remembered. */
 export function fakeExec(
-  answer: (command: Command) => Partial<Finished> = () => ({}),
+  answer: (command: Command) => Answer | Promise<Answer> = () => ({}),
 ): Exec & { commands: Command[] } {
   const commands: Command[] = [];
-  const finish = (command: Command): Finished => {
+  const finish = async (command: Command): Promise<Finished> => {
     commands.push(command);
-    return { exitCode: 0, stdout: '', stderr: '', timedOut: false, ...answer(command) };
+    return { exitCode: 0, stdout: '', stderr: '', timedOut: false, ...(await answer(command)) };
   };
   return {
     commands,
-    run: async (command) => finish(command),
+    run: finish,
     stream(command) {
       const finished = finish(command);
+      async function* printed() {
+        yield Buffer.from((await finished).stdout);
+      }
       return {
-        stdout: Readable.from([Buffer.from(finished.stdout)]),
-        done: Promise.resolve({ ...finished, stdout: '' }),
+        stdout: Readable.from(printed()),
+        done: finished.then((result) => ({ ...result, stdout: '' })),
         kill: () => undefined,
       };
     },

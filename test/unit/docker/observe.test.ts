@@ -109,7 +109,7 @@ describe('readContainer', () => {
     ['', 'none'],
   ])('health %j is %s', (Status, health) => {
     const web = inspect('web');
-    web.State.Health = { Status, FailingStreak: 0, Log: [] } as never;
+    web.State.Health = { Status, FailingStreak: 0, Log: [] };
     expect(readContainer(web).health).toBe(health);
   });
 });

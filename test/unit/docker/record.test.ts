@@ -292,8 +292,10 @@ class FakeEngine {
     const text = JSON.stringify(options.HostConfig);
     for (const [, id = ''] of text.matchAll(/"container:([0-9a-f]{64})"/g))
       if (!this.present.has(id)) throw new Error(`No such container: ${id}`);
-    for (const id of options.HostConfig?.VolumesFrom ?? [])
+    for (const from of (options.HostConfig?.VolumesFrom as string[] | null | undefined) ?? []) {
+      const [id = ''] = from.split(':');
       if (!this.present.has(id)) throw new Error(`No such container: ${id}`);
+    }
     const id = hex(`created ${this.done.length}`);
     this.done.push(`create ${options.name ?? ''}`);
     this.present.set(id, { Id: id, Name: `/${options.name ?? ''}` } as ContainerInspect);

@@ -1,8 +1,11 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { stepNames } from '../../../src/model/plan.ts';
 import type { Observed } from '../../../src/docker/observe.ts';
 import type { ExpectedService } from '../../../src/health/probe.ts';
-import { planUpdate } from '../../../src/update/plan.ts';
+import { probesFor } from '../../../src/health/verify.ts';
+import type { Container } from '../../../src/model/project.ts';
+import { planBackup, planUpdate } from '../../../src/update/plan.ts';
 import { expectedAfter, titles } from '../../../src/update/steps.ts';
 import { container, exited, image, imageIdOf, mount, observed } from '../model/examples.ts';
 
@@ -88,6 +91,35 @@ describe('expectedAfter', () => {
       ['seed', true],
     ]);
   });
+});
+
+it('a backup may leave a stack as it found it, whatever that was', () => {
+  const state = fc.constantFrom<Partial<Container>[]>(
+    {},
+    { health: 'healthy' },
+    { health: 'unhealthy' },
+    exited(0),
+    exited(137),
+    { status: 'restarting', exitCode: 1 },
+  );
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.constantFrom('web', 'db'), state), { minLength: 1, maxLength: 4 }),
+      (replicas) => {
+        const containers = replicas.map(([service, facts], index) => {
+          const number = replicas.slice(0, index).filter(([other]) => other === service).length + 1;
+          return container(service, { number, ...facts });
+        });
+        const shop = observed({ web: {}, db: {} }, { containers });
+        const expected = expectedAfter(shop, planBackup(shop, { consistency: 'cold' }));
+        const probes = expected.flatMap((service) =>
+          probesFor(service, { stableFor: 1000, justStarted: true }),
+        );
+        for (const at of [0, 400, 2000])
+          for (const probe of probes) expect(probe.look({ at, containers })).toEqual({ is: 'green' });
+      },
+    ),
+  );
 });
 
 it('every step has a title', () => {

@@ -1,8 +1,11 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { ContainerInspect } from '../../../src/docker/engine.ts';
+import { readContainer } from '../../../src/docker/observe.ts';
+import { probesFor } from '../../../src/health/verify.ts';
 import { expectedAsRecorded, servedBy } from '../../../src/update/undo.ts';
-import { container, mount } from '../model/examples.ts';
+import { container, hex, mount } from '../model/examples.ts';
 import { inspect, withId } from '../docker/inspects.ts';
-import { hex } from '../model/examples.ts';
 
 describe('servedBy', () => {
   it('is the volumes, not bind mounts or memory, by replica', () => {
@@ -55,4 +58,47 @@ describe('expectedAsRecorded', () => {
     const [expected] = expectedAsRecorded({ containers: [web, second], running: [], green: [second.Id] });
     expect(expected?.served.every(({ number }) => number === 2)).toBe(true);
   });
+});
+
+/** Replicas as they may be when a run begins. */
+const states: Record<string, Partial<ContainerInspect['State']> & { Health?: { Status: string } }> = {
+  running: { Running: true, Status: 'running' },
+  healthy: { Running: true, Status: 'running', Health: { Status: 'healthy' } as never },
+  unhealthy: { Running: true, Status: 'running', Health: { Status: 'unhealthy' } as never },
+  stopped: { Running: false, Status: 'exited', ExitCode: 137 },
+  crashing: { Running: false, Restarting: true, Status: 'restarting', ExitCode: 1 },
+  created: { Running: false, Status: 'created' },
+};
+
+it('a stack that is as it was recorded is as it should be, whatever it was', () => {
+  const replica = fc.record({
+    name: fc.constantFrom('web', 'store'),
+    state: fc.constantFrom(...Object.keys(states)),
+  });
+  fc.assert(
+    fc.property(fc.array(replica, { minLength: 1, maxLength: 4 }), (replicas) => {
+      const counts = new Map<string, number>();
+      const containers = replicas.map(({ name, state }, index) => {
+        const own = withId(inspect(name), hex(`replica ${index}`));
+        const number = (counts.get(name) ?? 0) + 1;
+        counts.set(name, number);
+        own.Name = `/shop-${name}-${number}`;
+        own.Config.Labels['com.docker.compose.container-number'] = String(number);
+        own.State = { ...own.State, Health: undefined, ...states[state] };
+        return own;
+      });
+      const now = containers.map(readContainer);
+      const record = {
+        containers,
+        running: now.filter(({ running }) => running).map(({ id }) => id),
+        green: now
+          .filter(({ running, health, status }) => running && status === 'running' && health !== 'unhealthy')
+          .map(({ id }) => id),
+      };
+      const options = { stableFor: 1000, justStarted: false };
+      const probes = expectedAsRecorded(record).flatMap((expected) => probesFor(expected, options));
+      for (const at of [0, 400, 2000])
+        for (const probe of probes) expect(probe.look({ at, containers: now })).toEqual({ is: 'green' });
+    }),
+  );
 });

@@ -1,0 +1,120 @@
+import { expect, it } from 'vitest';
+import { docker } from './docker.ts';
+import { expectRolledBack } from './outcomes.ts';
+import { actionsOn, listen, shell } from './stack-small.ts';
+import { eventually, expectNothingLeft, shop, snapshot, type ComposeFile, type Stack } from './stack.ts';
+
+const hot = ['--consistency', 'hot', '--stable-for', '1s'];
+
+/** A release that crashes has failed at once, not after the engine has given up on it. */
+function impatient({ services }: ComposeFile): void {
+  services['app']!['restart'] = 'no';
+}
+
+/** What a dump has to bring back besides the application's own tables. */
+async function furnish(stack: Stack): Promise<void> {
+  await stack.sql('CREATE DATABASE reports');
+  await stack.sql('CREATE DATABASE traffic');
+  await stack.sql("CREATE ROLE auditor LOGIN PASSWORD 'of no importance' CONNECTION LIMIT 3");
+  await stack.sql('GRANT SELECT ON members TO auditor');
+  await stack.sql('CREATE SEQUENCE tickets START 500 INCREMENT 7');
+  await stack.sql("SELECT nextval('tickets')");
+  await sql(stack, 'reports', "CREATE TABLE reports AS SELECT 'yearly' AS name, now() AS made");
+  await sql(stack, 'traffic', 'CREATE TABLE requests (id serial PRIMARY KEY)');
+  await stack.redis(['-n', '2', 'SET', 'soon-gone', 'x', 'EX', '86400']);
+}
+
+async function sql(stack: Stack, database: string, statement: string): Promise<string> {
+  return shell(await stack.container('db'), `psql -U shop -d ${database} -AtXc "${statement}"`);
+}
+
+/** Everything in the server, as far as a dump of the shop's own database does not tell. */
+async function furniture(stack: Stack): Promise<unknown> {
+  const db = await stack.container('db');
+  return {
+    roles: await shell(db, "pg_dumpall -U shop --roles-only | grep -v -e '^--' -e restrict"),
+    databases: await stack.sql('SELECT datname, datdba::regrole FROM pg_database ORDER BY 1'),
+    reports: await sql(stack, 'reports', 'SELECT * FROM reports'),
+    ticket: await stack.sql('SELECT last_value, is_called FROM tickets'),
+    granted: await stack.sql("SELECT has_table_privilege('auditor', 'members', 'SELECT')"),
+  };
+}
+
+it('a hot update stops nothing before the backup is sealed', async () => {
+  const stack = await shop();
+  const before = await snapshot(stack);
+  const uploads = `${stack.project}_uploads`;
+  await stack.push('1.1.0');
+  const listening = listen(stack);
+  const run = await stack.update(hot);
+  const events = await listening.end();
+  expect(run.exitCode, run.stdout + run.stderr).toBe(0);
+
+  const [backup] = await stack.backups();
+  expect(backup?.manifest.consistency).toBe('hot');
+  expect(backup?.manifest.volumes.map(({ exact }) => exact)).toEqual([false, false, false]);
+  expect(backup?.manifest.databases.map(({ engine }) => engine).sort()).toEqual(['postgres', 'redis']);
+
+  const order = ['dump', 'archive', 'seal', 'stop', 'remove', 'up'];
+  expect(run.steps.filter((step) => order.includes(step))).toEqual(order);
+  const sealed = run.events.find((event) => event.type === 'step-done' && event.step === 'seal');
+  const died = events.filter(({ action, service }) => action === 'die' && service !== '');
+  expect(died.map(({ service }) => service).sort()).toEqual(['app', 'cache', 'db']);
+  for (const { at } of died) expect(at).toBeGreaterThan(Date.parse(sealed?.at ?? ''));
+
+  expect((await stack.get('/version')).trim()).toBe('1.1.0');
+  const after = await snapshot(stack);
+  expect(after.keys).toEqual(before.keys);
+  expect(after.digests[uploads]?.tar).toBe(before.digests[uploads]?.tar);
+  expect(JSON.parse(await stack.get('/members'))).toHaveLength(3);
+  await expectNothingLeft(stack, run);
+});
+
+it('a bad release after a hot backup: databases come back from their dumps, the rest from its archive', async () => {
+  const stack = await shop({ edit: impatient });
+  await furnish(stack);
+  // Somebody uses the stack all the time, also while it is dumped and archived.
+  const requests = `while psql -U shop -d traffic -qXc 'INSERT INTO requests DEFAULT VALUES'; do sleep 0.05; done`;
+  await docker(['exec', '--detach', (await stack.container('db')).Id, 'sh', '-c', requests]);
+  const counting = 'while redis-cli -n 1 INCR requests; do sleep 0.05; done';
+  await docker(
+    ['exec', '--detach', '--env', 'REDISCLI_AUTH', (await stack.container('cache')).Id, 'sh', '-c', counting],
+    { env: { REDISCLI_AUTH: stack.secret } },
+  );
+  const served = async (): Promise<number> =>
+    Number(await sql(stack, 'traffic', 'SELECT count(*) FROM requests'));
+  const counted = async (): Promise<number> => Number(await stack.redis(['-n', '1', 'GET', 'requests']));
+  await eventually(async () => {
+    expect(Math.min(await served(), await counted())).toBeGreaterThan(5);
+  });
+
+  const before = await snapshot(stack);
+  const [fixed, requestsBefore, countBefore] = [await furniture(stack), await served(), await counted()];
+  await stack.push('drop-table-crash');
+  const listening = listen(stack);
+  const run = await stack.update(hot);
+  const events = await listening.end();
+  const { backup, failed } = await expectRolledBack(stack, before, run, /app-1 exited with code 1/);
+  expect(backup.manifest.consistency).toBe('hot');
+  expect(backup.manifest.volumes.map(({ exact }) => exact)).toEqual([false, false, false]);
+  expect(failed.manifest.consistency).toBe('cold');
+  expect(actionsOn(events, 'db').filter((action) => action === 'start').length).toBeGreaterThan(1);
+
+  expect(await furniture(stack)).toEqual(fixed);
+  expect((await stack.get('/members')).match(/example\.org/g)).toHaveLength(3);
+  // One moment of what was going on: nothing from before the backup is missing, and there are no holes.
+  expect(await served()).toBeGreaterThanOrEqual(requestsBefore);
+  expect(await sql(stack, 'traffic', 'SELECT max(id) = count(*) FROM requests')).toBe('t');
+  const count = await counted();
+  expect(count).toBeGreaterThanOrEqual(countBefore);
+  await stack.post('/members?name=Barbara&email=barbara@example.org');
+
+  // Redis writes its append-only file, and has all of it when it starts again.
+  expect(await stack.redis(['CONFIG', 'GET', 'appendonly'])).toBe('appendonly\nyes');
+  await stack.compose(['restart', 'cache']);
+  await eventually(async () => {
+    expect(await counted()).toBe(count);
+  });
+  expect(Number(await stack.redis(['-n', '2', 'TTL', 'soon-gone']))).toBeGreaterThan(80_000);
+  expect(await stack.redis(['LRANGE', 'queue', '0', '-1'])).toBe('first\nsecond');
+});

@@ -1,0 +1,280 @@
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { expectIntact, expectRefused } from './outcomes.ts';
+import { releaseImage } from './releases.ts';
+import {
+  expectNothingLeft,
+  expectSame,
+  imageId,
+  shop,
+  snapshot,
+  type Finished,
+  type Snapshot,
+  type Stack,
+} from './stack.ts';
+
+const calm = ['--json', '--stable-for', '2s', '--verify-timeout', '60s'];
+
+let stack: Stack;
+/** The backup that everything here goes back to, and the stack when it was made. */
+let backup: string;
+let first: Snapshot;
+
+beforeAll(async () => {
+  stack = await shop();
+  await stack.write('note.txt', 'not a file of the configuration');
+  first = await snapshot(stack);
+  const run = await stack.safeUpdate(['backup', '--yes', ...calm]);
+  expect(run.exitCode, run.story).toBe(0);
+  backup = run.outcome?.backup ?? '';
+});
+
+async function restore(id: string, ...flags: string[]): Promise<Finished> {
+  return stack.safeUpdate(['restore', id, '--confirm', stack.project, ...calm, ...flags]);
+}
+
+/** What people and programs do to a stack in the course of a day, in every place that keeps data. */
+async function workOnIt(word: string): Promise<void> {
+  await stack.post(`/members?name=${word}&email=${word}@example.org`);
+  await stack.sql("UPDATE members SET email = 'lost' WHERE name = 'Ada'");
+  await stack.post(`/uploads/${word}`, `uploaded: ${word}`);
+  await stack.post('/uploads/picture-0', 'overwritten');
+  await stack.redis(['SET', 'greeting', word]);
+  await stack.redis(['DEL', 'queue']);
+}
+
+async function backups(kind: string): Promise<string[]> {
+  return (await stack.backups()).filter(({ manifest }) => manifest.kind === kind).map(({ id }) => id);
+}
+
+describe('restore', () => {
+  it('takes everything back, and what was there is a backup to go forward with', async () => {
+    await workOnIt('later');
+    await stack.sql('CREATE TABLE invoices (id serial PRIMARY KEY)');
+    expect(await stack.get('/uploads/later')).toBe('uploaded: later');
+    const changed = await snapshot(stack);
+
+    const back = await restore(backup);
+    expect(back.exitCode, back.story).toBe(0);
+    expect(back.outcome?.result).toBe('restored');
+    await expect(stack.get('/uploads/later')).rejects.toThrow('404');
+    expect(JSON.parse(await stack.get('/members'))).toHaveLength(3);
+    expectSame(first, await snapshot(stack));
+    await expectNothingLeft(stack, back);
+
+    const kept = back.outcome?.backup ?? '';
+    expect(await backups('pre-restore')).toEqual([kept]);
+    expect(back.outcome?.rollbackCommand).toBe(`safe-update restore ${kept}`);
+    for (const sealed of await stack.backups()) await expectIntact(sealed);
+
+    const forward = await restore(kept);
+    expect(forward.exitCode, forward.story).toBe(0);
+    expect(await stack.get('/uploads/later')).toBe('uploaded: later');
+    expectSame(changed, await snapshot(stack));
+    await expectNothingLeft(stack, forward);
+  });
+
+  it('--only volume: that volume alone, and only what uses it is stopped', async () => {
+    await workOnIt('volume');
+    const before = await snapshot(stack);
+    const run = await restore(backup, '--only', 'volume:uploads');
+    expect(run.exitCode, run.story).toBe(0);
+    const after = await snapshot(stack);
+    const uploads = `${stack.project}_uploads`;
+    expect(contentOf(after, uploads)).toEqual(contentOf(first, uploads));
+    expect(contentOf(after, uploads)).not.toEqual(contentOf(before, uploads));
+    expect([after.rows, after.keys]).toEqual([before.rows, before.keys]);
+    for (const key of ['db-1', 'cache-1']) expect(after.services[key], key).toEqual(before.services[key]);
+    expect(after.services['app-1']?.id).toBe(before.services['app-1']?.id);
+    expect(after.services['app-1']?.startedAt).not.toBe(before.services['app-1']?.startedAt);
+    await expectNothingLeft(stack, run);
+  });
+
+  it('--only database, of PostgreSQL: rows, schema and no more', async () => {
+    await workOnIt('rows');
+    await stack.sql('CREATE TABLE IF NOT EXISTS notes (id serial); ALTER TABLE orders ADD COLUMN note text');
+    const before = await snapshot(stack);
+    const run = await restore(backup, '--only', 'database:db');
+    expect(run.exitCode, run.story).toBe(0);
+    const after = await snapshot(stack);
+    expect(after.rows).toEqual(first.rows);
+    expect(after.keys).toEqual(before.keys);
+    expect(after.digests).toEqual(before.digests);
+    expect(Object.keys(after.services)).toEqual(Object.keys(before.services));
+    await expectNothingLeft(stack, run);
+  });
+
+  it('--only database, of Redis: keys, though its append-only file knows better', async () => {
+    await workOnIt('keys');
+    const before = await snapshot(stack);
+    expect(before.keys).not.toEqual(first.keys);
+    const run = await restore(
+      backup,
+      '--only',
+      'database:cache',
+      '--only',
+      `volume:${stack.project}_uploads`,
+    );
+    expect(run.exitCode, run.story).toBe(0);
+    const after = await snapshot(stack);
+    expect(after.keys).toEqual(first.keys);
+    expect(after.rows).toEqual(before.rows);
+    const uploads = `${stack.project}_uploads`;
+    expect(contentOf(after, uploads)).toEqual(contentOf(first, uploads));
+    await expectNothingLeft(stack, run);
+  });
+
+  it('--only config: the files as they were, and not a container stopped', async () => {
+    const compose = await stack.read('compose.yaml');
+    const env = await stack.read('.env');
+    await stack.edit((model) => {
+      model.services['app']!['command'] = ['python3', 'app.py', '--nonsense'];
+    });
+    await stack.env({ DB_PASSWORD: 'another' });
+    await stack.write('note.txt', 'changed');
+    const before = await snapshot(stack);
+    const run = await restore(backup, '--only', 'config');
+    expect(run.exitCode, run.story).toBe(0);
+    expect(await stack.read('compose.yaml')).toBe(compose);
+    expect(await stack.read('.env')).toBe(env);
+    expect(await stack.read('note.txt')).toBe('changed');
+    const after = await snapshot(stack);
+    expect(after.services).toEqual(before.services);
+    // The files that were replaced are not lost either.
+    const kept = (await stack.backups()).find(({ id }) => id === run.outcome?.backup);
+    expect(await readFile(path.join(kept?.folder ?? '', 'config/files/compose.yaml'), 'utf8')).toContain(
+      '--nonsense',
+    );
+    await expectNothingLeft(stack, run);
+  });
+
+  it('--only config: also when the files no longer render', async () => {
+    const compose = await stack.read('compose.yaml');
+    await stack.write('compose.yaml', 'services:\n\t- broken');
+    const run = await restore(backup, '--only', 'config');
+    expect(run.exitCode, run.story).toBe(0);
+    expect(await stack.read('compose.yaml')).toBe(compose);
+  });
+
+  it('--only config: a file has the mode it had, whatever the umask', async () => {
+    const file = path.join(stack.directory, '.env');
+    await chmod(file, 0o664);
+    const made = await stack.safeUpdate(['backup', '--consistency', 'hot', ...calm]);
+    expect(made.exitCode, made.story).toBe(0);
+    await chmod(file, 0o600);
+    const run = await restore(made.outcome?.backup ?? '', '--only', 'config');
+    expect(run.exitCode, run.story).toBe(0);
+    expect(((await stat(file)).mode & 0o777).toString(8)).toBe('664');
+  });
+});
+
+describe('restore touches nothing', () => {
+  it.each<[string, (id: string) => string[], 2 | 3, RegExp]>([
+    ['without a confirmation, off a terminal', (id) => [id], 2, /no terminal to ask on/],
+    ['with another project’s name', (id) => [id, '--confirm', 'shop'], 3, /did not confirm/],
+    ['with a yes in the place of the name', (id) => [id, '--yes'], 2, /no terminal to ask on/],
+    [
+      'for a backup that is not there',
+      () => ['manual-20200101_000000', '--confirm', 'X'],
+      2,
+      /no backup manual-2020/,
+    ],
+    ['for what is no backup', () => ['../../etc', '--confirm', 'X'], 2, /no backup \.\./],
+    [
+      'for a volume that is not in it',
+      (id) => [id, '--confirm', 'X', '--only', 'volume:nope'],
+      2,
+      /no volume nope/,
+    ],
+    [
+      'for a database that is not in it',
+      (id) => [id, '--confirm', 'X', '--only', 'database:app'],
+      2,
+      /no database app/,
+    ],
+    ['for a word it does not know', (id) => [id, '--confirm', 'X', '--only', 'uploads'], 2, /--only takes/],
+  ])('%s', async (_, args, exitCode, reason) => {
+    const before = await snapshot(stack);
+    const known = (await stack.backups()).map(({ id }) => id);
+    const given = args(backup).map((word) => (word === 'X' ? stack.project : word));
+    const run = await stack.safeUpdate(['restore', ...given, ...calm]);
+    await expectRefused(stack, before, run, { exitCode, reason, backups: known });
+  });
+
+  it.each([
+    'volumes/PROJECT_uploads.tar.zst',
+    'databases/db/shop.dump',
+    'config/engine.json',
+    'manifest.json',
+  ])('for a backup that is damaged: %s', async (name) => {
+    const part = name.replace('PROJECT', stack.project);
+    const file = path.join(stack.backupFolder, backup, part);
+    const whole = await readFile(file);
+    const flipped = Buffer.from(whole);
+    flipped[whole.length >> 1]! ^= 4;
+    await writeFile(file, flipped);
+    const before = await snapshot(stack);
+    const known = (await stack.backups()).map(({ id }) => id);
+    try {
+      for (const only of [[], ['--only', 'volume:uploads'], ['--only', 'config']]) {
+        const run = await restore(backup, ...only);
+        await expectRefused(stack, before, run, { exitCode: 3, reason: new RegExp(part), backups: known });
+      }
+    } finally {
+      await writeFile(file, whole);
+    }
+  });
+});
+
+describe('rollback', () => {
+  it('takes a good release back, with its data, once', async () => {
+    await stack.compose(['stop', 'cache']);
+    await stack.compose(['start', 'cache']);
+    const before = await snapshot(stack);
+    await stack.push('1.1.0');
+    const update = await stack.update();
+    expect(update.exitCode, update.story).toBe(0);
+    expect(update.outcome?.rollbackCommand).toBe('safe-update rollback');
+    await workOnIt('with-1-1-0');
+    expect(await stack.sql('SELECT count(phone) FROM members')).toBe('0');
+    const updated = await snapshot(stack);
+
+    const asked = await stack.safeUpdate(['rollback', ...calm]);
+    expect(asked.exitCode, asked.story).toBe(2);
+    const declined = await stack.safeUpdate(['rollback', '--confirm', 'shop', ...calm]);
+    expect(declined.exitCode, declined.story).toBe(3);
+    expect((await snapshot(stack)).services).toEqual(updated.services);
+
+    const run = await stack.safeUpdate(['rollback', '--confirm', stack.project, ...calm]);
+    expect(run.exitCode, run.story).toBe(0);
+    expect(run.outcome?.result).toBe('restored');
+    expectSame(before, await snapshot(stack));
+    expect((await stack.container('app')).Image).toBe(await imageId(releaseImage('1.0.0')));
+    expect((await stack.get('/version')).trim()).toBe('1.0.0');
+    await expectNothingLeft(stack, update, run);
+
+    const again = await stack.safeUpdate(['rollback', '--confirm', stack.project, ...calm]);
+    expect(again.exitCode, again.story).toBe(2);
+    expect(again.outcome?.error?.message).toMatch(/rolled back already/);
+    expectSame(before, await snapshot(stack));
+
+    const forward = await restore(run.outcome?.backup ?? '');
+    expect(forward.exitCode, forward.story).toBe(0);
+    expectSame(updated, await snapshot(stack));
+    expect((await stack.get('/version')).trim()).toBe('1.1.0');
+    await expectNothingLeft(stack, forward);
+  });
+
+  it('has nothing to do where there was no update', async () => {
+    const fresh = await shop({ start: false });
+    const run = await fresh.safeUpdate(['rollback', '--confirm', fresh.project, ...calm]);
+    expect(run.exitCode, run.story).toBe(2);
+    expect(run.outcome?.error?.message).toMatch(/no update of/);
+  });
+});
+
+function contentOf(taken: Snapshot, volume: string): unknown {
+  const { tar, files, root } = taken.digests[volume] ?? {};
+  return { tar, files, root };
+}

@@ -1,0 +1,80 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { backupKinds, type BackupKind } from '../../../src/backup/id.ts';
+import type { ListedBackup } from '../../../src/backup/open.ts';
+import { expired } from '../../../src/backup/retention.ts';
+import { manifest } from '../model/examples.ts';
+
+function sealed(id: string, kind: BackupKind = 'pre-update'): ListedBackup {
+  return { id, manifest: manifest(id, { kind }) };
+}
+const broken = (id: string): ListedBackup => ({ id, problem: 'its manifest is damaged' });
+const none: readonly string[] = [];
+
+describe('expired', () => {
+  it('is what is older than those that are kept', () => {
+    const backups = ['a', 'b', 'c', 'd'].map((id) => sealed(id));
+    expect(expired(backups, { keep: 2, inUse: none })).toEqual(['a', 'b']);
+    expect(expired(backups, { keep: 4, inUse: none })).toEqual([]);
+    expect(expired(backups, { keep: 9, inUse: none })).toEqual([]);
+    expect(expired([], { keep: 2, inUse: none })).toEqual([]);
+  });
+
+  it.each([0, -1, 1])('keeps one at least: --keep %i', (keep) => {
+    expect(expired([sealed('a'), sealed('b')], { keep, inUse: none })).toEqual(['a']);
+  });
+
+  it('counts what was kept of failed updates on its own, so that it pushes no good backup out', () => {
+    const backups = [
+      sealed('a'),
+      sealed('b', 'failed'),
+      sealed('c', 'failed'),
+      sealed('d', 'failed'),
+      sealed('e', 'manual'),
+    ];
+    expect(expired(backups, { keep: 2, inUse: none })).toEqual(['b']);
+    expect(expired(backups, { keep: 1, inUse: none })).toEqual(['a', 'b', 'c']);
+  });
+
+  it('is never what is in use', () => {
+    const backups = ['a', 'b', 'c'].map((id) => sealed(id));
+    expect(expired(backups, { keep: 1, inUse: ['a'] })).toEqual(['b']);
+  });
+
+  it('is never what cannot be read, which is for a person to look at; it does not count as kept either', () => {
+    const backups = [broken('x'), sealed('a'), broken('y'), sealed('b'), broken('z')];
+    expect(expired(backups, { keep: 1, inUse: none })).toEqual(['a']);
+  });
+
+  it('whatever there is: never the newest, never one in use, never an unreadable one, never too many', () => {
+    const backup = fc.record({
+      kind: fc.constantFrom(...backupKinds),
+      readable: fc.boolean(),
+      inUse: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(backup, { maxLength: 12 }), fc.integer({ min: -2, max: 5 }), (list, keep) => {
+        const backups = list.map(({ kind, readable }, index) =>
+          readable ? sealed(`b${index}`, kind) : broken(`b${index}`),
+        );
+        const inUse = backups.filter((_, index) => list[index]?.inUse === true).map(({ id }) => id);
+        const gone = expired(backups, { keep, inUse });
+        const readable = backups.filter(({ manifest: found }) => found !== undefined);
+
+        expect(new Set(gone).size).toBe(gone.length);
+        for (const id of gone) {
+          expect(readable.map((one) => one.id)).toContain(id);
+          expect(inUse).not.toContain(id);
+        }
+        for (const failed of [false, true]) {
+          const group = readable.filter(({ manifest: found }) => (found?.kind === 'failed') === failed);
+          const stay = group.filter(({ id }) => !gone.includes(id));
+          // The newest ones, and no more than that beside those in use.
+          for (const one of group.slice(-Math.max(1, keep))) expect(stay).toContain(one);
+          expect(stay.filter(({ id }) => !inUse.includes(id)).length).toBeLessThanOrEqual(Math.max(1, keep));
+        }
+        expect(readable.at(-1)?.id === undefined || !gone.includes(readable.at(-1)?.id ?? '')).toBe(true);
+      }),
+    );
+  });
+});

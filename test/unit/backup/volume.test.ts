@@ -1,0 +1,176 @@
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { describe, expect, it } from 'vitest';
+import type { Codec } from '../../../src/backup/codec/codec.ts';
+import { volumeReader, volumeWriter } from '../../../src/backup/volume.ts';
+import type { Helper } from '../../../src/docker/helper.ts';
+import { containerShell } from '../../../src/docker/shell.ts';
+import { fakeExec } from '../docker/fake-exec.ts';
+
+const codec: Codec = { name: 'none', suffix: '', compress: 'cat', decompress: 'cat' };
+const summary = { entries: 3, bytes: 10, sockets: 0, digest: 'abc' };
+/** What the lister says at its end, beside the summary. */
+const listed = JSON.stringify({ ...summary, longest: 20, changed: 0 });
+/** What every other script says when it has come to its end. */
+const end = 'safe-update: done\n';
+
+function helper(answer: Parameters<typeof fakeExec>[0]) {
+  const exec = fakeExec(answer);
+  return {
+    commands: exec.commands,
+    helper: {
+      id: 'helper',
+      shell: containerShell(exec, 'helper'),
+      pathOf: () => '/volumes/0',
+      remove: async () => undefined,
+    } satisfies Helper,
+  };
+}
+const quiet = (): void => undefined;
+
+describe('reading a volume', () => {
+  it('names the folder in a variable: no path is part of a script', async () => {
+    const { helper: one, commands } = helper(({ env }) => ({
+      stdout: 'tar',
+      stderr: env?.['LIST'] === undefined ? end : listed,
+    }));
+    const reader = volumeReader(one, "it's a volume");
+    const { content, done } = reader.archive(codec, quiet);
+    expect(await text(content)).toBe('tar');
+    expect(await done).toEqual({ exact: true });
+    expect(await reader.list(codec).done).toEqual({ summary, exact: true });
+    for (const { argv, env } of commands) {
+      expect(argv.join(' ')).not.toContain('/volumes/0');
+      expect(env?.['FOLDER']).toBe('/volumes/0');
+    }
+  });
+
+  it.each([
+    [0, { exact: true }],
+    // GNU tar: some files differed, as when one is written while it is read.
+    [1, { exact: false }],
+  ])('tar ends with %i', async (exitCode, expected) => {
+    const { helper: one } = helper(() => ({
+      exitCode,
+      stderr: 'tar: 1000\ntar: ./a: file changed as we read it\n' + end,
+    }));
+    expect(await volumeReader(one, 'shop_db').archive(codec, quiet).done).toEqual(expected);
+  });
+
+  it.each([0, 1])(
+    'that ends with %i before its end has failed: docker exec does so when the machine shuts down',
+    async (exitCode) => {
+      const { helper: one } = helper(() => ({ exitCode, stderr: 'tar: 1000\n' }));
+      await expect(volumeReader(one, 'shop_db').archive(codec, quiet).done).rejects.toMatchObject({
+        code: 'store',
+      });
+      await expect(volumeReader(one, 'shop_db').list(codec).done).rejects.toMatchObject({ code: 'store' });
+      await expect(volumeWriter(one, 'shop_db').clear()).rejects.toMatchObject({ code: 'store' });
+      await expect(volumeWriter(one, 'shop_db').extract(codec, Readable.from(['tar']))).rejects.toMatchObject(
+        { code: 'store' },
+      );
+    },
+  );
+
+  it.each([2, 3, 127, 137])(
+    'fails when tar or the codec ends with %i, in their words and without progress',
+    async (exitCode) => {
+      const stderr = 'tar: 1000\ntar: 2000\ntar: ./a: Cannot open: Input/output error\n';
+      const { helper: one } = helper(() => ({ exitCode, stderr }));
+      await expect(volumeReader(one, 'shop_db').archive(codec, quiet).done).rejects.toMatchObject({
+        code: 'store',
+        message: 'Could not archive the volume shop_db: tar: ./a: Cannot open: Input/output error',
+      });
+    },
+  );
+
+  it('tells how much tar has read', async () => {
+    const { helper: one, commands } = helper(() => ({ stderr: end }));
+    const told: number[] = [];
+    await volumeReader(one, 'shop_db').archive(codec, (bytes) => told.push(bytes)).done;
+    for (const line of ['tar: 1000', 'tar: ./1000', 'tar: 2000 ', 'tar: 2000']) commands[0]?.onLine?.(line);
+    expect(told).toEqual([10_240_000, 20_480_000]);
+  });
+
+  it.each(['', 'Traceback\nOSError: [Errno 5]', '{}x\nno JSON'])(
+    'has no list without its summary: %j',
+    async (stderr) => {
+      const { helper: one } = helper(() => ({ exitCode: stderr === '' ? 0 : 1, stderr }));
+      await expect(volumeReader(one, 'shop_db').list(codec).done).rejects.toThrow(
+        'Could not list the volume shop_db',
+      );
+    },
+  );
+
+  it('knows what went away while it was listed', async () => {
+    const { helper: one } = helper(() => ({
+      stderr: JSON.stringify({ ...summary, longest: 20, changed: 2 }),
+    }));
+    expect(await volumeReader(one, 'shop_db').list(codec).done).toEqual({ summary, exact: false });
+  });
+
+  it('refuses a path that could not be put back', async () => {
+    const { helper: one } = helper(() => ({
+      stderr: JSON.stringify({ ...summary, longest: 4001, changed: 0 }),
+    }));
+    await expect(volumeReader(one, 'shop_db').list(codec).done).rejects.toThrow('a path of 4001 bytes');
+  });
+
+  it('was interrupted when the signal came, whatever tar said then', async () => {
+    const { helper: one } = helper(() => ({ exitCode: 137 }));
+    const reader = volumeReader(one, 'shop_db', AbortSignal.abort());
+    await expect(reader.archive(codec, quiet).done).rejects.toMatchObject({ code: 'interrupted' });
+  });
+});
+
+describe('writing a volume', () => {
+  it.each<[string, (writer: ReturnType<typeof volumeWriter>) => Promise<unknown>]>([
+    ['empty', (writer) => writer.clear()],
+    ['unpack into', (writer) => writer.extract(codec, Readable.from(['tar']))],
+    ['list', (writer) => writer.summary()],
+  ])('fails when it cannot %s it', async (verb, use) => {
+    const { helper: one } = helper(() => ({ exitCode: 1, stderr: 'Permission denied' }));
+    await expect(use(volumeWriter(one, 'shop_db'))).rejects.toMatchObject({
+      code: 'store',
+      message: `Could not ${verb} the volume shop_db: Permission denied`,
+    });
+  });
+
+  it('tells a full disk apart', async () => {
+    const { helper: one } = helper(() => ({
+      exitCode: 2,
+      stderr: 'tar: ./a: Wrote only 512 bytes: No space left on device',
+    }));
+    await expect(volumeWriter(one, 'shop_db').extract(codec, Readable.from(['tar']))).rejects.toMatchObject({
+      code: 'space',
+    });
+  });
+
+  it('empties what is in the volume, and neither the volume itself nor what is mounted inside it', async () => {
+    const { helper: one, commands } = helper(() => ({ stderr: end }));
+    await volumeWriter(one, 'shop_db').clear();
+    expect(commands[0]?.argv.at(-1)).toMatch(/^find "\$FOLDER" -xdev -mindepth 1 -delete /);
+  });
+
+  it('unpacks what it is given, and says when that breaks off', async () => {
+    let unpacked = '';
+    const { helper: one } = helper(async ({ stdin }) => {
+      unpacked = await text(stdin ?? Readable.from([])).catch(String);
+      return { stderr: end };
+    });
+    await volumeWriter(one, 'shop_db').extract(codec, Readable.from([Buffer.from('tar')]));
+    expect(unpacked).toBe('tar');
+
+    const broken = Readable.from([Buffer.from('half')]);
+    broken.destroy(new Error('the disk failed'));
+    await expect(volumeWriter(one, 'shop_db').extract(codec, broken)).rejects.toMatchObject({
+      code: 'store',
+      message: 'The archive of shop_db cannot be read: the disk failed',
+    });
+  });
+
+  it('gives what is in it now', async () => {
+    const { helper: one } = helper(() => ({ stderr: listed }));
+    expect(await volumeWriter(one, 'shop_db').summary()).toEqual(summary);
+  });
+});
