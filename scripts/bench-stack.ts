@@ -57,8 +57,10 @@ export async function removeStack({ project, folder }: Pick<Stack, 'project' | '
   await each(['ps', '--all'], ['rm', '--force', '--volumes']);
   await each(['volume', 'ls'], ['volume', 'rm', '--force']);
   await each(['network', 'ls'], ['network', 'rm']);
-  const names = await docker(['image', 'ls', '--format', '{{.Repository}}:{{.Tag}}']);
-  for (const name of names.split('\n')) {
+  // Names only: what others run from the same image stays.
+  const format = '{{.Repository}}{{if eq .Tag "<none>"}}@{{.Digest}}{{else}}:{{.Tag}}{{end}}';
+  const names = await docker(['image', 'ls', '--digests', '--format', format]);
+  for (const name of new Set(names.split('\n'))) {
     if (name.startsWith(`safe-update/pin-${project}:`) || name.startsWith(`${registry}/${project}/`))
       await docker(['image', 'rm', name]).catch(() => undefined);
   }
@@ -96,7 +98,7 @@ async function safeUpdate({ project, folder }: Stack, args: string[] = []): Prom
   });
   let memory = 0;
   const watching = (async () => {
-    while (child.exitCode === null && child.signalCode === null) {
+    while (child.nodeChildProcess.exitCode === null && child.nodeChildProcess.signalCode === null) {
       const status = await readFile(`/proc/${child.pid ?? 0}/status`, 'utf8').catch(() => '');
       memory = Math.max(memory, Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024);
       await sleep(50);

@@ -17,7 +17,9 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
     // Machines get an outcome as their last line, also of what failed before there was a run.
     if (argv.includes('--json')) {
       const { failure } = await import('./conclude.ts');
-      process.stdout.write(`${JSON.stringify({ type: 'outcome', outcome: failure(error, '', 0) })}\n`);
+      process.stdout.write(
+        `${JSON.stringify({ at: new Date().toISOString(), type: 'outcome', outcome: failure(error, '', 0) })}\n`,
+      );
     }
     const { formatError } = await import('./view/outcome.ts');
     const { createStyle } = await import('./view/style.ts');

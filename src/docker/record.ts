@@ -225,7 +225,12 @@ async function writeInto(engine: Engine, containerId: string, folder: string, ta
     await engine.writePath(containerId, folder, tar);
   } catch (error) {
     if (!isNotFound(error) || folder === '/') throw error;
-    await writeInto(engine, containerId, path.posix.dirname(folder), tarOfFolder(path.posix.basename(folder)));
+    await writeInto(
+      engine,
+      containerId,
+      path.posix.dirname(folder),
+      tarOfFolder(path.posix.basename(folder)),
+    );
     await engine.writePath(containerId, folder, tar);
   }
 }
@@ -321,8 +326,12 @@ function sameNetwork(a: NetworkInspect, b: NetworkInspect): boolean {
 function lendersOf({ HostConfig }: ContainerInspect): string[] {
   const namespaces = [HostConfig.NetworkMode, HostConfig.IpcMode, HostConfig.PidMode];
   return [
-    ...namespaces.flatMap((mode) => (mode?.startsWith('container:') === true ? [mode.slice('container:'.length)] : [])),
-    ...((HostConfig.VolumesFrom as string[] | null | undefined) ?? []).map((entry) => entry.replace(/:.*$/, '')),
+    ...namespaces.flatMap((mode) =>
+      mode?.startsWith('container:') === true ? [mode.slice('container:'.length)] : [],
+    ),
+    ...((HostConfig.VolumesFrom as string[] | null | undefined) ?? []).map((entry) =>
+      entry.replace(/:.*$/, ''),
+    ),
   ];
 }
 
@@ -355,6 +364,7 @@ export function creation(
   connections: { network: string; endpoint: Docker.EndpointSettings }[];
 } {
   const { Config, HostConfig } = inspect;
+  const shortId = inspect.Id.slice(0, 12);
   const namespace = (mode: string | undefined): string | undefined => {
     const id = /^container:(.+)$/.exec(mode ?? '')?.[1];
     return id === undefined ? mode : `container:${recreated.get(id) ?? id}`;
@@ -383,7 +393,7 @@ export function creation(
     ...config,
     name: inspect.Name.replace(/^\//, ''),
     Image: image,
-    ...(sharesNetwork || inspect.Id.startsWith(Hostname) ? {} : { Hostname }),
+    ...(sharesNetwork || Hostname === shortId ? {} : { Hostname }),
     ...(sharesNetwork ? {} : { Domainname }),
     ...(sharesNetwork ? {} : { ExposedPorts }),
     HostConfig: {
@@ -393,7 +403,9 @@ export function creation(
       ...(HostConfig.PidMode === undefined ? {} : { PidMode: namespace(HostConfig.PidMode) }),
       ...(volumesFrom == null
         ? {}
-        : { VolumesFrom: volumesFrom.map((entry) => entry.replace(/^[^:]+/, (id) => recreated.get(id) ?? id)) }),
+        : {
+            VolumesFrom: volumesFrom.map((entry) => entry.replace(/^[^:]+/, (id) => recreated.get(id) ?? id)),
+          }),
       Mounts: [
         ...mounts,
         ...anonymous.map((mount) => ({
@@ -417,7 +429,11 @@ export function creation(
             ...(endpoint.IPAMConfig == null ? {} : { IPAMConfig: endpoint.IPAMConfig }),
             ...(endpoint.Links == null ? {} : { Links: endpoint.Links }),
             ...(endpoint.DriverOpts == null ? {} : { DriverOpts: endpoint.DriverOpts }),
-            Aliases: (endpoint.Aliases ?? []).filter((alias) => !inspect.Id.startsWith(alias)),
+            // Which network's gateway is the way out; dockerode's types do not know it.
+            ...('GwPriority' in endpoint && endpoint.GwPriority !== 0
+              ? { GwPriority: endpoint.GwPriority }
+              : {}),
+            Aliases: (endpoint.Aliases ?? []).filter((alias) => alias !== shortId),
             ...(MacAddress === undefined || MacAddress === '' ? {} : { MacAddress }),
           } satisfies Docker.EndpointSettings,
         }));

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open as openFile, rename } from 'node:fs/promises';
+import { mkdir, open as openFile, rename, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Manifest, ManifestVolume } from '../backup/manifest.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
@@ -79,6 +79,7 @@ export function readSelection(only: readonly string[], manifest: Manifest): Sele
         `--only takes volume:NAME, database:SERVICE or config, not ${word}.`,
         {
           state: 'Nothing was touched.',
+          hint: `See what the backup holds: safe-update show ${manifest.id}`,
         },
       );
     }
@@ -102,13 +103,13 @@ function unknown(what: string, name: string, known: string[]): SafeUpdateError {
 export async function restore(context: Context, project: string, options: RestoreOptions): Promise<Outcome> {
   const from = context.clock.monotonic();
   const store = context.storeFor(project);
-  const open = await openBackup(store, options.backup);
+  const open = await untouched(openBackup(store, options.backup));
   const { manifest } = open;
   if (manifest.project.name !== project) {
     throw new SafeUpdateError(
       'refused',
       `${options.backup} is a backup of ${manifest.project.name}, not of ${project}.`,
-      { state: 'Nothing was touched.' },
+      { state: 'Nothing was touched.', hint: 'List its own backups with: safe-update backups' },
     );
   }
   if ((await unfinishedRun(context.stateFor(project))) !== undefined) {
@@ -121,14 +122,18 @@ export async function restore(context: Context, project: string, options: Restor
   }
   await requireWritable(context.settings.backups.directory);
   await showStep(context, 'check', 'Check the backup', async () => {
-    await verifyBackup(open, (item, bytes) => {
+    const report = (item: string, bytes: number): void => {
       context.emit({ type: 'step-progress', step: 'check', item, bytes });
-    });
+    };
+    await untouched(verifyBackup(open, report));
     return options.backup;
   });
   const observed = await lookWhatever(context, project);
   if (!(await options.confirm({ project, manifest, selection: options.selection }))) {
-    throw new SafeUpdateError('declined', 'You did not confirm.', { state: 'Nothing was touched.' });
+    throw new SafeUpdateError('declined', 'You did not confirm.', {
+      state: 'Nothing was touched.',
+      hint: `Name the project as it is called: ${project}`,
+    });
   }
 
   const session = await openSession(context, { project, kind: options.kind, consistency: 'cold' });
@@ -162,6 +167,20 @@ export async function restore(context: Context, project: string, options: Restor
     throw await undoRestore(session, present, kept, error);
   } finally {
     await session.lock.release().catch(() => undefined);
+  }
+}
+
+/** Says so of what fails before the run has begun. */
+export async function untouched<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof SafeUpdateError) || error.state !== undefined) throw error;
+    throw new SafeUpdateError(error.code, error.message, {
+      state: 'Nothing was touched.',
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      cause: error,
+    });
   }
 }
 
@@ -322,8 +341,12 @@ async function restoreConfig({ reader, manifest }: OpenBackup): Promise<string> 
   for (const { part, from, mode } of manifest.config) {
     await mkdir(path.dirname(from), { recursive: true });
     const temporary = path.join(path.dirname(from), `.safe-update-${randomBytes(6).toString('hex')}`);
+    const present = await stat(from).catch(() => undefined);
     const handle = await openFile(temporary, 'wx', mode);
     await handle.writeFile(reader.open(part));
+    // Whoever it belongs to can read it afterwards as before, whatever this process's umask and user are.
+    if (present !== undefined) await handle.chown(present.uid, present.gid).catch(() => undefined);
+    await handle.chmod(mode);
     await handle.sync();
     await handle.close();
     await rename(temporary, from);

@@ -124,6 +124,7 @@ export function refusalOptions({ settings }: Pick<Context, 'settings'>): Refusal
 async function lookAndRecover(context: Context): Promise<Observed> {
   const observed = await look(context);
   const project = observed.project.name;
+  await requireWritable(context.settings.backups.directory);
   if ((await unfinishedRun(context.stateFor(project))) !== undefined) {
     context.emit({
       type: 'notice',
@@ -133,7 +134,6 @@ async function lookAndRecover(context: Context): Promise<Observed> {
     await recover(context, project);
     return lookAndRecover(context);
   }
-  await requireWritable(context.settings.backups.directory);
   return observed;
 }
 

@@ -98,7 +98,7 @@ it('a project without volumes: looked at, updated, and put back', async () => {
   for (const args of [['--dry-run'], ['--dry-run', '--json', '--yes'], ['plan'], ['update', '--dry-run']]) {
     const run = await stack.safeUpdate(args);
     expect(run.exitCode, run.stderr).toBe(0);
-    expect(run.stdout).toMatch(/web[^]* → /);
+    expect(run.stdout).toMatch(/web[^]* →\s/);
   }
   expect(await looking.end()).toEqual([]);
   expectUntouched(before, await snapshot(stack));

@@ -10,6 +10,7 @@ import {
   snapshot,
   type ComposeFile,
   type Finished,
+  type Snapshot,
   type Stack,
 } from './stack.ts';
 
@@ -19,21 +20,18 @@ const fast = [...local, '--stable-for', '1s'];
 /** Refused, with the way on by name; and that nothing was touched is told by the engine. */
 async function expectRefusal(
   stack: Stack,
-  reason: RegExp,
-  accept: string,
-  run: () => Promise<Finished>,
+  before: Snapshot,
+  run: Finished,
+  { reason, accept }: { reason: RegExp; accept: string },
 ): Promise<void> {
-  const before = await snapshot(stack);
-  const refused = await run();
-  await expectRefused(stack, before, refused, { exitCode: 3, reason });
-  expect(refused.outcome?.error?.code).toBe('refused');
-  expect(refused.outcome?.error?.hint).toContain(`--accept ${accept}`);
-  // Said before anybody is asked, too.
-  expect((await stack.safeUpdate(['plan', ...local])).stdout.replaceAll(/\s+/g, ' ')).toMatch(reason);
+  await expectRefused(stack, before, run, { exitCode: 3, reason });
+  expect(run.outcome?.error?.code).toBe('refused');
+  expect(run.outcome?.error?.hint).toContain(`--accept ${accept}`);
 }
 
 describe('a stack with a volume of its image, a named one and a database', () => {
   let stack: Stack;
+  let before: Snapshot;
 
   beforeAll(async () => {
     stack = await project({});
@@ -53,6 +51,7 @@ volumes:
     await stack.up();
     const web = await stack.container('web');
     await shell(web, 'echo kept >/old/keep; echo kept >/data/keep');
+    before = await snapshot(stack);
   });
 
   /** Refused after this edit of the compose file, which is taken back. */
@@ -61,14 +60,15 @@ volumes:
     reason: RegExp,
     accept: string,
   ): Promise<void> {
-    const written = await stack.read('compose.yaml');
     await stack.edit((model) => {
       edit(model, model['volumes'] as Record<string, unknown>);
     });
+    const edited = await stack.read('compose.yaml');
+    const run = await stack.update(fast);
     try {
-      await expectRefusal(stack, reason, accept, () => stack.update(fast));
+      await expectRefusal(stack, { ...before, files: { 'compose.yaml': edited } }, run, { reason, accept });
     } finally {
-      await stack.write('compose.yaml', written);
+      await stack.write('compose.yaml', before.files['compose.yaml'] ?? '');
     }
   }
 
@@ -146,12 +146,12 @@ it('a database whose files are in its container’s layer is refused', async () 
   await stack.write('compose.yaml', `services: { db: { image: ${image}, stop_grace_period: 0s } }`);
   await stack.up();
   await stack.edit(({ services }) => (services['db']!['environment'] = { CHANGED: '1' }));
-  await expectRefusal(
-    stack,
-    /db keeps its PostgreSQL files at \/var\/lib\/postgresql\/data, which is on no volume: replacing the container deletes them/,
-    'no-volume:db',
-    () => stack.update(fast),
-  );
+  const before = await snapshot(stack);
+  await expectRefusal(stack, before, await stack.update(fast), {
+    reason:
+      /db keeps its PostgreSQL files at \/var\/lib\/postgresql\/data, which is on no volume: replacing the container deletes them/,
+    accept: 'no-volume:db',
+  });
 });
 
 /** What a look at it takes for PostgreSQL; it is refused before anybody would want to dump it. */
@@ -194,11 +194,15 @@ volumes:
       ]);
     const writer = await start('rw');
     const reason = /writes to the volume e2e-\w+_data too; stopping this project does not stop it/;
-    await expectRefusal(stack, reason, `shared-volume:${stack.project}_data`, () => stack.update());
-    await docker(['rm', '--force', writer]);
-
+    await expectRefusal(stack, await snapshot(stack), await stack.update(), {
+      reason,
+      accept: `shared-volume:${stack.project}_data`,
+    });
     const warnings = async (): Promise<unknown> =>
       (JSON.parse((await stack.safeUpdate(['plan', '--json'])).stdout) as { warnings: unknown }).warnings;
+    expect(await warnings()).toEqual([expect.stringMatching(reason)]);
+    await docker(['rm', '--force', writer]);
+
     const reader = await start('ro');
     expect(await warnings()).toEqual([]);
     await docker(['rm', '--force', reader]);
@@ -206,8 +210,6 @@ volumes:
     const known = await start('rw');
     await stack.write('safe-update.yml', 'volumes: { data: { shared: allow } }\n');
     expect(await warnings()).toEqual([]);
-    await stack.write('safe-update.yml', '{}\n');
-    expect(await warnings()).not.toEqual([]);
     await docker(['rm', '--force', known]);
   });
 
@@ -215,13 +217,13 @@ volumes:
     await stack.compose(['run', '--detach', '--name', `${stack.project}-once`, 'web', 'sleep', 'infinity']);
     const accept = `one-off:${stack.project}-once`;
     const reason = /one-off container e2e-\w+-once \(docker compose run web\) is still running/;
-    await expectRefusal(stack, reason, accept, () => stack.update());
-    await expectRefusal(stack, reason, accept, () => stack.update(['--accept', `one-off:${stack.project}`]));
+    const before = await snapshot(stack);
+    const refused = await stack.update(['--accept', `one-off:${stack.project}`]);
+    await expectRefusal(stack, before, refused, { reason, accept });
 
-    const before = await stack.container('web');
     const run = await stack.update(['--stable-for', '1s', '--accept', accept]);
     expect(run.exitCode, run.stdout + run.stderr).toBe(0);
-    expect((await stack.container('web')).Image).not.toBe(before.Image);
+    expect((await stack.container('web')).Image).not.toBe(before.services['web-1']?.imageId);
     expect(mountAt(await stack.container('web'), '/data')).toBe(`${stack.project}_data`);
     await expectNothingLeft(stack, run);
   });
@@ -237,8 +239,10 @@ it('a VOLUME that is found to have moved only after the pull is refused, and the
   await push(await buildImage(stack, 'moved', keeper({ volumes: ['/new'] })), stack.repository);
   const run = await stack.update(['--stable-for', '1s']);
   expect(run.steps).toContain('pull');
-  await expectRefused(stack, before, run, { exitCode: 3, reason: /no longer have a volume there/ });
-  expect(run.outcome?.error?.hint).toContain('--accept volume-moved:web:/old');
+  await expectRefusal(stack, before, run, {
+    reason: /no longer have a volume there/,
+    accept: 'volume-moved:web:/old',
+  });
 
   // Somebody who has made sure goes on; the volume stays, so there is a way back.
   const accepted = await stack.update(['--stable-for', '1s', '--accept', 'volume-moved:web:/old']);

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { docker, imageId } from './docker.ts';
 import { expectGoodUpdate, expectRefused } from './outcomes.ts';
 import { releaseImage } from './releases.ts';
-import { freePort, shop, snapshot } from './stack.ts';
+import { expectUntouched, freePort, shop, snapshot } from './stack.ts';
 
 it('an image that the registry does not have is refused, and what was pulled before it changes no tag', async () => {
   const stack = await shop();
@@ -33,6 +33,10 @@ it('a registry that does not answer is refused', async () => {
   await stack.fill();
   const before = await snapshot(stack);
   await expectRefused(stack, before, await stack.update(), { exitCode: 3, reason: /connection refused/ });
+  const told = await stack.safeUpdate(['--yes']);
+  expect(told.exitCode).toBe(3);
+  expect(told.stderr).toMatch(/What failed\s[^]*connection refused[^]*State now\s[^]*Nothing was touched[^]*Next\s/);
+  expectUntouched(before, await snapshot(stack));
 
   await stack.env({ APP_IMAGE: stack.image });
   await expectGoodUpdate(stack);

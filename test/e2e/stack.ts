@@ -193,6 +193,7 @@ export class Stack {
   readonly secret = `canary-${randomBytes(8).toString('hex')}`;
   readonly backupFolder: string;
   readonly #anonymous = new Set<string>();
+  readonly #running = new Set<Running>();
 
   constructor(name: string, directory: string, port: number) {
     this.project = name;
@@ -306,7 +307,7 @@ ${(await finished).story}`);
         await once(heard, 'change');
       }
     };
-    return {
+    const running: Running = {
       pid: child.pid ?? 0,
       finished,
       until,
@@ -315,6 +316,9 @@ ${(await finished).story}`);
         child.kill(signal);
       },
     };
+    this.#running.add(running);
+    void finished.then(() => this.#running.delete(running));
+    return running;
   }
 
   /** The project's containers, by service and number. One-off ones are among them. */
@@ -417,6 +421,11 @@ ${(await finished).story}`);
         if (found.length > 0) await docker([...remove, ...found]);
       }
     };
+    // A run that its test did not wait for would make things again while they are removed.
+    for (const running of this.#running) {
+      running.kill('SIGKILL');
+      await running.finished;
+    }
     await this.containers();
     await each(['ps', '--all', '--quiet'], ['rm', '--force', '--volumes']);
     await each(['volume', 'ls', '--quiet'], ['volume', 'rm', '--force']);

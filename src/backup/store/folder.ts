@@ -374,6 +374,9 @@ function storeError(what: string, error: unknown, state?: string): SafeUpdateErr
         hint: 'Give yourself write access to it, or choose another folder with --backups.',
       });
     default:
-      return new SafeUpdateError('store', `${what}: ${messageOf(error)}`, details);
+      return new SafeUpdateError('store', `${what}: ${messageOf(error)}`, {
+        ...details,
+        hint: 'Look at that folder, or choose another one with --backups.',
+      });
   }
 }

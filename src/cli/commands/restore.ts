@@ -1,5 +1,5 @@
 import { openBackup } from '../../backup/open.ts';
-import { readSelection, restore } from '../../update/restore.ts';
+import { readSelection, restore, untouched } from '../../update/restore.ts';
 import { conclude } from '../conclude.ts';
 import { confirmName } from '../confirm.ts';
 import { projectNameOf } from '../project-name.ts';
@@ -13,7 +13,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const { context } = runtime;
     const project = await projectNameOf(context);
     const backup = args[0] ?? '';
-    const { manifest } = await openBackup(context.storeFor(project), backup);
+    const { manifest } = await untouched(openBackup(context.storeFor(project), backup));
     const only = flags.only ?? [];
     const selection = readSelection(only, manifest);
     return restore(context, project, {
