@@ -87,13 +87,19 @@ export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestVolume = Manifest['volumes'][number];
 export type ManifestDatabase = Manifest['databases'][number];
 
+/** What is left to do about a damaged backup. */
+export const useAnother = 'Use another backup: safe-update backups';
+
 /** Throws SafeUpdateError `damaged` when the text is no manifest that this version can read. */
 export function parseManifest(id: string, text: string): Manifest {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new SafeUpdateError('damaged', `The manifest of ${id} is not JSON.`, { cause: error });
+    throw new SafeUpdateError('damaged', `The manifest of ${id} is not JSON.`, {
+      hint: useAnother,
+      cause: error,
+    });
   }
   const format = (value as { format?: unknown } | null)?.format;
   if (typeof format === 'number' && format > 1) {
@@ -107,10 +113,13 @@ export function parseManifest(id: string, text: string): Manifest {
     throw new SafeUpdateError(
       'damaged',
       `The manifest of ${id} is damaged: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trim(),
+      { hint: useAnother },
     );
   }
   if (parsed.data.id !== id) {
-    throw new SafeUpdateError('damaged', `The manifest in ${id} belongs to ${parsed.data.id}.`);
+    throw new SafeUpdateError('damaged', `The manifest in ${id} belongs to ${parsed.data.id}.`, {
+      hint: useAnother,
+    });
   }
   return parsed.data;
 }

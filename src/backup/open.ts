@@ -1,5 +1,5 @@
 import { messageOf, SafeUpdateError } from '../model/error.ts';
-import { parseManifest, type Manifest } from './manifest.ts';
+import { parseManifest, useAnother, type Manifest } from './manifest.ts';
 import { hashing } from './store/folder.ts';
 import type { BackupReader, Progress, Store } from './store/store.ts';
 
@@ -82,7 +82,7 @@ export async function verifyBackup(
   }
   if (problems.length > 0) {
     throw new SafeUpdateError('damaged', `The backup ${reader.id} is damaged: ${problems.join('; ')}.`, {
-      hint: 'Use another backup: safe-update backups',
+      hint: useAnother,
     });
   }
 }

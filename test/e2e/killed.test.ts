@@ -1,9 +1,12 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { expectGoodUpdate } from './outcomes.ts';
 import { expectNothingLeft, expectSame, quick, shop, snapshot, type Stack } from './stack.ts';
+
+// Each of these is a dozen runs and as many recoveries.
+vi.setConfig({ testTimeout: 420_000 });
 
 const recover = async (stack: Stack) => stack.safeUpdate(['recover', '--json', '--stable-for', '1s']);
 

@@ -35,7 +35,9 @@ it('a registry that does not answer is refused', async () => {
   await expectRefused(stack, before, await stack.update(), { exitCode: 3, reason: /connection refused/ });
   const told = await stack.safeUpdate(['--yes']);
   expect(told.exitCode).toBe(3);
-  expect(told.stderr).toMatch(/What failed\s[^]*connection refused[^]*State now\s[^]*Nothing was touched[^]*Next\s/);
+  expect(told.stderr).toMatch(
+    /What failed\s[^]*connection refused[^]*State now\s[^]*Nothing was touched[^]*Next\s/,
+  );
   expectUntouched(before, await snapshot(stack));
 
   await stack.env({ APP_IMAGE: stack.image });

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Plan } from '../../src/model/plan.ts';
 import { docker, dockerLines, testLabel } from './docker.ts';
 import { expectRolledBack } from './outcomes.ts';
-import { push } from './releases.ts';
+import { push, registry } from './releases.ts';
 import { actionsOn, buildImage, keeper, listen, local, mountAt, shell, type Heard } from './stack-small.ts';
 import {
   digest,
@@ -19,10 +19,10 @@ import {
   type Stack,
 } from './stack.ts';
 
-/** All services run one image, so a release changes all of them. The bad one ruins what it can reach, then ends. */
-const release = (name: string): string =>
+/** The bad release ruins what it can reach, then ends. */
+const release = (name: string, volumes = ['/state']): string =>
   keeper({
-    volumes: ['/state'],
+    volumes,
     env: { RELEASE: name },
     script: `if [ $RELEASE = bad ]; then
   for folder in /state /shared /log; do
@@ -32,26 +32,30 @@ const release = (name: string): string =>
 fi`,
   });
 
-const sixShapes = (image: string, external: string): string => `
-x-common: &common
+/** `image` declares a volume at /state, `plain` none. */
+const sixShapes = (image: string, plain: string, external: string): string => `
+x-image: &image
   image: ${image}
+  stop_grace_period: 0s
+x-plain: &plain
+  image: ${plain}
   stop_grace_period: 0s
 services:
   # No file declares its volume, only the image.
-  anonymous: { <<: *common }
+  anonymous: { <<: *image }
+  # How many there are of this one and of the next is not in the file: somebody typed --scale.
   outside:
-    <<: *common
+    <<: *plain
     volumes: ['outside:/shared']
-  # How many there are is not in the file either: somebody typed --scale.
-  pair: { <<: *common }
+  pair: { <<: *image }
   tool:
-    <<: *common
+    <<: *plain
     profiles: [tools]
     volumes: ['tool:/log']
-  resting: { <<: *common }
+  resting: { <<: *image }
   # Does its work and ends. Nobody waits for it.
   once:
-    <<: *common
+    <<: *plain
     command: ['sh', '-c', 'echo "ran on $\${RELEASE}" >>/log/runs']
     volumes: ['log:/log']
 volumes:
@@ -65,14 +69,17 @@ volumes:
 describe('a service with an anonymous volume, one with an external one, one scaled to two, one behind a profile, one stopped on purpose and a one-shot', () => {
   let stack: Stack;
   let resting: string;
+  let before: Snapshot;
 
   beforeAll(async () => {
     stack = await project({});
     const external = `${stack.project}-outside`;
-    await stack.write('compose.yaml', sixShapes(stack.image, external));
+    const plain = `${registry}/${stack.project}/plain`;
+    await stack.write('compose.yaml', sixShapes(stack.image, plain, external));
     await docker(['volume', 'create', '--label', `${testLabel}=${stack.project}`, external]);
     await publish('first');
-    await stack.compose(['--profile', 'tools', 'up', '--detach', '--quiet-pull', '--scale', 'pair=2']);
+    const scaled = ['--scale', 'pair=2', '--scale', 'outside=2'];
+    await stack.compose(['--profile', 'tools', 'up', '--detach', '--quiet-pull', ...scaled]);
     for (const container of await stack.containers()) {
       if (!container.State.Running) continue;
       for (const { Destination } of container.Mounts)
@@ -84,6 +91,7 @@ describe('a service with an anonymous volume, one with an external one, one scal
 
   async function publish(name: string): Promise<void> {
     await push(await buildImage(stack, name, release(name)), stack.repository);
+    await push(await buildImage(stack, `plain-${name}`, release(name, [])), `${stack.project}/plain`);
   }
 
   async function update(): Promise<{ run: Finished; events: Heard[] }> {
@@ -113,17 +121,19 @@ describe('a service with an anonymous volume, one with an external one, one scal
   }
 
   it('start as described', async () => {
-    const { services, volumes } = await snapshot(stack);
+    before = await snapshot(stack);
+    const { services, volumes } = before;
     expect(Object.entries(services).map(([key, { running }]) => `${key} ${running}`)).toEqual([
       'anonymous-1 true',
       'once-1 false',
       'outside-1 true',
+      'outside-2 true',
       'pair-1 true',
       'pair-2 true',
       'resting-1 false',
       'tool-1 true',
     ]);
-    expect(volumes.filter((name) => /^[0-9a-f]{64}$/.test(name))).toHaveLength(7);
+    expect(volumes.filter((name) => /^[0-9a-f]{64}$/.test(name))).toHaveLength(4);
     expect(mountAt(await stack.container('pair', 1), '/state')).not.toBe(
       mountAt(await stack.container('pair', 2), '/state'),
     );
@@ -131,7 +141,6 @@ describe('a service with an anonymous volume, one with an external one, one scal
   });
 
   it('are as before after a bad update, and the one-shot has not run once more for it', async () => {
-    const before = await snapshot(stack);
     await publish('bad');
     const { run, events } = await update();
     const { failed } = await expectRolledBack(stack, before, run, /exited with code 1/);
@@ -146,33 +155,30 @@ describe('a service with an anonymous volume, one with an external one, one scal
         .map(({ service }) => service)
         .filter((service) => service !== '')
         .sort(),
-    ).toEqual(['anonymous', 'outside', 'pair', 'pair', 'tool']);
+    ).toEqual(['anonymous', 'outside', 'outside', 'pair', 'pair', 'tool']);
     // What the bad release did is kept: it had reached the volumes of everything that it ran in.
     expect(failed.manifest.volumes.map(({ kind }) => kind).sort()).toEqual([
-      ...Array<string>(5).fill('anonymous'),
+      ...Array<string>(3).fill('anonymous'),
       'external',
       'named',
       'named',
     ]);
   });
 
-  let beforeGood: Snapshot;
-
   it('are as before after a good update, and the one-shot has run again', async () => {
-    beforeGood = await snapshot(stack);
     await publish('second');
     const { run, events } = await update();
     expect(run.exitCode, run.stdout + run.stderr).toBe(0);
 
     const after = await snapshot(stack);
-    expect(shapeOf(after)).toEqual(shapeOf(beforeGood));
+    expect(shapeOf(after)).toEqual(shapeOf(before));
     expect(await runs()).toEqual(['ran on first', 'ran on second']);
     await expectLeftAlone(events);
     expectNoVolumeGone(events);
-    const newer = ['anonymous-1', 'once-1', 'outside-1', 'pair-1', 'pair-2', 'tool-1'];
+    const newer = ['anonymous-1', 'once-1', 'outside-1', 'outside-2', 'pair-1', 'pair-2', 'tool-1'];
     expect(
       Object.entries(after.services).flatMap(([key, { imageId }]) =>
-        imageId === beforeGood.services[key]?.imageId ? [] : [key],
+        imageId === before.services[key]?.imageId ? [] : [key],
       ),
     ).toEqual(newer);
     await expectNothingLeft(stack, run);
@@ -190,7 +196,7 @@ describe('a service with an anonymous volume, one with an external one, one scal
     ]);
     const events = await listening.end();
     expect(run.exitCode, run.stdout + run.stderr).toBe(0);
-    expectSame(beforeGood, await snapshot(stack));
+    expectSame(before, await snapshot(stack));
     expect(await runs()).toEqual(['ran on first']);
     expect(actionsOn(events, 'once')).not.toContain('start');
     await expectLeftAlone(events);
@@ -365,6 +371,19 @@ services:
       'front-host\nkept',
     );
   });
+
+  // Compose's label holds a hash in which the other service is a container's id; `config --hash` has its name there.
+  it.fails('a service that lives in the network of another is not taken for a changed one', async () => {
+    const stack = await project({});
+    const common = 'image: debian:bookworm-slim, command: [sleep, infinity], stop_grace_period: 0s';
+    await stack.write(
+      'compose.yaml',
+      `services:\n  front: { ${common} }\n  beside: { ${common}, network_mode: service:front }\n`,
+    );
+    await stack.up();
+    const plan = JSON.parse((await stack.safeUpdate(['plan', '--json', ...local])).stdout) as Plan;
+    expect(plan.nothingToDo).toBe(true);
+  });
 });
 
 const onFolder = ({ image }: Stack): string => `
@@ -418,6 +437,8 @@ describe('a bind mount', () => {
     // It is stopped, so nothing but the update writes to the folder.
     await stack.compose(['stop']);
     const [stopped, bytes] = [await snapshot(stack), await digest(stack.project, folder('data'))];
+    // What a healthcheck said last before its container was stopped; one that is made again has not been asked.
+    stopped.services['db-1']!.health = 'none';
     const { failed } = await expectRolledBack(stack, stopped, await stack.update(), /exited with code 1/);
     expect(await digest(stack.project, folder('data'))).toEqual(bytes);
     expect(failed.manifest.volumes.map(({ name }) => name)).toEqual([folder('data')]);

@@ -18,6 +18,7 @@ import type { Readable } from 'node:stream';
 import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { zstd } from '../codec/zstd.ts';
 import { isBackupId } from '../id.ts';
+import { useAnother } from '../manifest.ts';
 import { metered } from '../metered.ts';
 import type { BackupReader, BackupWriter, Listed, Part, Store } from './store.ts';
 
@@ -181,10 +182,11 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
       try {
         let bytes = 0;
         for (const part of parts) {
-          const meter = hashing();
-          const content = createReadStream(inside(folder, part.path), { highWaterMark: 1 << 20 });
-          for await (const chunk of meter.pass(content)) progress(part.path, (bytes += chunk.length));
-          if (meter.bytes() !== part.bytes || meter.digest() !== part.sha256) {
+          const found = await digestOf(inside(folder, part.path), (read) => {
+            progress(part.path, bytes + read);
+          });
+          bytes += found.bytes;
+          if (found.bytes !== part.bytes || found.sha256 !== part.sha256) {
             throw new SafeUpdateError(
               'store',
               `${part.path} does not read back as it was written to ${folder}.`,
@@ -222,6 +224,7 @@ function folderReader(id: string, folder: string): BackupReader {
         readFile(path.join(folder, name), 'utf8').catch((error: unknown) => {
           const why = codeOf(error) === 'ENOENT' ? 'is missing' : `cannot be read: ${messageOf(error)}`;
           throw new SafeUpdateError('damaged', `The backup ${id} is damaged: ${name} ${why}.`, {
+            hint: useAnother,
             cause: error,
           });
         });
@@ -231,6 +234,7 @@ function folderReader(id: string, folder: string): BackupReader {
       throw new SafeUpdateError(
         'damaged',
         `The backup ${id} is damaged: ${manifestName} has changed: its checksum differs.`,
+        { hint: useAnother },
       );
     },
     open: (name) => createReadStream(inside(folder, name)),
@@ -278,6 +282,30 @@ async function writeFlushed(file: string, text: string): Promise<void> {
   }
 }
 
+/**
+ * Size and checksum of a file. It is read through one buffer: a stream makes a new one for each piece, and many of
+ * them fill the memory before the next garbage collection.
+ */
+async function digestOf(
+  file: string,
+  onBytes: (bytes: number) => void,
+): Promise<{ bytes: number; sha256: string }> {
+  const handle = await open(file, 'r');
+  try {
+    const buffer = Buffer.allocUnsafeSlow(1 << 20);
+    const hash = createHash('sha256');
+    let bytes = 0;
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length);
+      if (bytesRead === 0) return { bytes, sha256: hash.digest('hex') };
+      hash.update(buffer.subarray(0, bytesRead));
+      onBytes((bytes += bytesRead));
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
 /** Counts and hashes what passes. */
 export function hashing(): {
   pass: (content: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
@@ -311,7 +339,9 @@ async function settled<T extends readonly unknown[] | []>(
 function inside(folder: string, name: string): string {
   const file = path.resolve(folder, name);
   if (!file.startsWith(folder + path.sep)) {
-    throw new SafeUpdateError('damaged', `The backup names a file outside itself: ${name}`);
+    throw new SafeUpdateError('damaged', `The backup names a file outside itself: ${name}`, {
+      hint: useAnother,
+    });
   }
   return file;
 }
