@@ -73,7 +73,7 @@ function importsOf(place) {
 const places = [
   ...Object.keys(layers),
   // After the layers they lie in: the last rule that matches a file counts.
-  ...new Set(reserved.flatMap((entry) => entry.for)).difference(new Set(Object.keys(layers))),
+  ...new Set(reserved.flatMap((entry) => entry.for).filter((place) => !(place in layers))),
 ];
 
 for (const entry of readdirSync(new URL('src/', import.meta.url), { withFileTypes: true })) {

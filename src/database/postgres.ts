@@ -21,7 +21,8 @@ import { commandRole, looksLike, variable, type ServerLooks } from './recognise.
  *
  * A restore replaces the databases of the dump, and puts its roles back to what they were. Databases and roles that
  * the dump does not know, which a migration may have made, are left alone: no other copy of them may exist. So are
- * memberships that were granted since.
+ * memberships that were granted since. What is in files beside the data is not in a dump: pg_hba.conf, postgresql.conf,
+ * and what ALTER SYSTEM has set.
  */
 export const postgres: DatabaseEngine = {
   name: 'postgres',
@@ -176,7 +177,8 @@ const loggedIn = `${begin}
 log_in "$SU_USER" "$SU_PASSWORD" "$SU_HOST" "$SU_PORT"
 [ -z "\${SU_DATABASE+given}" ] || export PGDATABASE="$SU_DATABASE"
 # Messages in English; and whatever the server, role or database has set as the client's encoding, names are bytes.
-export PGOPTIONS="-c lc_messages=C -c client_encoding=$SU_ENCODING -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0$SU_OPTIONS"
+export PGOPTIONS="-c lc_messages=C -c client_encoding=$SU_ENCODING -c statement_timeout=0 -c lock_timeout=0"
+PGOPTIONS="$PGOPTIONS -c idle_in_transaction_session_timeout=0$SU_OPTIONS"
 `;
 
 type Connection = { session: Session } | { accepting: boolean; stderr: string };
@@ -255,7 +257,8 @@ async function connect(database: RunningDatabase): Promise<Session> {
   if (!connection.session.superuser) {
     throw new SafeUpdateError(
       'database',
-      `PostgreSQL in ${container.name}: no login found in the container's environment is a superuser, and only one can dump every database and role.`,
+      `PostgreSQL in ${container.name}: no login found in the container's environment is a superuser, ` +
+        'and only one can dump every database and role.',
       {
         hint: 'Give the container POSTGRES_USER and POSTGRES_PASSWORD (bitnami: POSTGRESQL_POSTGRES_PASSWORD) of one.',
       },
@@ -385,7 +388,9 @@ function decodeName(name: Buffer, container: Container): string {
   }
 }
 
-/** A file for each database: safe as a file name whatever the database is called, and unique in any letter case. Pure. */
+/**
+ * A file for each database: safe as a file name whatever the database is called, and unique in any letter case. Pure.
+ */
 export function fileNames(names: readonly string[]): List['databases'] {
   const taken = new Set<string>();
   return names.map((name) => {
@@ -466,7 +471,8 @@ async function restoreGlobals(session: Session, globals: string): Promise<void> 
   const roles = await query(
     session,
     'listing the roles',
-    `SELECT encode(convert_to(rolname::text, getdatabaseencoding()), 'hex'), CASE WHEN rolvaliduntil IS NULL THEN '00' ELSE '01' END FROM pg_roles`,
+    `SELECT encode(convert_to(rolname::text, getdatabaseencoding()), 'hex'),
+     CASE WHEN rolvaliduntil IS NULL THEN '00' ELSE '01' END FROM pg_roles`,
   );
   const tablespaces = await query(
     session,

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { execa } from 'execa';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -133,6 +133,38 @@ describe('with a stack that runs', () => {
     expectSame(before, await snapshot(stack));
     const left = await readdir(path.join(folder, stack.project));
     expect(left.filter((name) => /^(pre-update|failed)/.test(name))).toEqual([]);
+  });
+
+  it('no space left for the journal itself: the stack runs again, and recover has little to do', async () => {
+    const folder = await smallDisk(stack, '40m');
+    const before = await snapshot(stack);
+    const running = stack.start([...quick, '--backups', folder, '--accept', 'space']);
+    await running.step('stop');
+    // To the last byte of the last page that the journal has.
+    const state = path.join(folder, stack.project, '.safe-update');
+    const journal = path.join(state, (await readdir(state)).find((name) => name.endsWith('.jsonl')) ?? '');
+    await appendFile(journal, '\n'.repeat(4096 - ((await stat(journal)).size % 4096)));
+    const filler = path.join(folder, 'filler');
+    await writeFile(filler, Buffer.alloc(60_000_000)).catch(() => undefined);
+    const run = await running.finished;
+    expect(run.exitCode, run.story).toBe(4);
+    expect(run.outcome?.error?.message).toMatch(/no space left/i);
+    expectSame(before, await snapshot(stack));
+
+    await rm(filler);
+    const recovered = await stack.safeUpdate([
+      'recover',
+      '--json',
+      '--stable-for',
+      '1s',
+      '--backups',
+      folder,
+    ]);
+    expect(recovered.exitCode, recovered.story).toBe(0);
+    expectSame(before, await snapshot(stack));
+    const again = await stack.safeUpdate(['recover', '--json', '--backups', folder]);
+    expect(again.outcome?.result).toBe('nothing-to-do');
+    await expectNothingLeft(stack, run, recovered);
   });
 
   it('no password in any command line while it works', async () => {

@@ -28,7 +28,7 @@ it('drop-table: a migration that destroys rows and files is undone; what it left
 
   const kept = await uploadsIn(stack, failed);
   expect(kept).toContain('too-late');
-  expect(kept.filter((name) => name.startsWith('picture-'))).toHaveLength(3);
+  expect(pictures(kept)).toHaveLength(3);
   expect(await tablesIn(stack, failed)).toEqual(['orders 3', 'schema_version 1']);
   await expectGoodUpdate(stack);
 });
@@ -41,9 +41,7 @@ it('drop-table-crash: a migration that fails half way is undone, and its work is
   const { failed } = await expectRolledBack(stack, before, await stack.update(), reason);
 
   // Each restart has destroyed half of what was left.
-  expect((await uploadsIn(stack, failed)).filter((name) => name.startsWith('picture-')).length).toBeLessThan(
-    6,
-  );
+  expect(pictures(await uploadsIn(stack, failed)).length).toBeLessThan(6);
   expect(await tablesIn(stack, failed)).toEqual(['orders 2', 'schema_version 1']);
   await expectGoodUpdate(stack);
 });
@@ -99,6 +97,11 @@ it('a rollback that is blocked says so, has put the data back to the byte, and i
 async function uploadsIn(stack: Stack, backup: SealedBackup): Promise<string[]> {
   const { files } = await digest(stack.project, await unpack(stack, backup, `${stack.project}_uploads`));
   return files.flatMap((line) => /^(\S+) f /.exec(line)?.[1] ?? []);
+}
+
+/** Of the six that the shop had. */
+function pictures(names: readonly string[]): string[] {
+  return names.filter((name) => name.startsWith('picture-'));
 }
 
 /** The tables in the archive of the shop's database and how many rows each has, as PostgreSQL itself reads them. */

@@ -268,13 +268,13 @@ describe('commands that only look', () => {
 
 describe('health', () => {
   it('bad: says what, and exits with 3', async () => {
-    await stack.compose(['stop', 'cache']);
+    await stack.compose(['stop', 'app']);
     const short = ['health', '--stable-for', '1s', '--verify-timeout', '2s'];
     const { healthy, problem } = await json<{ healthy: boolean; problem: string }>(short, 3);
     expect(healthy).toBe(false);
-    expect(problem).toMatch(/cache/);
-    expect(await text(short, 3)).toMatch(/is not healthy: .*cache/);
-    await stack.compose(['start', 'cache']);
+    expect(problem).toMatch(/app/);
+    expect(await text(short, 3)).toMatch(/is not healthy: .*app/);
+    await stack.compose(['start', 'app']);
   });
 });
 

@@ -1,7 +1,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, it } from 'vitest';
-import { docker, testLabel } from './docker.ts';
+import { docker, keyOf, testLabel, type Inspect } from './docker.ts';
 import { expectRefused, expectRolledBack } from './outcomes.ts';
 import { push, registry } from './releases.ts';
 import { actionsOn, buildImage, keeper, listen, local, mountAt, shell } from './stack-small.ts';
@@ -54,13 +54,12 @@ function expectNothingToDo(run: Finished): void {
 
 /** service-number → which release it runs, or that it does not. */
 async function running(stack: Stack): Promise<Record<string, string>> {
-  const { services } = await snapshot(stack);
+  const releaseIn = ({ Config: { Env } }: Inspect): string =>
+    Env.find((entry) => entry.startsWith('RELEASE='))?.slice('RELEASE='.length) ?? '';
   return Object.fromEntries(
-    Object.entries(services).map(([key, { running: runs, environment }]) => [
-      key,
-      runs
-        ? (environment.find((entry) => entry.startsWith('RELEASE='))?.slice('RELEASE='.length) ?? 'runs')
-        : 'stopped',
+    (await stack.containers()).map((container) => [
+      keyOf(container),
+      container.State.Running ? releaseIn(container) : 'stopped',
     ]),
   );
 }
@@ -368,3 +367,18 @@ function withoutVolume(taken: Snapshot, volume: string): Snapshot {
   const { [volume]: _, ...digests } = taken.digests;
   return { ...taken, digests, volumes: taken.volumes.filter((name) => name !== volume) };
 }
+
+// Two PostgreSQL servers on one folder destroy it.
+it.fails(
+  'a service that a release gives another name never writes to a volume beside the former one',
+  async () => {
+    const compose = (name: string): string =>
+      `services: { ${name}: { image: IMAGE, stop_grace_period: 0s, volumes: ['data:/data'] } }\nvolumes: { data: {} }`;
+    const stack = await stackOf(compose('former'));
+    await stack.up();
+    await stack.write('compose.yaml', compose('latter').replaceAll('IMAGE', stack.image));
+    await stack.update([...fast, ...local]);
+    const writers = (await stack.containers()).filter(({ State }) => State.Running);
+    expect(writers.map((container) => mountAt(container, '/data'))).toHaveLength(1);
+  },
+);

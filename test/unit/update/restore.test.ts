@@ -43,8 +43,16 @@ describe('readSelection', () => {
   it.each([
     ['volume:nothing', 'The backup holds no volume nothing.', 'It holds: shop_uploads, /srv/a:b'],
     ['database:web', 'The backup holds no database web.', 'It holds: db'],
-    ['uploads', '--only takes volume:NAME, database:SERVICE or config, not uploads.', undefined],
-    ['config:x', '--only takes volume:NAME, database:SERVICE or config, not config:x.', undefined],
+    [
+      'uploads',
+      '--only takes volume:NAME, database:SERVICE or config, not uploads.',
+      'See what the backup holds: safe-update show manual-20241017_143022',
+    ],
+    [
+      'config:x',
+      '--only takes volume:NAME, database:SERVICE or config, not config:x.',
+      'See what the backup holds: safe-update show manual-20241017_143022',
+    ],
     ['volume:', 'The backup holds no volume .', 'It holds: shop_uploads, /srv/a:b'],
   ])('%s', (word, message, hint) => {
     expect(() => readSelection([word], held)).toThrow(
