@@ -45,16 +45,25 @@ await mkdir(flags.folder, { recursive: true });
 const folder = await mkdtemp(path.join(flags.folder, 'safe-update-bench-'));
 const stacks: Stack[] = [];
 const results: Result[] = [];
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    void cleanUp().finally(() => process.exit(130));
+  });
+}
 try {
   await measure(bench, bytes);
 } finally {
-  for (const stack of stacks) await removeStack(stack);
-  await removeVolumes('scratch');
-  await rm(folder, { recursive: true, force: true });
+  await cleanUp();
 }
 const report = [await machine(), ...results.map(tableOf)].join('\n\n');
 process.stdout.write(`${report}\n`);
 if (whole || flags.write) await writePage(report);
+
+async function cleanUp(): Promise<void> {
+  for (const stack of stacks) await removeStack(stack);
+  await removeVolumes('scratch');
+  await rm(folder, { recursive: true, force: true });
+}
 
 async function measure(on: Bench, size: number): Promise<void> {
   if (wanted('startup')) results.push(await compare(await startupComparison(), rounds));
@@ -65,7 +74,6 @@ async function measure(on: Bench, size: number): Promise<void> {
     await rm(archives, { recursive: true, force: true });
     if (wanted('restore')) results.push(await compare(await restoreComparison(on, archives, volume), rounds));
     await rm(archives, { recursive: true, force: true });
-    await removeVolumes('scratch');
   }
   const sizes = [0, Math.round(size / 15), size].filter((one) => {
     if (wanted('downtime')) return true;

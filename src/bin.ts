@@ -1,4 +1,10 @@
 #!/usr/bin/env node
-import { main } from './cli/main.ts';
-
-process.exitCode = await main();
+// An older Node.js fails on the first import with a stack trace that names a dependency.
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 15)) {
+  process.stderr.write(`safe-update needs Node.js 22.15 or newer; this is ${process.versions.node}.\n`);
+  process.exitCode = 2;
+} else {
+  const { main } = await import('./cli/main.ts');
+  process.exitCode = await main();
+}

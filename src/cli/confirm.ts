@@ -4,6 +4,15 @@ import type { GlobalFlags, Runtime } from './runtime.ts';
 import { ask } from './terminal.ts';
 import { visible } from './view/escape.ts';
 
+/** Throws SafeUpdateError `usage` if a question could be answered neither by --yes nor on a terminal. */
+export function requireSomebodyToAsk({ yes }: GlobalFlags): void {
+  if (yes === true || (process.stdin.isTTY && process.stderr.isTTY)) return;
+  throw new SafeUpdateError('usage', 'There is no terminal to ask on.', {
+    state: 'Nothing was touched.',
+    hint: 'In scripts, say yes beforehand with --yes. To see the plan first: safe-update plan',
+  });
+}
+
 /**
  * Asks whether to go on with a plan that the view has just been given; with --yes, says yes. Off a terminal there is
  * nobody to ask: SafeUpdateError `usage`.
@@ -16,13 +25,8 @@ export async function confirmPlan(
 ): Promise<boolean> {
   if (flags.yes === true) return true;
   await view.shown();
+  requireSomebodyToAsk(flags);
   const answer = await ask(`${verb} ${visible(plan.project)} now? [y/N] `);
-  if (answer === undefined && (!process.stdin.isTTY || !process.stderr.isTTY)) {
-    throw new SafeUpdateError('usage', 'There is no terminal to ask on.', {
-      state: 'Nothing was touched.',
-      hint: 'In scripts, say yes beforehand with --yes. To see the plan first: safe-update plan',
-    });
-  }
   return /^(y|yes|o|oui)$/i.test(answer?.trim() ?? '');
 }
 

@@ -160,8 +160,14 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
         'never',
       ]),
     )
+    .option('--pull-timeout <duration>', 'how long pulling or building may take (30m)')
+    .option('--dump-timeout <duration>', 'how long each database client may take (30m)')
+    .option('--stop-timeout <duration>', "how long stopping may take (no limit but the services' own)")
+    .option('--up-timeout <duration>', 'how long starting may take (as long as --verify-timeout)')
     .option('--verify-timeout <duration>', 'how long the new release may take to become healthy (5m)')
     .option('--stable-for <duration>', 'how long it must then stay healthy (10s)')
+    .option('--helper-image <name>', 'image of the helper container, instead of building one')
+    .option('--minimum-free <percent>', 'how much of the disk must stay free (10)')
     .option(
       '--accept <name>',
       'go on although this was refused; the refusal says the name; may be given more than once',
@@ -201,8 +207,8 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return 0;
     throw new SafeUpdateError('usage', error.message.replace(/^error: /, ''), {
+      state: 'Nothing was touched.',
       hint: 'Run: safe-update --help',
-      cause: error,
     });
   }
   return exitCode;

@@ -16,7 +16,7 @@ import { compareVersions } from './engine.ts';
 import type { Exec, Finished } from './exec.ts';
 
 /** Oldest Compose that has `--pull never` on `up`, `--no-deps` that keeps the order, and JSON `config`. */
-export const oldestCompose = '2.20.0';
+const oldestCompose = '2.20.0';
 
 export interface ComposeOptions {
   /** Milliseconds. */
@@ -82,7 +82,7 @@ export class Compose {
 
   /** The config hash of each active service: what the label com.docker.compose.config-hash of an up-to-date container holds. */
   async hashes(project: Project): Promise<Map<string, string>> {
-    const result = await this.#run(configHashArgv(project), project, { timeout: 60_000 });
+    const result = await this.#run('config', configHashArgv(project), project, { timeout: 60_000 });
     return new Map(
       result.stdout
         .split('\n')
@@ -94,24 +94,32 @@ export class Compose {
   }
 
   async profiles(project: Project): Promise<string[]> {
-    const result = await this.#run(configProfilesArgv(project), project, { timeout: 60_000 });
+    const result = await this.#run('config', configProfilesArgv(project), project, { timeout: 60_000 });
     return result.stdout.split('\n').filter((line) => line.trim() !== '');
   }
 
   async pull(project: Project, services: readonly string[], options: ComposeOptions): Promise<void> {
-    await this.#run(pullArgv(project, services), project, options);
+    try {
+      await this.#run('pull', pullArgv(project, services), project, options);
+    } catch (error) {
+      if (!(error instanceof SafeUpdateError) || error.code !== 'compose') throw error;
+      throw new SafeUpdateError('compose', error.message, {
+        hint: 'Check the name, the tag and the registry (docker login). For an image that is only on this engine: pull_policy: missing in the compose file, or --pull missing.',
+        cause: error,
+      });
+    }
   }
 
   async build(project: Project, services: readonly string[], options: ComposeOptions): Promise<void> {
-    await this.#run(buildArgv(project, services), project, options);
+    await this.#run('build', buildArgv(project, services), project, options);
   }
 
   async stop(project: Project, services: readonly string[], options: ComposeOptions): Promise<void> {
-    await this.#run(stopArgv(project, services), project, options);
+    await this.#run('stop', stopArgv(project, services), project, options);
   }
 
   async remove(project: Project, services: readonly string[], options: ComposeOptions): Promise<void> {
-    await this.#run(removeArgv(project, services), project, options);
+    await this.#run('rm', removeArgv(project, services), project, options);
   }
 
   async up(
@@ -120,12 +128,12 @@ export class Compose {
     up: UpOptions,
     options: ComposeOptions,
   ): Promise<void> {
-    await this.#run(upArgv(project, services, up), project, options);
+    await this.#run('up', upArgv(project, services, up), project, options);
   }
 
-  async #run(argv: string[], project: Project, options: ComposeOptions): Promise<Finished> {
+  async #run(verb: string, argv: string[], project: Project, options: ComposeOptions): Promise<Finished> {
     const result = await this.#exec.run({ argv, cwd: project.directory, ...options });
-    const verb = argv.find((word) => ['config', 'pull', 'build', 'stop', 'rm', 'up'].includes(word)) ?? '';
+
     if (options.signal?.aborted === true)
       throw new SafeUpdateError('interrupted', `docker compose ${verb} was interrupted.`);
     if (result.timedOut) {

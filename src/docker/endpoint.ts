@@ -60,12 +60,14 @@ export function endpointVariables(endpoint: Endpoint): Record<string, string | u
 
 /** The same endpoint for dockerode. Throws SafeUpdateError `engine` for a scheme it cannot speak. */
 export function dockerodeFor(endpoint: Endpoint): Docker {
-  const url = new URL(endpoint.host.replace(/^npipe:\/\/\/*/, 'npipe:///'));
+  // A named pipe's \\.\ is a step to nowhere for a URL.
+  const pipe = /^npipe:\/+(.+)$/.exec(endpoint.host)?.[1];
+  if (pipe !== undefined) return new Docker({ socketPath: `//${pipe}` });
+  if (!URL.canParse(endpoint.host)) throw unknownAddress(endpoint);
+  const url = new URL(endpoint.host);
   switch (url.protocol) {
     case 'unix:':
       return new Docker({ socketPath: decodeURIComponent(url.pathname) });
-    case 'npipe:':
-      return new Docker({ socketPath: url.pathname.replace(/^\/+(\.\/)/, '//$1') });
     case 'ssh:':
       return new Docker({
         protocol: 'ssh',
@@ -90,12 +92,13 @@ export function dockerodeFor(endpoint: Endpoint): Docker {
       });
     }
     default:
-      throw new SafeUpdateError(
-        'engine',
-        `The engine's address ${endpoint.host} is of a kind that is not known.`,
-        {
-          hint: 'DOCKER_HOST takes unix://, tcp:// and ssh:// addresses.',
-        },
-      );
+      throw unknownAddress(endpoint);
   }
+}
+
+function unknownAddress({ host }: Endpoint): SafeUpdateError {
+  return new SafeUpdateError('engine', `The engine's address ${host} is of a kind that is not known.`, {
+    state: 'Nothing was touched.',
+    hint: 'DOCKER_HOST takes unix://, tcp:// and ssh:// addresses.',
+  });
 }

@@ -51,7 +51,7 @@ export interface EngineEvent {
 }
 
 /** Oldest engine this works with: before API 1.42 `volume prune` takes every unused volume. */
-export const oldestApiVersion = '1.42';
+const oldestApiVersion = '1.42';
 
 /**
  * The docker engine, with only the operations a run needs. There is no way through it to remove a volume, to remove a

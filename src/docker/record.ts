@@ -38,6 +38,11 @@ export interface RecordedImage {
   digests: string[];
 }
 
+/** Runs, and is not known to be unhealthy. Pure. */
+export function isGreen({ status, health }: Pick<Container, 'status' | 'health'>): boolean {
+  return status === 'running' && health !== 'unhealthy';
+}
+
 /** Records the stack. Reads only. */
 export async function recordStack(engine: Engine, observed: Observed, now: Date): Promise<StackRecord> {
   const containers = observed.containers.flatMap(({ id }) => observed.inspects.get(id) ?? []);
@@ -69,9 +74,7 @@ export async function recordStack(engine: Engine, observed: Observed, now: Date)
       }),
     ),
     running: observed.containers.filter(({ running }) => running).map(({ id }) => id),
-    green: observed.containers
-      .filter(({ running, health, status }) => running && status === 'running' && health !== 'unhealthy')
-      .map(({ id }) => id),
+    green: observed.containers.filter(isGreen).map(({ id }) => id),
     injected: await readInjected(engine, observed),
   };
 }

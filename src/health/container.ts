@@ -1,5 +1,5 @@
 import type { Container } from '../model/project.ts';
-import type { ExpectedService, Probe, ProbeState, Sample } from './probe.ts';
+import { containersOf, type ExpectedService, type Probe, type ProbeState, type Sample } from './probe.ts';
 
 /**
  * Restarts after which a service that never stays up is called a crash loop. The engine waits 0.1 s before the first
@@ -67,7 +67,7 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
   return {
     name: expected.service,
     look({ at, containers }: Sample): ProbeState {
-      const own = containers.filter(({ service, oneOff }) => service === expected.service && !oneOff);
+      const own = containersOf(expected, containers);
       const states = own.map((container) => lookAt(container, at));
       const failed = states.find(({ is }) => is === 'failed');
       if (failed !== undefined) return failed;

@@ -1,13 +1,12 @@
-import type { ExpectedService, Probe, Sample } from './probe.ts';
+import { containersOf, type ExpectedService, type Probe, type Sample } from './probe.ts';
 
 /** Every container of a service runs the image that was meant: told by id, which no moved tag can change. */
-export function imageProbe({ service, imageId }: ExpectedService & { imageId: string }): Probe {
+export function imageProbe(expected: ExpectedService & { imageId: string }): Probe {
+  const { service, imageId } = expected;
   return {
     name: `${service} image`,
     look({ containers }: Sample) {
-      const wrong = containers.find(
-        (container) => container.service === service && !container.oneOff && container.imageId !== imageId,
-      );
+      const wrong = containersOf(expected, containers).find((container) => container.imageId !== imageId);
       if (wrong === undefined) return { is: 'green' };
       return {
         is: 'failed',

@@ -25,10 +25,23 @@ export interface Probe {
   look(sample: Sample): ProbeState | Promise<ProbeState>;
 }
 
+/** The containers that an expectation is about. Pure. */
+export function containersOf(
+  { service, numbers }: Pick<ExpectedService, 'service' | 'numbers'>,
+  containers: readonly Container[],
+): Container[] {
+  return containers.filter(
+    (container) =>
+      container.service === service && !container.oneOff && (numbers?.includes(container.number) ?? true),
+  );
+}
+
 /** What a service must come to. */
 export interface ExpectedService {
   service: string;
   replicas: number;
+  /** Only these replicas are looked at; absent: every one. */
+  numbers?: number[];
   /** It does its work and exits with 0. */
   oneShot: boolean;
   /** The image its containers must run; absent: whichever. */

@@ -65,6 +65,8 @@ export interface Plan {
   /** True: nothing would change; there are no steps. */
   nothingToDo: boolean;
   services: ServicePlan[];
+  /** Services whose image is still to be pulled or built: what happens to them may change yet. */
+  unasked: string[];
   volumes: (Volume & { bytes?: number })[];
   databases: { service: string; engine: string }[];
   notCovered: Uncovered[];

@@ -40,6 +40,8 @@ export interface ComposeService {
   build?: unknown;
   depends_on?: Record<string, { condition?: string; required?: boolean; restart?: boolean }>;
   volumes?: { type: string; source?: string; target: string; read_only?: boolean }[];
+  volumes_from?: string[];
+  environment?: Record<string, string | null>;
   pull_policy?: string;
   restart?: string;
   scale?: number;

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { syncFolder } from '../backup/store/folder.ts';
@@ -96,8 +96,9 @@ function journalOn(folder: string, run: string, entries: JournalEntry[]): Journa
       try {
         const descriptor = openSync(file, 'a', 0o600);
         try {
-          // A leading newline ends a line that a crash tore, so that this one can be read.
-          writeSync(descriptor, `\n${JSON.stringify(entry)}\n`);
+          // A leading newline ends a line that a crash tore, so that this one can be read. Unlike write, which stops
+          // where the disk is full, this writes all of it or throws.
+          writeFileSync(descriptor, `\n${JSON.stringify(entry)}\n`);
           fsyncSync(descriptor);
         } finally {
           closeSync(descriptor);

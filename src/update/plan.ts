@@ -38,6 +38,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     consistency: options.consistency,
     nothingToDo,
     services,
+    unasked: mayChange ? [...pullable, ...buildable].sort() : [],
     volumes: observed.volumes.map((volume) => {
       const bytes = options.sizes?.get(volume.name);
       return bytes === undefined ? volume : { ...volume, bytes };
@@ -188,24 +189,27 @@ function planServices(observed: Observed): ServicePlan[] {
     ...Object.keys(model.services).filter((name) => isMeant(observed, name)),
     ...containers.map(({ service }) => service),
   ]);
-  return [...names].sort().map((service): ServicePlan => {
+  return [...names].sort().flatMap((service): ServicePlan[] => {
     const own = containers.filter((container) => container.service === service);
     const replicas = own.length;
     const definition = model.services[service];
     if (definition === undefined) {
-      return { service, fate: 'orphan', cause: 'not in the compose files any more', replicas };
+      return [{ service, fate: 'orphan', cause: 'not in the compose files any more', replicas }];
     }
-    if (replicas === 0) return { service, fate: 'create', cause: 'it has no container yet', replicas };
+    if (replicas === 0) {
+      const none = statedReplicas(definition) === 0;
+      return none ? [] : [{ service, fate: 'create', cause: 'it has no container yet', replicas }];
+    }
     const cause = changeOf(observed, service, definition, own);
     if (own.every((container) => isFinishedOneShot(container, observed))) {
-      return { service, fate: 'run-again', cause, replicas };
+      return [{ service, fate: 'run-again', cause, replicas }];
     }
     if (anyRuns && own.every(({ running }) => !running)) {
-      return { service, fate: 'leave-stopped', cause: 'stopped on purpose', replicas };
+      return [{ service, fate: 'leave-stopped', cause: 'stopped on purpose', replicas }];
     }
-    if (cause !== '') return { service, fate: 'replace', cause, replicas };
-    if (!anyRuns) return { service, fate: 'replace', cause: 'it is not running', replicas };
-    return { service, fate: 'restart', cause: '', replicas };
+    if (cause !== '') return [{ service, fate: 'replace', cause, replicas }];
+    if (!anyRuns) return [{ service, fate: 'replace', cause: 'it is not running', replicas }];
+    return [{ service, fate: 'restart', cause: '', replicas }];
   });
 }
 

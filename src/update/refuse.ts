@@ -3,7 +3,7 @@ import { recogniseDatabase } from '../database/engines.ts';
 import type { ImageFacts } from '../docker/engine.ts';
 import type { Observed } from '../docker/observe.ts';
 import { SafeUpdateError } from '../model/error.ts';
-import type { Container, Volume } from '../model/project.ts';
+import type { ComposeService, Container, Volume } from '../model/project.ts';
 
 /** A reason not to go on, found before anything is touched. */
 export interface Refusal {
@@ -127,56 +127,49 @@ function changedDefinitions({ model, project, volumes }: Observed): Refusal[] {
 }
 
 /** The paths a container's volumes serve must be served by the same volumes in the new model. */
-function movedVolumes({ model, project, images, containers }: Observed, container: Container): Refusal[] {
+function movedVolumes(
+  { model, project, images, containers, volumes }: Observed,
+  container: Container,
+): Refusal[] {
   const service = model.services[container.service];
   if (service === undefined) return [];
-  const mounts = service.volumes ?? [];
+  const declarations = service.volumes ?? [];
+  const lenders = (service.volumes_from ?? []).map((entry) => entry.split(':')[0]);
   return container.mounts.flatMap((mount) => {
     if (mount.type !== 'volume') return [];
     const { path, source } = mount;
-    const accept = `volume-moved:${container.service}:${path}`;
-    const declared = mounts.find(({ target }) => target.replace(/\/$/, '') === path.replace(/\/$/, ''));
-    if (declared?.type === 'volume' && declared.source !== undefined) {
-      const name = model.volumes?.[declared.source]?.name ?? `${project.name}_${declared.source}`;
-      if (name === source) return [];
-      return [
-        {
-          accept,
-          message: `${container.service} has the volume ${source} at ${path}; after the update it would have ${name} there, without the data.`,
-          hint: `Give the volume its former name (name: ${source}), or copy the data over first.`,
-        },
-      ];
-    }
-    if (declared !== undefined && declared.type !== 'volume') {
-      return [
-        {
-          accept,
-          message: `${container.service} has the volume ${source} at ${path}; after the update it would have a ${declared.type} mount there.`,
-          hint: 'Copy the data over first.',
-        },
-      ];
-    }
-    // Shared through volumes_from: it is where the other service has it.
-    const elsewhere = containers.some(
-      (other) =>
-        other.service !== container.service &&
-        other.mounts.some((m) => m.source === source && m.path === path),
-    );
-    if (declared !== undefined || elsewhere) return [];
-    const image = images.get(container.service);
-    // Not declared in the files: it stays only if the image still says VOLUME at that very path.
-    if (image === null || image === undefined || image.volumePaths.includes(path)) return [];
-    return [
+    const refusal = (then: string, hint: string): Refusal[] => [
       {
-        accept,
-        message: `${container.service} keeps data in the volume ${source} at ${path}; the new files and the new image no longer have a volume there.`,
-        hint: `Declare a volume at ${path} for ${container.service}, or copy the data over first.`,
+        accept: `volume-moved:${container.service}:${path}`,
+        message: `${container.service} has the volume ${source} at ${path}; after the update it would have ${then}.`,
+        hint,
       },
     ];
+    const anonymous = volumes.find(({ name }) => name === source)?.kind === 'anonymous';
+    const declared = declarations.find(({ target }) => target.replace(/\/$/, '') === path.replace(/\/$/, ''));
+    if (declared !== undefined && declared.type !== 'volume') {
+      return refusal(`a ${declared.type} mount there`, 'Copy the data over first.');
+    }
+    if (declared?.source !== undefined) {
+      const name = model.volumes?.[declared.source]?.name ?? `${project.name}_${declared.source}`;
+      const hint = `Give the volume its former name (name: ${source}), or copy the data over first.`;
+      return name === source ? [] : refusal(`${name} there, without the data`, hint);
+    }
+    const lent = containers.some(
+      (other) =>
+        lenders.includes(other.service) && other.mounts.some((m) => m.source === source && m.path === path),
+    );
+    if (lent) return [];
+    const image = images.get(container.service);
+    const stays = declared !== undefined || image?.volumePaths.includes(path) === true;
+    // `up` carries an anonymous volume over to a new container whose files or image still declare the path.
+    if (anonymous && (stays || image == null)) return [];
+    const hint = `Declare the volume ${source} at ${path} for ${container.service}, or copy the data over first.`;
+    return refusal(stays ? 'a new, empty volume there' : 'no volume there', hint);
   });
 }
 
-function databaseTrouble({ images }: Observed, container: Container): Refusal[] {
+function databaseTrouble({ images, model }: Observed, container: Container): Refusal[] {
   const engine = recogniseDatabase(container);
   if (engine === undefined) return [];
   const found: Refusal[] = [];
@@ -190,18 +183,20 @@ function databaseTrouble({ images }: Observed, container: Container): Refusal[] 
     });
   }
   const image = images.get(container.service);
-  if (image === null || image === undefined || image.id === container.imageId) return found;
-  const next = engine.dataPath({ ...container, environment: mergedEnvironment(container, image) });
-  if (holding !== undefined && mountHolding(container, next)?.path !== holding.path) {
+  if (image == null || model.services[container.service] === undefined) return found;
+  const environment = environmentAfter(image, model.services[container.service]);
+  const next = engine.dataPath({ ...container, environment });
+  if (holding !== undefined && next !== dataPath) {
     found.push({
       accept: `data-path:${container.service}`,
-      message: `The new image of ${container.service} keeps its files at ${next} instead of ${dataPath}: it would start with an empty database.`,
+      message: `After the update ${container.service} would keep its files at ${next} instead of ${dataPath}: it would start with an empty database.`,
       hint: 'Mount the volume where the new image looks for it, after a dump and restore where the version changes.',
     });
   }
   const versions = [majorVersion(container.environment), majorVersion(image.environment)];
   if (
     engine.name === 'postgres' &&
+    image.id !== container.imageId &&
     versions[0] !== undefined &&
     versions[1] !== undefined &&
     versions[0] !== versions[1]
@@ -215,12 +210,14 @@ function databaseTrouble({ images }: Observed, container: Container): Refusal[] 
   return found;
 }
 
-/** The container's variables, with those that came from its old image replaced by the new one's. */
-function mergedEnvironment(container: Container, image: ImageFacts): string[] {
-  const own = container.environment.filter(
-    (entry) => !entry.startsWith('PGDATA=') || !image.environment.some((e) => e.startsWith('PGDATA=')),
-  );
-  return [...image.environment.filter((entry) => entry.startsWith('PGDATA=')), ...own];
+/** The variables that a container of this image and definition would have. */
+function environmentAfter(image: ImageFacts, service: ComposeService | undefined): string[] {
+  const stated = Object.entries(service?.environment ?? {});
+  const nameOf = (entry: string): string => entry.slice(0, entry.indexOf('='));
+  return [
+    ...image.environment.filter((entry) => !stated.some(([name]) => name === nameOf(entry))),
+    ...stated.flatMap(([name, value]) => (value === null ? [] : [`${name}=${value}`])),
+  ];
 }
 
 function majorVersion(environment: readonly string[]): string | undefined {

@@ -22,7 +22,9 @@ import { environmentOf } from './run.ts';
 import {
   beginBackup,
   currentContainers,
+  endUndone,
   look,
+  noteUndo,
   openSession,
   sealBackup,
   showStep,
@@ -367,11 +369,10 @@ async function undoRestore(
   const begun = (step: string): boolean =>
     journal.entries.some((entry) => entry.type === 'step' && entry.step === step);
   if (present === undefined || (!begun('stop') && !begun('remove') && !begun('up'))) {
-    journal.write({ type: 'end', result: 'failed', reason, at: at() });
-    await dropStack(session.state, session.run);
+    await endUndone(session, { type: 'end', result: 'failed', reason, at: at() });
     return error;
   }
-  journal.write({
+  noteUndo(session, {
     type: 'rollback',
     reason,
     code: error instanceof SafeUpdateError ? error.code : 'bug',
@@ -395,8 +396,7 @@ async function undoRestore(
       },
     );
   }
-  journal.write({ type: 'end', result: 'rolled-back', reason, at: at() });
-  await dropStack(session.state, session.run);
+  await endUndone(session, { type: 'end', result: 'rolled-back', reason, at: at() });
   return new SafeUpdateError('rolled-back', reason, {
     state: 'The state before the restore is back, and verified.',
     hint: 'Correct the cause, or use another backup: safe-update backups',

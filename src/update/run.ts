@@ -10,7 +10,7 @@ import { dropStack, unfinishedRun } from './journal.ts';
 import { planBackup, planUpdate } from './plan.ts';
 import { recover } from './recover.ts';
 import { refusals, refuse, type RefusalOptions } from './refuse.ts';
-import { look, openSession, showStep, type Session } from './session.ts';
+import { endUndone, look, noteUndo, openSession, showStep, type Session } from './session.ts';
 import { doStep, downtimeOf, titles, type Update } from './steps.ts';
 import { putBack } from './undo.ts';
 
@@ -250,12 +250,13 @@ async function undo(state: Update, error: unknown): Promise<void> {
     await restoreImages(context.engine, context.exec, record);
     await state.backup?.writer.abandon();
     await dropNewPins(session);
-    journal.write({ type: 'end', result: 'failed', reason, at: now() });
-    await dropStack(session.state, session.run);
+    await endUndone(session, { type: 'end', result: 'failed', reason, at: now() });
     throw untouched(error);
   }
 
-  journal.write({ type: 'rollback', reason, code, at: now() });
+  // First of all: it may be what has filled the disk.
+  if (state.backupId === undefined) await state.backup?.writer.abandon().catch(() => undefined);
+  noteUndo(session, { type: 'rollback', reason, code, at: now() });
   context.emit({ type: 'rollback-started', reason });
   try {
     await putBack(session, {
@@ -263,9 +264,9 @@ async function undo(state: Update, error: unknown): Promise<void> {
       keepPresent: true,
       ...(begun('up') && state.backupId !== undefined ? { backup: state.backupId } : {}),
     });
-    if (state.backupId === undefined) await state.backup?.writer.abandon();
+    if (state.backupId === undefined) await dropNewPins(session).catch(() => undefined);
     const failed = journal.entries.find((entry) => entry.type === 'failed-backup-sealed');
-    journal.write({
+    await endUndone(session, {
       type: 'end',
       result: 'rolled-back',
       reason,
@@ -273,7 +274,6 @@ async function undo(state: Update, error: unknown): Promise<void> {
       downtime: downtimeOf(state),
       ...(state.backupId === undefined ? {} : { backup: state.backupId }),
     });
-    await dropStack(session.state, session.run);
     throw rolledBack(state, error, failed?.id);
   } catch (second) {
     if (second instanceof SafeUpdateError && (second.code === 'rolled-back' || second.code === 'interrupted'))

@@ -14,7 +14,14 @@ import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { RunKind } from '../model/event.ts';
 import type { Container, Volume } from '../model/project.ts';
 import type { Context } from './context.ts';
-import { continueJournal, startJournal, type Journal, type PastRun } from './journal.ts';
+import {
+  continueJournal,
+  dropStack,
+  startJournal,
+  type Journal,
+  type JournalEntry,
+  type PastRun,
+} from './journal.ts';
 import { acquireLock, type Lock } from './lock.ts';
 
 /** A run under way: the lock it holds, its journal, and what its steps share. */
@@ -247,6 +254,25 @@ export async function sealBackup(
 
 function nextSequence(backups: readonly ListedBackup[]): number {
   return Math.max(0, ...backups.map(({ manifest }) => manifest?.sequence ?? 0)) + 1;
+}
+
+/**
+ * Journals what an undo does. A journal that cannot be written (a full disk may be why there is something to undo) is
+ * no reason to leave the stack down: recover does again what was not noted. Returns whether it was.
+ */
+export function noteUndo({ journal, context }: Session, entry: JournalEntry): boolean {
+  try {
+    journal.write(entry);
+    return true;
+  } catch (error) {
+    context.emit({ type: 'notice', level: 'warning', message: messageOf(error) });
+    return false;
+  }
+}
+
+/** Ends the journal of a run that was undone. What recover needs stays where the end could not be noted. */
+export async function endUndone(session: Session, end: JournalEntry & { type: 'end' }): Promise<void> {
+  if (noteUndo(session, end)) await dropStack(session.state, session.run);
 }
 
 /** Throws SafeUpdateError `interrupted` once the first Ctrl-C has come. */

@@ -6,7 +6,7 @@ import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
 import { measureVolumes, startHelper, type Helper } from '../docker/helper.ts';
 import type { Observed } from '../docker/observe.ts';
-import { pinRepository, startRecorded, stopContainers, type StackRecord } from '../docker/record.ts';
+import { isGreen, pinRepository, startRecorded, stopContainers, type StackRecord } from '../docker/record.ts';
 import type { ExpectedService } from '../health/probe.ts';
 import { probesFor, verify } from '../health/verify.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
@@ -26,7 +26,7 @@ import {
   type Session,
 } from './session.ts';
 import { requireSpace } from './space.ts';
-import { servedBy } from './undo.ts';
+import { expectedOf, servedBy } from './undo.ts';
 
 /** What the steps of one update hand to each other. */
 export interface Update {
@@ -77,7 +77,12 @@ export async function doStep(state: Update, name: StepName): Promise<void> {
     touches: false,
   };
   journal.write({ type: 'step', step: name, phase: 'begin', at: context.clock.now().toISOString() });
-  await showStep(context, name, titles[name], async () => apply[name](state, step));
+  await showStep(
+    context,
+    name,
+    state.backupKind === 'manual' && name === 'verify' ? 'Verify the stack' : titles[name],
+    async () => apply[name](state, step),
+  );
   journal.write({ type: 'step', step: name, phase: 'done', at: context.clock.now().toISOString() });
 }
 
@@ -394,9 +399,11 @@ export function expectedAfter(
   return plan.services.flatMap(({ service, fate, replicas }): ExpectedService[] => {
     if (fate === 'leave-stopped') return [];
     const own = observed.containers.filter((container) => container.service === service);
+    // What does not change need not be better afterwards than it was.
+    if (fate === 'restart' || fate === 'orphan') return expectedOf(own.filter(isGreen));
     const definition = observed.model.services[service];
     const image = observed.images.get(service);
-    const imageId = fate === 'orphan' ? undefined : fate === 'restart' ? own[0]?.imageId : image?.id;
+    const imageId = image?.id;
     const wanted = definition === undefined ? undefined : statedReplicas(definition);
     return [
       {
@@ -404,9 +411,7 @@ export function expectedAfter(
         replicas: wanted ?? Math.max(1, replicas),
         oneShot: isOneShotService(observed, service),
         ...(imageId === undefined ? {} : { imageId }),
-        served: servedBy(fate === 'orphan' ? own.filter(({ running }) => running) : own).filter(
-          ({ path }) => !accepted.includes(`volume-moved:${service}:${path}`),
-        ),
+        served: servedBy(own).filter(({ path }) => !accepted.includes(`volume-moved:${service}:${path}`)),
       },
     ];
   });

@@ -126,25 +126,27 @@ export async function verifyRecord(
 }
 
 /** What must hold again after a rollback. Containers that were not green before need not be so now. Pure. */
-export function expectedAsRecorded(
-  record: Pick<StackRecord, 'containers' | 'green' | 'running'>,
-): ExpectedService[] {
-  const containers = record.containers.map(readContainer);
-  return [...new Set(containers.map(({ service }) => service))].flatMap((service): ExpectedService[] => {
+export function expectedAsRecorded({
+  containers,
+  green,
+}: Pick<StackRecord, 'containers' | 'green'>): ExpectedService[] {
+  return expectedOf(containers.map(readContainer).filter(({ id }) => green.includes(id)));
+}
+
+/** These containers, by service and number, on their images and volumes. Pure. */
+export function expectedOf(containers: readonly Container[]): ExpectedService[] {
+  return [...new Set(containers.map(({ service }) => service))].map((service) => {
     const own = containers.filter((container) => container.service === service);
-    const green = own.filter(({ id }) => record.green.includes(id));
-    if (green.length === 0) return [];
     const images = new Set(own.map(({ imageId }) => imageId));
     const imageId = images.size === 1 ? [...images][0] : undefined;
-    return [
-      {
-        service,
-        replicas: own.length,
-        oneShot: false,
-        ...(imageId === undefined ? {} : { imageId }),
-        served: servedBy(green),
-      },
-    ];
+    return {
+      service,
+      replicas: own.length,
+      numbers: own.map(({ number }) => number),
+      oneShot: false,
+      ...(imageId === undefined ? {} : { imageId }),
+      served: servedBy(own),
+    };
   });
 }
 

@@ -2,8 +2,17 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it, vi } from 'vitest';
-import { expectGoodUpdate } from './outcomes.ts';
-import { expectNothingLeft, expectSame, quick, shop, snapshot, type Stack } from './stack.ts';
+import {
+  eventually,
+  expectNothingLeft,
+  expectSame,
+  expectUntouched,
+  quick,
+  shop,
+  snapshot,
+  type Snapshot,
+  type Stack,
+} from './stack.ts';
 
 // Each of these is a dozen runs and as many recoveries.
 vi.setConfig({ testTimeout: 420_000 });
@@ -50,19 +59,44 @@ it('killed at the boundary of every step, it is undone by recover, again and aga
   const again = await recover(stack);
   expect(again.exitCode).toBe(0);
   expect(again.outcome?.result).toBe('nothing-to-do');
-  await expectGoodUpdate(stack);
+
+  // The release is recorded by then: it stays. What the run had open on the engine goes.
+  await killBefore(stack, 'prune');
+  const recorded = await recover(stack);
+  expect(recorded.exitCode, recorded.story).toBe(0);
+  expect((await stack.get('/version')).trim()).toBe('1.1.0');
+  expect(await stack.sql('SELECT count(*) FROM members')).toBe('3');
+  await expectNothingLeft(stack, recorded);
+  const second = await stack.update();
+  expect(second.outcome?.result, second.story).toBe('nothing-to-do');
 });
 
-it('killed while the stack is down, it is dealt with by the next update', async () => {
+it('killed while the stack is down, or with a bad release up, it is dealt with by the next update', async () => {
   const stack = await shop();
   await stack.push('1.1.0');
+  const before = await snapshot(stack);
   await killBefore(stack, 'seal');
   expect((await stack.containers()).some(({ State }) => State.Running)).toBe(false);
 
+  // The next update finds a worse release, and is killed where that has destroyed data already.
+  await stack.push('drop-table');
+  await killBefore(stack, 'verify');
+  await eventually(async () => {
+    await expect(stack.sql('SELECT count(*) FROM members')).rejects.toThrow(/does not exist/);
+  });
+
+  await stack.push('1.1.0');
   const run = await stack.update();
   expect(run.exitCode, run.story).toBe(0);
   expect(run.outcome?.result).toBe('updated');
-  expect(run.story).toMatch(/was interrupted after the step archive/);
+  expect(run.story).toMatch(/was interrupted after the step up/);
+  const rows = (taken: Snapshot): unknown =>
+    taken.rows['db-1']?.match(/^\d+\t(Ada|Grace|Edsger)\t.*$/gm)?.length;
+  const after = await snapshot(stack);
+  expect(rows(after)).toBe(rows(before));
+  expect(after.keys).toEqual(before.keys);
+  const uploads = `${stack.project}_uploads`;
+  expect(after.digests[uploads]?.tar).toBe(before.digests[uploads]?.tar);
   expect((await stack.get('/version')).trim()).toBe('1.1.0');
   expect(await stack.sql('SELECT count(*) FROM members')).toBe('3');
   await expectNothingLeft(stack, run);
@@ -98,25 +132,76 @@ it('killed in the middle of the archive, of up and of the rollback itself, it st
   }
 });
 
-it.each([
-  { signal: 'SIGINT', exitCode: 130 },
-  { signal: 'SIGTERM', exitCode: 143 },
-] as const)('$signal before anything is stopped leaves everything as it is', async ({ signal, exitCode }) => {
+it('a signal before anything is stopped leaves everything as it is', async () => {
+  const stack = await shop();
+  await stack.push('1.1.0');
+  const before = await snapshot(stack);
+  for (const [step, signal, exitCode] of [
+    ['pull', 'SIGINT', 130],
+    ['measure', 'SIGHUP', 129],
+    ['dump', 'SIGTERM', 143],
+  ] as const) {
+    const running = stack.start(quick);
+    await running.step(step);
+    running.kill(signal);
+    const run = await running.finished;
+    expect(run.exitCode, run.story).toBe(exitCode);
+    expect(run.outcome?.error?.code, step).toBe('interrupted');
+    expect(run.outcome?.error?.state, step).toMatch(/^Nothing was touched/);
+    expectUntouched(before, await snapshot(stack));
+    await expectNothingLeft(stack, run);
+    expect(await stack.backups(), step).toEqual([]);
+  }
+});
+
+it('a signal while the stack is down starts the same containers again', async () => {
   const stack = await shop();
   await stack.push('1.1.0');
   const before = await snapshot(stack);
   const running = stack.start(quick);
-  await running.step('dump');
-  running.kill(signal);
+  await running.step('archive');
+  running.kill('SIGTERM');
   const run = await running.finished;
-  expect(run.exitCode, run.story).toBe(exitCode);
+  expect(run.exitCode, run.story).toBe(143);
   expect(run.outcome?.error?.code).toBe('interrupted');
-  expect(run.outcome?.error?.state).toMatch(/^Nothing was touched/);
   const after = await snapshot(stack);
   expectSame(before, after);
-  expect(after.services['app-1']?.startedAt).toBe(before.services['app-1']?.startedAt);
+  for (const [key, { id }] of Object.entries(before.services)) expect(after.services[key]?.id, key).toBe(id);
   await expectNothingLeft(stack, run);
-  expect(await stack.backups()).toEqual([]);
+});
+
+it('a restore, a rollback and a backup that are killed are undone by recover', async () => {
+  const stack = await shop();
+  const made = await stack.safeUpdate(['backup', '--consistency', 'hot', '--json']);
+  expect(made.exitCode, made.story).toBe(0);
+  await stack.push('1.1.0');
+  const updated = await stack.update();
+  expect(updated.exitCode, updated.story).toBe(0);
+  await stack.post('/members?name=Later&email=later@example.org');
+  await stack.post('/uploads/later', 'uploaded later');
+  const before = await snapshot(stack);
+
+  const confirmed = ['--confirm', stack.project, '--json', '--stable-for', '1s'];
+  const [first] = (await stack.backups()).filter(({ manifest }) => manifest.kind === 'manual');
+  for (const [args, step, milliseconds] of [
+    [['restore', first?.id ?? '', ...confirmed], 'keep', 100],
+    [['restore', first?.id ?? '', '--only', 'volume:uploads', ...confirmed], 'data', 50],
+    [['restore', first?.id ?? '', '--only', 'database:db', ...confirmed], 'database db', 1500],
+    [['rollback', ...confirmed], 'containers', 100],
+    [['rollback', ...confirmed], 'data', 300],
+    [['rollback', ...confirmed], 'start', 200],
+    [['backup', ...quick], 'archive', 100],
+  ] as const) {
+    const running = stack.start(args);
+    await running.step(step);
+    await sleep(milliseconds);
+    running.kill('SIGKILL');
+    await running.finished;
+    const run = await recover(stack);
+    expect(run.exitCode, `${args[0]} in ${step}: ${run.story}`).toBe(0);
+    expectSame(before, await snapshot(stack));
+    await expectNothingLeft(stack, run);
+  }
 });
 
 it('SIGINT during the verification rolls back, and a second and third one do not disturb that', async () => {

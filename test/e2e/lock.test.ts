@@ -222,8 +222,10 @@ describe('the lock of', () => {
   });
 
   it('a process from before the machine was started again is taken over, also when its container has stopped', async () => {
-    await forge({ boot: '00000000-0000-4000-8000-000000000000', pid: process.pid, started: '1' }, false);
-    await expectTakenOver(process.pid);
+    // Everything else about it is as of a process that lives.
+    const pid = living.pid ?? 0;
+    await forge({ boot: '00000000-0000-4000-8000-000000000000', pid, started: startOf(pid) }, false);
+    await expectTakenOver(pid);
   });
 
   it('a living process is never taken over', async () => {

@@ -1,23 +1,31 @@
-import { expect, it } from 'vitest';
-import { docker, imageId } from './docker.ts';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { expect, it, onTestFinished } from 'vitest';
+import { docker, eventually, imageId } from './docker.ts';
 import { expectGoodUpdate, expectRefused } from './outcomes.ts';
 import { releaseImage } from './releases.ts';
 import { expectUntouched, freePort, shop, snapshot } from './stack.ts';
 
-it('an image that the registry does not have is refused, and what was pulled before it changes no tag', async () => {
+it('an image that no registry has is refused, and the tag of one that was pulled before it moves back', async () => {
   const stack = await shop();
-  // The application's new release is there and may be pulled first.
+  const release = await imageId(releaseImage('1.1.0'));
   await stack.push('1.1.0');
+  let moved = false;
+  const empty = await emptyRegistry(async () => {
+    await eventually(async () => {
+      expect(await imageId(stack.image)).toBe(release);
+    });
+    moved = true;
+  });
   const good = await stack.read('compose.yaml');
-  const missing = stack.image.replace(':latest', ':missing');
   await stack.edit(({ services: { cache } }) => {
-    if (cache !== undefined) cache['image'] = missing;
+    if (cache !== undefined) cache['image'] = `${empty}/cache:missing`;
   });
   const before = await snapshot(stack);
-  await expectRefused(stack, before, await stack.update(), {
-    exitCode: 3,
-    reason: /missing.*(not found|manifest unknown)/s,
-  });
+  const run = await stack.update();
+  expect(moved, 'the other image was pulled').toBe(true);
+  await expectRefused(stack, before, run, { exitCode: 3, reason: /cache.*manifest unknown/ });
   expect(await imageId(stack.image)).toBe(await imageId(releaseImage('1.0.0')));
 
   await stack.write('compose.yaml', good);
@@ -43,3 +51,20 @@ it('a registry that does not answer is refused', async () => {
   await stack.env({ APP_IMAGE: stack.image });
   await expectGoodUpdate(stack);
 });
+
+/** A registry that has no image, and says so only after `first`. Returns its address. */
+async function emptyRegistry(first: () => Promise<void>): Promise<string> {
+  const server = createServer((request, response) => {
+    void (async () => {
+      if (request.url !== '/v2/') await first();
+      response.writeHead(request.url === '/v2/' ? 200 : 404, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ errors: [{ code: 'MANIFEST_UNKNOWN', message: 'manifest unknown' }] }));
+    })().catch(() => response.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+}

@@ -47,7 +47,7 @@ import type { Outcome, RunEvent } from '../../src/model/event.ts';
 import { docker, dockerLines, inspectWhere, keyOf, testLabel, type Inspect } from './docker.ts';
 import { push, registry, releaseImage, type Release } from './releases.ts';
 
-export { digest, type Digest } from './digest.ts';
+export { digest } from './digest.ts';
 export { docker, eventually, imageId, type Inspect } from './docker.ts';
 export { expectNothingLeft, expectSame, expectUntouched, snapshot, type Snapshot } from './snapshot.ts';
 

@@ -11,7 +11,7 @@ import { helperImage, startHelper, type Helper } from '../../src/docker/helper.t
 const owner = `volumes-${randomBytes(4).toString('hex')}`;
 const label = `safe-update.test=${owner}`;
 
-export const exec = createExec(process.env);
+const exec = createExec(process.env);
 const engine = new Engine(dockerodeFor(await resolveEndpoint(exec, process.env)));
 const image = await helperImage(engine, exec, undefined);
 

@@ -254,7 +254,9 @@ function folderReader(id: string, folder: string): BackupReader {
       );
     },
     async restoreVolume(stored, volume, progress) {
-      const content = metered(createReadStream(inside(folder, stored.archive)), (bytes) => {
+      // Every piece goes through four streams; fewer and larger ones take half of the processor time.
+      const file = createReadStream(inside(folder, stored.archive), { highWaterMark: 1 << 18 });
+      const content = metered(file, (bytes) => {
         progress(volume.name, bytes);
       });
       await volume.extract(zstd, content);

@@ -20,7 +20,6 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const expected = expectedAsRecorded({
       containers: meant.flatMap(({ id }) => observed.inspects.get(id) ?? []),
       green: meant.map(({ id }) => id),
-      running: [],
     });
     const missing = observed.activeServices.filter(
       (service) => !observed.containers.some((container) => container.service === service),

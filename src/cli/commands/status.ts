@@ -17,9 +17,10 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const project = observed.project.name;
     const runs = (await readRuns(context.stateFor(project))).map(summaryOf);
     const lastRun = runs.at(-1);
-    const lastBackup = (await listBackups(context.storeFor(project)))
-      .filter(({ manifest }) => manifest !== undefined)
-      .at(-1);
+    // Not a state that failed, nor one that was on its way out.
+    const lastBackup = (await listBackups(context.storeFor(project))).findLast(
+      ({ manifest }) => manifest?.kind === 'pre-update' || manifest?.kind === 'manual',
+    );
     const containers = observed.containers.map(
       ({
         name,

@@ -15,7 +15,10 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const project = await projectNameOf(context);
     const store = context.storeFor(project);
     const backup =
-      id ?? (await listBackups(store)).filter(({ manifest }) => manifest !== undefined).at(-1)?.id;
+      id ??
+      (await listBackups(store)).findLast(
+        ({ manifest }) => manifest !== undefined && manifest.kind !== 'failed',
+      )?.id;
     if (backup === undefined) {
       throw new SafeUpdateError('usage', `There is no backup of ${project} in ${store.location}.`, {
         hint: 'Make one: safe-update backup',

@@ -38,14 +38,16 @@ export function formatPlan(plan: Plan, style: Style, columns = 80): string {
  * None if they mean the same; that the sizes of volumes are known by now is no difference.
  */
 export function changedLines(before: Plan, after: Plan, style: Style, columns = 80): string[] {
-  const known = new Set(formatPlan(withoutSizes(before), style, columns).split('\n'));
-  return formatPlan(withoutSizes(after), style, columns)
+  // A step that moved by one because another came or went has not changed.
+  const essence = (line: string): string => line.replace(/^ *\d+ {2}/, '');
+  const known = new Set(formatPlan(comparable(before), style, columns).split('\n').map(essence));
+  return formatPlan(comparable(after), style, columns)
     .split('\n')
-    .filter((line) => !known.has(line));
+    .filter((line) => !known.has(essence(line)));
 }
 
-function withoutSizes(plan: Plan): Plan {
-  return { ...plan, volumes: plan.volumes.map((volume) => ({ ...volume, bytes: 0 })) };
+function comparable(plan: Plan): Plan {
+  return { ...plan, unasked: [], volumes: plan.volumes.map((volume) => ({ ...volume, bytes: 0 })) };
 }
 
 interface Page {
@@ -67,7 +69,7 @@ function heading({ project, environment, consistency }: Plan, { style, width }: 
   ].join('\n');
 }
 
-function services({ services: all }: Plan, { style, width }: Page): string {
+function services({ services: all, unasked }: Plan, { style, width }: Page): string {
   if (all.length === 0) return '';
   const present = Object.keys(fates).filter((fate): fate is ServiceFate => all.some((s) => s.fate === fate));
   const labelWidth = Math.max(...present.map((fate) => fates[fate].length));
@@ -93,6 +95,10 @@ function services({ services: all }: Plan, { style, width }: Page): string {
         `${indent}${i === 0 ? paint(padEnd(fates[fate], labelWidth)) : ' '.repeat(labelWidth)}  ${line}`,
     );
   });
+  if (unasked.length > 0) {
+    const said = `Pulled or built first, and replaced if that brings a newer image: ${unasked.map(visible).join(', ')}`;
+    lines.push(...wrap(said, width - indent.length).map((line) => indent + style.dim(line)));
+  }
   return section('Services', lines, style);
 }
 

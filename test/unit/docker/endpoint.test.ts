@@ -81,16 +81,17 @@ describe('resolveEndpoint', () => {
 });
 
 describe('endpointVariables', () => {
+  // Strictly: a variable that is not named would be inherited; one that is undefined is taken away.
   it('gives docker the same endpoint, and takes away what could lead elsewhere', () => {
     expect(
       endpointVariables({ host: 'tcp://example.org:2376', certPath: '/certs', tlsVerify: true }),
-    ).toEqual({
+    ).toStrictEqual({
       DOCKER_HOST: 'tcp://example.org:2376',
       DOCKER_CONTEXT: undefined,
       DOCKER_CERT_PATH: '/certs',
       DOCKER_TLS_VERIFY: '1',
     });
-    expect(endpointVariables({ host: 'unix:///var/run/docker.sock', tlsVerify: false })).toEqual({
+    expect(endpointVariables({ host: 'unix:///var/run/docker.sock', tlsVerify: false })).toStrictEqual({
       DOCKER_HOST: 'unix:///var/run/docker.sock',
       DOCKER_CONTEXT: undefined,
       DOCKER_CERT_PATH: undefined,

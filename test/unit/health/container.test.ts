@@ -16,10 +16,7 @@ function probe(expected: Partial<ExpectedService> = {}, options: Partial<Contain
 const restarting: Partial<Container> = { running: true, status: 'restarting' };
 
 /** What the probe says of each look; `at` is in seconds. */
-function watch(
-  looking: Probe,
-  ...looks: [at: number, ...replicas: Partial<Container>[]][]
-): string[] {
+function watch(looking: Probe, ...looks: [at: number, ...replicas: Partial<Container>[]][]): string[] {
   return looks.map(([at, ...replicas]) => {
     const containers = replicas.map((facts, index) => container('web', { number: index + 1, ...facts }));
     const state = looking.look({ at: at * second, containers }) as ProbeState;

@@ -64,6 +64,7 @@ describe('nothing to do', () => {
         { service: 'db', fate: 'restart', cause: '', replicas: 1 },
         { service: 'web', fate: 'restart', cause: '', replicas: 1 },
       ],
+      unasked: [],
       volumes: [volume('db')],
       databases: [],
       notCovered: [],
@@ -76,6 +77,7 @@ describe('nothing to do', () => {
     const plan = planUpdate(observed({ web: {} }), unpulled);
     expect(plan.nothingToDo).toBe(false);
     expect(lines(plan)).toContain('pull web');
+    expect(plan.unasked).toEqual(['web']);
   });
 
   it('is known at once where nobody is to be asked', () => {
@@ -135,6 +137,7 @@ describe('a new image', () => {
         { service: 'db', fate: 'restart', cause: '', replicas: 1 },
         { service: 'web', fate: 'replace', cause: change, replicas: 1 },
       ],
+      unasked: [],
       volumes: [{ ...volume('db'), bytes: 4096 }, volume('uploads'), volume('later', { exists: false })],
       databases: [{ service: 'db', engine: 'postgres' }],
       notCovered: [{ source: '/srv/x', services: ['web'], path: '/x', reason: 'a bind mount' }],
@@ -517,6 +520,8 @@ describe('services that are built', () => {
       expect.arrayContaining(['build web', 'stop* web db']),
     );
     expect(lines(planUpdate(shop, unpulled)).slice(2, 4)).toEqual(['pull db', 'build web']);
+    expect(planUpdate(shop, unpulled).unasked).toEqual(['db', 'web']);
+    expect(planUpdate(shop, pulled).unasked).toEqual([]);
   });
 
   it('have changed when the build gave another image', () => {
@@ -545,6 +550,7 @@ describe('planBackup', () => {
         { service: 'db', fate: 'restart', cause: '', replicas: 1 },
         { service: 'mail', fate: 'leave-stopped', cause: 'not running', replicas: 1 },
       ],
+      unasked: [],
       volumes: shop.volumes,
       databases: [{ service: 'db', engine: 'postgres' }],
       notCovered: [],

@@ -195,16 +195,14 @@ describe('a path that a volume serves', () => {
   });
 
   it('is known by the name that compose gives a volume', () => {
-    expect(accepts(web({ volumes: [uploads] }, { model: { volumes: { uploads: null } } }))).toEqual(
-      [],
-    );
+    expect(accepts(web({ volumes: [uploads] }, { model: { volumes: { uploads: null } } }))).toEqual([]);
   });
 
   it('is taken from another service with volumes_from', () => {
     const shop = observed(
       {
         store: { volumes: [{ ...uploads, target: '/data' }] },
-        web: { volumes_from: ['store'] } as ComposeService,
+        web: { volumes_from: ['store'] },
       },
       {
         containers: ['store', 'web'].map((name) =>

@@ -38,7 +38,7 @@ describe('expectedAfter', () => {
         imageId: imageIdOf('web:2'),
         served: [{ number: 1, path: '/app/uploads', volume: 'shop_uploads' }],
       },
-      db: { replicas: 1, oneShot: false, imageId: 'sha256:as-it-runs', served: [] },
+      db: { replicas: 1, numbers: [1], oneShot: false, imageId: 'sha256:as-it-runs', served: [] },
     });
   });
 
@@ -62,7 +62,9 @@ describe('expectedAfter', () => {
       },
     );
     expect(expectedOf(shop)['old']).toEqual({
-      replicas: 2,
+      replicas: 1,
+      numbers: [1],
+      imageId: imageIdOf('old:1'),
       oneShot: false,
       served: [{ number: 1, path: '/data', volume: 'shop_old' }],
     });

@@ -25,6 +25,7 @@ export const plan: Plan = {
   environment: 'prod',
   consistency: 'cold',
   nothingToDo: false,
+  unasked: [],
   services: [
     { service: 'app', fate: 'replace', cause: 'image shop/app:1.1 a1b2c3 → d4e5f6', replicas: 2 },
     { service: 'worker', fate: 'replace', cause: 'image shop/app:1.1 a1b2c3 → d4e5f6', replicas: 1 },
