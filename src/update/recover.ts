@@ -1,10 +1,11 @@
 import { SafeUpdateError, messageOf } from '../model/error.ts';
 import type { Outcome } from '../model/event.ts';
 import type { StepName } from '../model/plan.ts';
+import { labels } from '../docker/helper.ts';
 import { pinRepository, restoreImages } from '../docker/record.ts';
 import type { Context } from './context.ts';
-import { dropStack, readStack, unfinishedRun, type JournalEntry, type PastRun } from './journal.ts';
-import { openSession } from './session.ts';
+import { dropStack, readRuns, readStack, unfinishedRun, type JournalEntry, type PastRun } from './journal.ts';
+import { lockProject, openSession, removeStrayHelpers, runName } from './session.ts';
 import { putBack } from './undo.ts';
 
 /** How far an interrupted run had come, in words, and what recovering it means. Pure. */
@@ -48,7 +49,10 @@ export async function recover(context: Context, project: string): Promise<Outcom
     ...(backup === undefined ? {} : { backup }),
     milliseconds: context.clock.monotonic() - from,
   });
-  if (found === undefined) return outcome('nothing-to-do', '');
+  if (found === undefined) {
+    await removeRemains(context, project);
+    return outcome('nothing-to-do', '');
+  }
   const begin = found.entries.find((entry) => entry.type === 'begin');
   const session = await openSession(
     context,
@@ -109,6 +113,25 @@ export async function recover(context: Context, project: string): Promise<Outcom
     );
   } finally {
     await session.lock.release().catch(() => undefined);
+  }
+}
+
+/** What a run leaves that was killed after its end had been noted: its lock and helper, and half of a removed backup. */
+async function removeRemains(context: Context, project: string): Promise<void> {
+  const state = context.stateFor(project);
+  for (const { run, entries } of await readRuns(state)) {
+    if (entries.some(({ type }) => type === 'end')) await dropStack(state, run);
+  }
+  const containers = await context.engine.containersLabelled(`${labels.project}=${project}`);
+  const unsealed = (await context.storeFor(project).list()).some(({ sealed }) => !sealed);
+  if (containers.length === 0 && !unsealed) return;
+  const run = runName(context.clock.now(), context.owner.pid);
+  const { lock } = await lockProject(context, project, run, 'recover');
+  try {
+    await removeStrayHelpers(context, project);
+    await removeUnsealed(context, project);
+  } finally {
+    await lock.release();
   }
 }
 

@@ -135,7 +135,7 @@ export async function lockProject(
 }
 
 /** Helpers of this project whose run is gone; with the lock in hand no other run can be using one. */
-async function removeStrayHelpers(context: Context, project: string): Promise<void> {
+export async function removeStrayHelpers(context: Context, project: string): Promise<void> {
   for (const { id, labels: found } of await context.engine.containersLabelled(
     `${labels.project}=${project}`,
   )) {
