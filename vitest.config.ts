@@ -42,8 +42,8 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
-          testTimeout: 180 * second,
-          hookTimeout: 180 * second,
+          testTimeout: 360 * second,
+          hookTimeout: 360 * second,
           sequence: { groupOrder: 3 },
         },
       },

@@ -10,6 +10,9 @@ import type { Codec } from './codec/codec.ts';
  */
 const fidelity = "--format=posix --numeric-owner --acls --xattrs --xattrs-include='*'";
 
+/** Nanoseconds. The times that the kernel gives to files lag behind its clock by as much as a tick. */
+const clockTick = 10_000_000;
+
 /** tar prints a line of progress each time it has written this many of its records of 10,240 bytes. */
 const recordsPerLine = 1000;
 const bytesPerRecord = 10_240;
@@ -48,10 +51,14 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
   return {
     name: volume,
     archive(codec, onBytes) {
-      const script = `tar --create ${fidelity} --pax-option=delete=atime,delete=ctime --sort=name --sparse \\
+      // tar notices what changes while it reads it, not what changes after it has read it, when the lister may still see it.
+      const script = `since=$(($(date +%s%N) - ${clockTick}))
+        tar --create ${fidelity} --pax-option=delete=atime,delete=ctime --sort=name --sparse \\
           --checkpoint=${recordsPerLine} --checkpoint-action=echo=%u --directory="$FOLDER" . | ${codec.compress}
-        status=("\${PIPESTATUS[@]}"); [ "\${status[1]}" = 0 ] || exit 3; [ "\${status[0]}" -lt 2 ] && ${sayDone}
-        exit "\${status[0]}"`;
+        status=("\${PIPESTATUS[@]}"); [ "\${status[1]}" = 0 ] || exit 3; code=\${status[0]}; [ "$code" -lt 2 ] || exit "$code"
+        since=@\${since:0:-9}.\${since: -9}
+        [ -z "$(find "$FOLDER" -xdev -newerct "$since" -print -quit)" ] || code=1
+        ${sayDone}; exit "$code"`;
       const { stdout, done } = helper.shell.stream(bash(script), {
         env,
         ...cancel,
@@ -63,7 +70,7 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
       return {
         content: stdout,
         done: done.then((finished) => {
-          // GNU tar: 1 is "some files differ", as when one grew or went away while it was read. 2 is fatal.
+          // 1, as GNU tar says it: some files changed, or went away. 2 is fatal.
           const ended = finished.exitCode === 0 || finished.exitCode === 1;
           if (!ended || !saidDone(finished)) throw failed('archive', volume, finished, signal);
           return { exact: finished.exitCode === 0 };

@@ -94,7 +94,7 @@ it('a project without volumes: looked at, updated, and put back', async () => {
   before = await snapshot(stack);
   const journals = await files(stack);
   const looking = listen(stack);
-  for (const args of [['--dry-run'], ['--dry-run', '--json', '--yes'], ['plan'], ['update', '--dry-run']]) {
+  for (const args of [['--dry-run', '--json', '--yes'], ['plan']]) {
     const run = await stack.safeUpdate(args);
     expect(run.exitCode, run.stderr).toBe(0);
     expect(run.stdout).toMatch(/web[^]* →\s/);
@@ -293,18 +293,15 @@ services:
   expect(two).toEqual([one, expect.stringMatching(/^[0-9a-f]{64}$/)]);
   await shell(await stack.container('web', 2), 'echo two >/state/keep');
 
-  for (const number of [1, 3]) {
-    await replicas(number);
-    await release(stack, 'bad');
-    const before = await snapshot(stack);
-    await expectRolledBack(stack, before, await stack.update(fast), /exited with code 1/);
-    expect(await volumes()).toEqual(two);
-    await release(stack, 'first');
-  }
-
   await replicas(1);
+  await release(stack, 'bad');
+  const before = await snapshot(stack);
+  await expectRolledBack(stack, before, await stack.update(fast), /exited with code 1/);
+  expect(await volumes()).toEqual(two);
+
+  await release(stack, 'second');
   expectUpdated(await stack.update(fast));
-  expect(await running(stack)).toEqual({ 'web-1': 'first' });
+  expect(await running(stack)).toEqual({ 'web-1': 'second' });
   // The volume of the one that went is left where it is.
   expect(await docker(['volume', 'inspect', '--format', '{{.Name}}', two[1] ?? ''])).toBe(two[1]);
 });

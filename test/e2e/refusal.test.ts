@@ -247,6 +247,7 @@ it('a VOLUME that is found to have moved only after the pull is refused, and the
   // Somebody who has made sure goes on; the volume stays, so there is a way back.
   const accepted = await stack.update(['--stable-for', '1s', '--accept', 'volume-moved:web:/old']);
   expect(accepted.exitCode, accepted.stdout + accepted.stderr).toBe(0);
+  expect(mountAt(await stack.container('web'), '/new')).toMatch(/^[0-9a-f]{64}$/);
   const back = await stack.safeUpdate([
     'rollback',
     '--confirm',

@@ -24,7 +24,6 @@ export async function buildImage(stack: Stack, name: string, dockerfile: string)
 }
 
 export interface Kept {
-  from?: string;
   /** VOLUME of the image. */
   volumes?: readonly string[];
   env?: Readonly<Record<string, string>>;
@@ -33,14 +32,9 @@ export interface Kept {
 }
 
 /** The Dockerfile of a service that runs until it is stopped. Two with different variables are two releases. */
-export function keeper({
-  from = 'debian:bookworm-slim',
-  volumes = [],
-  env = {},
-  script = 'true',
-}: Kept = {}): string {
+export function keeper({ volumes = [], env = {}, script = 'true' }: Kept = {}): string {
   return [
-    `FROM ${from}`,
+    'FROM debian:bookworm-slim',
     ...Object.entries(env).map(([name, value]) => `ENV ${name}="${value}"`),
     ...(volumes.length === 0 ? [] : [`VOLUME ${JSON.stringify(volumes)}`]),
     `CMD ${JSON.stringify(['sh', '-c', `${script}; exec sleep infinity`])}`,

@@ -433,7 +433,7 @@ ${(await finished).story}`);
     if (this.#anonymous.size > 0) await docker(['volume', 'rm', '--force', ...this.#anonymous]);
     // Names only: what other stacks run from the same image stays.
     for (const repository of [
-      `*/${this.repository}`,
+      `*/${this.project}/*`,
       `safe-update/pin-${this.project}`,
       `${this.project}-*`,
       `${this.project}/*`,

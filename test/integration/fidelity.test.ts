@@ -421,6 +421,28 @@ describe('a volume that changes while it is archived', async () => {
     }
   });
 
+  test.each([
+    ['is written', 'printf x | dd of=a conv=notrunc bs=1 seek=3 2>/dev/null && touch -d @1 a'],
+    ['gets another mode', 'chmod 0600 a'],
+    ['is removed', 'rm a'],
+  ])('is not exact: a file %s after tar has read it', async (_, script) => {
+    // No longer than a pipe and the buffers on the way hold, so that tar is in the middle of the next file.
+    await bench.sh(volume, 'rm -f zz-*; echo first > a; touch -d @1 a; sleep 0.1');
+    const { content, done } = volumeReader(helper, volume).archive(zstd, () => undefined);
+    await once(content, 'readable');
+    await bench.sh(volume, script);
+    content.resume();
+    expect((await done).exact).toBe(false);
+  });
+
+  test('its list is not exact while a file changes that is yet to be listed', async () => {
+    await bench.sh(volume, 'echo last > zz; touch -d @1 zz');
+    const writer = await bench.keepRunning(volume, 'while :; do chmod 0600 zz; chmod 0644 zz; done');
+    expect((await list(helper, volume)).exact).toBe(false);
+    await writer.stop();
+    expect((await list(helper, volume)).exact).toBe(true);
+  });
+
   test('is exact again once nobody writes', async () => {
     expect((await archive(helper, volume)).exact).toBe(true);
   });
