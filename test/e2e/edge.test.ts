@@ -1,7 +1,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, it } from 'vitest';
-import { docker, keyOf, testLabel, type Inspect } from './docker.ts';
+import { docker, dockerLines, keyOf, testLabel, type Inspect } from './docker.ts';
 import { expectRefused, expectRolledBack } from './outcomes.ts';
 import { push, registry } from './releases.ts';
 import { actionsOn, buildImage, keeper, listen, local, mountAt, shell } from './stack-small.ts';
@@ -301,9 +301,10 @@ services:
 
   await release(stack, 'second');
   expectUpdated(await stack.update(fast));
-  expect(await running(stack)).toEqual({ 'web-1': 'second' });
-  // The volume of the one that went is left where it is.
-  expect(await docker(['volume', 'inspect', '--format', '{{.Name}}', two[1] ?? ''])).toBe(two[1]);
+  // Which of the two goes is compose's choice, where both are of a former release; its volume is left where it is.
+  expect(Object.values(await running(stack))).toEqual(['second']);
+  expect(two).toEqual(expect.arrayContaining(await volumes()));
+  expect(await dockerLines(['volume', 'inspect', '--format', '{{.Name}}', ...two])).toEqual(two);
 });
 
 const swapped = (image: string, added: string): string => `
