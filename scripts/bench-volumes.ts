@@ -17,6 +17,7 @@ async function withHelper<T>(
   bench: Bench,
   volume: string,
   access: 'read' | 'write',
+  folder: string,
   use: (helper: Helper) => Promise<T>,
 ): Promise<T> {
   const helper = await startHelper(bench.engine, bench.exec, bench.helperImage, {
@@ -24,6 +25,7 @@ async function withHelper<T>(
     run: 'bench',
     volumes: [{ name: volume, kind: 'named' }],
     access,
+    folder,
   });
   try {
     return await use(helper);
@@ -39,7 +41,7 @@ async function keep(
   id: string,
   volume: string,
 ): Promise<{ stored: StoredVolume; sealing: number }> {
-  return withHelper(bench, volume, 'read', async (helper) => {
+  return withHelper(bench, volume, 'read', folder, async (helper) => {
     const writer = await folderStore(folder).begin(id);
     const stored = await writer.putVolume('data', volumeReader(helper, volume), quiet);
     return { stored, sealing: await timed(() => writer.seal('{}\n', quiet)) };
@@ -117,7 +119,7 @@ export async function restoreComparison(bench: Bench, folder: string, volume: st
   const prepare = (): Promise<void> => emptyVolume(target);
   const bareRestore = '`zstd -d \\| tar x`, nothing else';
   const handWrittenRestore = '`docker run debian tar xzf`';
-  const unchecked = 'safe-update, without the comparison at its end';
+  const unchecked = 'safe-update, without flushing and the comparison at its end';
   return {
     title: 'Restore',
     unit: 'milliseconds',
@@ -152,12 +154,12 @@ export async function restoreComparison(bench: Bench, folder: string, volume: st
         run: async () => {
           let comparing = 0;
           const all = await timed(() =>
-            withHelper(bench, target, 'write', async (helper) => {
+            withHelper(bench, target, 'write', folder, async (helper) => {
               const writer = volumeWriter(helper, target);
               await writer.clear();
               await reader.restoreVolume(stored, writer, quiet);
               comparing = await timed(async () => {
-                const { digest } = await writer.summary();
+                const [{ digest }] = await Promise.all([writer.summary(), writer.flush()]);
                 if (digest !== stored.summary.digest)
                   throw new Error('what was put back is not what was kept');
               });

@@ -1,6 +1,5 @@
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import { parseManifest, useAnother, type Manifest } from './manifest.ts';
-import { hashing } from './store/folder.ts';
 import type { BackupReader, Progress, Store } from './store/store.ts';
 
 export interface OpenBackup {
@@ -67,18 +66,16 @@ export async function verifyBackup(
       problems.push(`${part.path} is missing`);
       continue;
     }
-    const meter = hashing();
-    let read = 0;
     try {
-      for await (const chunk of meter.pass(reader.open(part.path)))
-        progress(part.path, (read += chunk.length));
+      const found = await reader.digest(part.path, (read) => {
+        progress(part.path, read);
+      });
+      if (found.bytes !== part.bytes)
+        problems.push(`${part.path} has ${found.bytes} bytes instead of ${part.bytes}`);
+      else if (found.sha256 !== part.sha256) problems.push(`${part.path} has changed: its checksum differs`);
     } catch (error) {
       problems.push(`${part.path} cannot be read: ${messageOf(error)}`);
-      continue;
     }
-    if (meter.bytes() !== part.bytes)
-      problems.push(`${part.path} has ${meter.bytes()} bytes instead of ${part.bytes}`);
-    else if (meter.digest() !== part.sha256) problems.push(`${part.path} has changed: its checksum differs`);
   }
   if (problems.length > 0) {
     throw new SafeUpdateError('damaged', `The backup ${reader.id} is damaged: ${problems.join('; ')}.`, {

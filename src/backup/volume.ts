@@ -1,6 +1,7 @@
 import { PassThrough, type Readable } from 'node:stream';
-import type { Finished } from '../docker/exec.ts';
-import { listScript, type Helper, type VolumeSummary } from '../docker/helper.ts';
+import { text } from 'node:stream/consumers';
+import type { Finished, Streaming } from '../docker/exec.ts';
+import { listScript, writeScript, type Helper, type VolumeSummary } from '../docker/helper.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Codec } from './codec/codec.ts';
 
@@ -13,9 +14,10 @@ const fidelity = "--format=posix --numeric-owner --acls --xattrs --xattrs-includ
 /** Nanoseconds. The times that the kernel gives to files lag behind its clock by as much as a tick. */
 const clockTick = 10_000_000;
 
-/** tar prints a line of progress each time it has written this many of its records of 10,240 bytes. */
-const recordsPerLine = 1000;
-const bytesPerRecord = 10_240;
+/** tar's own records of 10 KiB cost more calls than work. It prints a line of progress each 80 of them, 10 MiB. */
+const blockingFactor = 256;
+const bytesPerRecord = blockingFactor * 512;
+const progress = `--blocking-factor=${blockingFactor} --checkpoint=80 --checkpoint-action=echo=%u`;
 
 /** A volume that a store can read. */
 export interface VolumeReader {
@@ -29,6 +31,15 @@ export interface VolumeReader {
     codec: Codec,
     onBytes: (bytes: number) => void,
   ): { content: Readable; done: Promise<{ exact: boolean }> };
+  /**
+   * The same, written by the helper itself over a file of this machine, which exists; undefined where the helper does
+   * not see it. Resolves when the file has been flushed, with the size and checksum of what was written.
+   */
+  archiveTo(
+    file: string,
+    codec: Codec,
+    onBytes: (bytes: number) => void,
+  ): Promise<{ exact: boolean; bytes: number; sha256: string }> | undefined;
   /** The list of the volume (see helper/list.py), compressed, and its summary. `exact`: nothing went away meanwhile. */
   list(codec: Codec): { content: Readable; done: Promise<{ summary: VolumeSummary; exact: boolean }> };
 }
@@ -38,8 +49,12 @@ export interface VolumeWriter {
   readonly name: string;
   /** Takes everything out of the volume; the volume itself and its root folder stay. */
   clear(): Promise<void>;
-  /** Unpacks a compressed tar into the volume and flushes it to disk. */
-  extract(codec: Codec, content: Readable): Promise<void>;
+  /** Unpacks a compressed tar into the volume. `onBytes` is called with the bytes written so far. */
+  extract(codec: Codec, content: Readable, onBytes: (bytes: number) => void): Promise<void>;
+  /** The same from a file of this machine, read by the helper itself; undefined where it does not see it. */
+  extractFrom(file: string, codec: Codec, onBytes: (bytes: number) => void): Promise<void> | undefined;
+  /** Returns when the volume's file system has everything on disk. */
+  flush(): Promise<void>;
   /** What is in the volume now. */
   summary(): Promise<VolumeSummary>;
 }
@@ -48,34 +63,43 @@ export interface VolumeWriter {
 export function volumeReader(helper: Helper, volume: string, signal?: AbortSignal): VolumeReader {
   const env = { FOLDER: helper.pathOf(volume) };
   const cancel = signal === undefined ? {} : { signal };
-  return {
-    name: volume,
-    archive(codec, onBytes) {
-      // tar notices what changes while it reads it, not what changes after it has read it, when the lister may still see it.
-      const script = `since=$(($(date +%s%N) - ${clockTick}))
-        tar --create ${fidelity} --pax-option=delete=atime,delete=ctime --sort=name --sparse \\
-          --checkpoint=${recordsPerLine} --checkpoint-action=echo=%u --directory="$FOLDER" . | ${codec.compress}
-        status=("\${PIPESTATUS[@]}"); [ "\${status[1]}" = 0 ] || exit 3; code=\${status[0]}; [ "$code" -lt 2 ] || exit "$code"
+  const read = (codec: Codec, onBytes: (bytes: number) => void, file?: string): Streaming => {
+    const compress = `${codec.compress}${file === undefined ? '' : ' | python3 -c "$WRITE" "$FILE"'}`;
+    // tar notices what changes while it reads it, not what changes after it has read it, when the lister may still see it.
+    const script = `since=$(($(date +%s%N) - ${clockTick}))
+        tar --create ${fidelity} --pax-option=delete=atime,delete=ctime --sort=name --sparse ${progress} \\
+          --directory="$FOLDER" . | ${compress}
+        status=("\${PIPESTATUS[@]}"); code=\${status[0]}
+        for other in "\${status[@]:1}"; do [ "$other" = 0 ] || exit 3; done; [ "$code" -lt 2 ] || exit "$code"
         since=@\${since:0:-9}.\${since: -9}
         [ -z "$(find "$FOLDER" -xdev -newerct "$since" -print -quit)" ] || code=1
         ${sayDone}; exit "$code"`;
-      const { stdout, done } = helper.shell.stream(bash(script), {
-        env,
-        ...cancel,
-        onLine: (line) => {
-          const records = /^tar: (\d+)$/.exec(line)?.[1];
-          if (records !== undefined) onBytes(Number(records) * bytesPerRecord);
-        },
-      });
-      return {
-        content: stdout,
-        done: done.then((finished) => {
-          // 1, as GNU tar says it: some files changed, or went away. 2 is fatal.
-          const ended = finished.exitCode === 0 || finished.exitCode === 1;
-          if (!ended || !saidDone(finished)) throw failed('archive', volume, finished, signal);
-          return { exact: finished.exitCode === 0 };
-        }),
-      };
+    return helper.shell.stream(bash(script), {
+      env: { ...env, ...(file === undefined ? {} : { FILE: file, WRITE: writeScript }) },
+      ...cancel,
+      onLine: counting(onBytes),
+    });
+  };
+  const ended = (finished: Finished): { exact: boolean } => {
+    // 1, as GNU tar says it: some files changed, or went away. 2 is fatal.
+    const well = finished.exitCode === 0 || finished.exitCode === 1;
+    if (!well || !saidDone(finished)) throw failed('archive', volume, finished, signal);
+    return { exact: finished.exitCode === 0 };
+  };
+  return {
+    name: volume,
+    archive(codec, onBytes) {
+      const { stdout, done } = read(codec, onBytes);
+      return { content: stdout, done: done.then(ended) };
+    },
+    archiveTo(file, codec, onBytes) {
+      const inside = helper.reach(file);
+      if (inside === undefined) return undefined;
+      const { stdout, done } = read(codec, onBytes, inside);
+      return Promise.all([text(stdout), done.then(ended)]).then(([said, { exact }]) => ({
+        exact,
+        ...(JSON.parse(said) as { bytes: number; sha256: string }),
+      }));
     },
     list(codec) {
       const script = `python3 -c "$LIST" "$FOLDER" | ${codec.compress}
@@ -99,6 +123,23 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
 /** Given a helper that has the volume mounted for writing, fills it. */
 export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
   const env = { FOLDER: helper.pathOf(volume) };
+  const unpack = (
+    codec: Codec,
+    onBytes: (bytes: number) => void,
+    from: { stdin: Readable } | { file: string },
+  ): Promise<Finished> => {
+    const script = `python3 -c "$PREPARE" "$FOLDER" || exit 4
+        if [ -n "$FILE" ]; then exec < "$FILE" || exit 3; fi
+        ${codec.decompress} | tar --extract ${fidelity} --same-owner --same-permissions ${progress} \\
+          --delay-directory-restore --warning=no-timestamp --directory="$FOLDER"
+        status=("\${PIPESTATUS[@]}"); [ "\${status[0]}" = 0 ] || exit 3; [ "\${status[1]}" = 0 ] || exit 2
+        ${sayDone}`;
+    return helper.shell.run(bash(script), {
+      env: { ...env, PREPARE: prepareRoot, FILE: 'file' in from ? from.file : '' },
+      ...('stdin' in from ? { stdin: from.stdin } : {}),
+      onLine: counting(onBytes),
+    });
+  };
   return {
     name: volume,
     async clear() {
@@ -108,17 +149,12 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
       });
       if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('empty', volume, finished);
     },
-    async extract(codec, content) {
-      const script = `python3 -c "$PREPARE" "$FOLDER" || exit 4
-        ${codec.decompress} | tar --extract ${fidelity} --same-owner --same-permissions \\
-          --delay-directory-restore --warning=no-timestamp --directory="$FOLDER"
-        status=("\${PIPESTATUS[@]}"); [ "\${status[0]}" = 0 ] || exit 3; [ "\${status[1]}" = 0 ] || exit 2
-        sync --file-system "$FOLDER" && ${sayDone}`;
+    async extract(codec, content, onBytes) {
       // A store's stream may fail half way; execa would then never see its end.
       const stdin = new PassThrough();
       content.once('error', (error) => stdin.destroy(error));
       content.pipe(stdin);
-      const finished = await helper.shell.run(bash(script), { env: { ...env, PREPARE: prepareRoot }, stdin });
+      const finished = await unpack(codec, onBytes, { stdin });
       const lost = content.errored;
       content.destroy();
       if (lost !== null) {
@@ -127,6 +163,17 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
         });
       }
       if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('unpack into', volume, finished);
+    },
+    extractFrom(file, codec, onBytes) {
+      const inside = helper.reach(file);
+      if (inside === undefined) return undefined;
+      return unpack(codec, onBytes, { file: inside }).then((finished) => {
+        if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('unpack into', volume, finished);
+      });
+    },
+    async flush() {
+      const finished = await helper.shell.run(`sync --file-system "$FOLDER" && ${sayDone}`, { env });
+      if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('flush', volume, finished);
     },
     async summary() {
       const finished = await helper.shell.run('python3 -c "$LIST" "$FOLDER" >/dev/null', {
@@ -173,6 +220,14 @@ function tooLong(volume: string, longest: number): SafeUpdateError {
     `The volume ${volume} holds a path of ${longest} bytes. No more than ${longestPath} can be put back.`,
     { hint: 'Find it (find . -regextype posix-extended -regex ".{4001,}") and make it shorter.' },
   );
+}
+
+/** Calls `onBytes` with what tar's lines of progress say. */
+function counting(onBytes: (bytes: number) => void): (line: string) => void {
+  return (line) => {
+    const records = /^tar: (\d+)$/.exec(line)?.[1];
+    if (records !== undefined) onBytes(Number(records) * bytesPerRecord);
+  };
 }
 
 /** The helper's `sh` knows no PIPESTATUS. */

@@ -1,6 +1,9 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type Docker from 'dockerode';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Volume } from '../model/project.ts';
 import { buildImageArgv, pullImageArgv } from './argv.ts';
@@ -8,7 +11,7 @@ import type { Engine } from './engine.ts';
 import type { Exec } from './exec.ts';
 import { containerShell, type ContainerShell } from './shell.ts';
 
-const folder = fileURLToPath(new URL('../../helper/', import.meta.url));
+const packageFolder = fileURLToPath(new URL('../../helper/', import.meta.url));
 
 /** Labels by which everything safe-update puts on an engine is found again. */
 export const labels = {
@@ -40,13 +43,13 @@ export async function helperImage(
     });
   }
   const hash = createHash('sha256')
-    .update(readFileSync(`${folder}Dockerfile`))
+    .update(readFileSync(`${packageFolder}Dockerfile`))
     .digest('hex')
     .slice(0, 12);
   const name = `safe-update/helper:${hash}`;
   if ((await engine.image(name)) !== null) return name;
   onBuild();
-  const built = await exec.run({ argv: buildImageArgv(name, folder), timeout: 900_000 });
+  const built = await exec.run({ argv: buildImageArgv(name, packageFolder), timeout: 900_000 });
   if (built.exitCode !== 0) {
     const reason = built.stderr.trim().split('\n').slice(-3).join(' · ');
     throw new SafeUpdateError('engine', `The helper image cannot be built: ${reason}`, {
@@ -74,6 +77,8 @@ export interface Helper {
   readonly shell: ContainerShell;
   /** Where a volume is inside the helper. Throws if it was not mounted. */
   pathOf(volume: string): string;
+  /** Where a file of this machine is inside the helper; undefined unless the helper shares its folder. */
+  reach(file: string): string | undefined;
   remove(): Promise<void>;
 }
 
@@ -82,6 +87,11 @@ export interface HelperOptions {
   run: string;
   volumes: readonly Pick<Volume, 'name' | 'kind'>[];
   access: 'read' | 'write';
+  /**
+   * A folder of this machine, which the helper shares if it can: bytes then need not pass through the engine and the
+   * docker command, which takes longer than compressing them.
+   */
+  folder?: string;
 }
 
 /**
@@ -92,6 +102,9 @@ const capabilities = {
   read: ['DAC_READ_SEARCH'],
   write: ['DAC_READ_SEARCH', 'DAC_OVERRIDE', 'CHOWN', 'FOWNER', 'FSETID', 'SETFCAP', 'MKNOD'],
 };
+
+/** Where a shared folder is inside the helper. */
+const sharedAt = '/shared';
 
 /**
  * Starts a helper: no network, a read-only root, the fewest capabilities. While it runs it also keeps the volumes
@@ -104,35 +117,23 @@ export async function startHelper(
   options: HelperOptions,
 ): Promise<Helper> {
   const places = new Map(options.volumes.map((volume, index) => [volume.name, `/volumes/${index}`]));
-  const id = await engine.createContainer({
-    Image: image,
-    Entrypoint: ['sleep', 'infinity'],
-    Cmd: [],
-    User: '0:0',
-    Labels: { [labels.project]: options.project, [labels.run]: options.run, [labels.role]: 'helper' },
-    Healthcheck: { Test: ['NONE'] },
-    HostConfig: {
-      NetworkMode: 'none',
-      ReadonlyRootfs: true,
-      Tmpfs: { '/tmp': 'size=64m' },
-      CapDrop: ['ALL'],
-      CapAdd: capabilities[options.access],
-      SecurityOpt: ['no-new-privileges'],
-      LogConfig: { Type: 'none', Config: {} },
-      Mounts: options.volumes.map(({ name, kind }) => ({
-        Type: kind === 'bind' ? 'bind' : 'volume',
-        Source: name,
-        Target: places.get(name) ?? '',
-        ReadOnly: options.access === 'read',
-        // Without this an empty volume would be filled with what the image has at that path.
-        ...(kind === 'bind'
-          ? {}
-          : { VolumeOptions: { NoCopy: true, Labels: {}, DriverConfig: { Name: '', Options: {} } } }),
-      })),
+  const folder = options.folder === undefined ? undefined : await realpath(options.folder);
+  let shared = folder;
+  let id = await startContainer(engine, containerOptions(image, options, places, folder)).catch(
+    async (error: unknown) => {
+      if (folder === undefined) throw error;
+      // An engine on another machine has no such folder; one in a virtual machine may not be allowed to see it.
+      shared = undefined;
+      return startContainer(engine, containerOptions(image, options, places, undefined));
     },
-  });
+  );
   try {
-    await engine.start(id);
+    if (shared !== undefined && !(await isShared(containerShell(exec, id), shared, options.access))) {
+      // A folder of the same name on the engine's machine, or one that root there cannot use: none of our business.
+      shared = undefined;
+      await engine.removeContainer(id);
+      id = await startContainer(engine, containerOptions(image, options, places, undefined));
+    }
   } catch (error) {
     await engine.removeContainer(id);
     throw error;
@@ -145,8 +146,95 @@ export async function startHelper(
       if (place === undefined) throw new Error(`the volume ${volume} is not mounted in the helper`);
       return place;
     },
+    reach(file) {
+      if (options.folder === undefined || shared === undefined) return undefined;
+      const inside = path.relative(options.folder, file);
+      return inside.startsWith('..') || path.isAbsolute(inside)
+        ? undefined
+        : path.posix.join(sharedAt, inside);
+    },
     remove: () => engine.removeContainer(id),
   };
+}
+
+function containerOptions(
+  image: string,
+  options: HelperOptions,
+  places: ReadonlyMap<string, string>,
+  folder: string | undefined,
+): Docker.ContainerCreateOptions {
+  const volumes: Docker.MountConfig = options.volumes.map(({ name, kind }) => ({
+    Type: kind === 'bind' ? 'bind' : 'volume',
+    Source: name,
+    Target: places.get(name) ?? '',
+    ReadOnly: options.access === 'read',
+    // Without this an empty volume would be filled with what the image has at that path.
+    ...(kind === 'bind'
+      ? {}
+      : { VolumeOptions: { NoCopy: true, Labels: {}, DriverConfig: { Name: '', Options: {} } } }),
+  }));
+  // A volume is never written by what reads it, whatever its capabilities: it is mounted read-only.
+  const writesFiles = folder !== undefined && options.access === 'read' ? ['DAC_OVERRIDE'] : [];
+  return {
+    Image: image,
+    Entrypoint: ['sleep', 'infinity'],
+    Cmd: [],
+    User: '0:0',
+    Labels: { [labels.project]: options.project, [labels.run]: options.run, [labels.role]: 'helper' },
+    Healthcheck: { Test: ['NONE'] },
+    HostConfig: {
+      NetworkMode: 'none',
+      ReadonlyRootfs: true,
+      Tmpfs: { '/tmp': 'size=64m' },
+      CapDrop: ['ALL'],
+      CapAdd: [...capabilities[options.access], ...writesFiles],
+      SecurityOpt: ['no-new-privileges'],
+      LogConfig: { Type: 'none', Config: {} },
+      Mounts: [
+        ...volumes,
+        // The other way round: what writes volumes only reads backups.
+        ...(folder === undefined
+          ? []
+          : [
+              {
+                Type: 'bind' as const,
+                Source: folder,
+                Target: sharedAt,
+                ReadOnly: options.access === 'write',
+              },
+            ]),
+      ],
+    },
+  };
+}
+
+async function startContainer(engine: Engine, options: Docker.ContainerCreateOptions): Promise<string> {
+  const id = await engine.createContainer(options);
+  try {
+    await engine.start(id);
+  } catch (error) {
+    await engine.removeContainer(id);
+    throw error;
+  }
+  return id;
+}
+
+/** Whether a container uses this very folder at `sharedAt`: it can read a file made here now, and write to it. */
+async function isShared(shell: ContainerShell, folder: string, access: 'read' | 'write'): Promise<boolean> {
+  const token = randomBytes(16).toString('hex');
+  const name = `.safe-update-probe-${token}`;
+  const file = path.join(folder, name);
+  const answer = access === 'read' ? 'written' : '';
+  await writeFile(file, token, { flag: 'wx', mode: 0o600 });
+  try {
+    const { stdout } = await shell.run('cat "$FILE" && [ -z "$ANSWER" ] || printf %s "$ANSWER" >> "$FILE"', {
+      env: { FILE: path.posix.join(sharedAt, name), ANSWER: answer },
+      timeout: 20_000,
+    });
+    return stdout === token && (await readFile(file, 'utf8')) === token + answer;
+  } finally {
+    await rm(file, { force: true });
+  }
 }
 
 /** Bytes that each volume's files take on disk, by volume name. Reads no content. */
@@ -169,4 +257,7 @@ export async function measureVolumes(
 }
 
 /** helper/list.py, which lists a volume; see its head for the format. */
-export const listScript = readFileSync(`${folder}list.py`, 'utf8');
+export const listScript = readFileSync(`${packageFolder}list.py`, 'utf8');
+
+/** helper/write.py, which writes a file and says what came in. */
+export const writeScript = readFileSync(`${packageFolder}write.py`, 'utf8');

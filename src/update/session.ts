@@ -143,19 +143,29 @@ export async function removeStrayHelpers(context: Context, project: string): Pro
   }
 }
 
+/** Starts a helper that has these volumes, and the store's folder where that is possible. */
+export async function startVolumeHelper(
+  { context, project, run, store, helperImage: image }: Session,
+  volumes: readonly Pick<Volume, 'name' | 'kind'>[],
+  access: 'read' | 'write',
+): Promise<Helper> {
+  const folder = await store.folder();
+  return startHelper(context.engine, context.exec, image, {
+    project,
+    run,
+    volumes,
+    access,
+    ...(folder === undefined ? {} : { folder }),
+  });
+}
+
 export async function withHelper<T>(
   session: Session,
   volumes: readonly Pick<Volume, 'name' | 'kind'>[],
   access: 'read' | 'write',
   use: (helper: Helper) => Promise<T>,
 ): Promise<T> {
-  const { engine, exec } = session.context;
-  const helper = await startHelper(engine, exec, session.helperImage, {
-    project: session.project,
-    run: session.run,
-    volumes,
-    access,
-  });
+  const helper = await startVolumeHelper(session, volumes, access);
   try {
     return await use(helper);
   } finally {

@@ -4,7 +4,7 @@ import { mountHolding, type BackupInProgress } from '../backup/create.ts';
 import type { BackupKind } from '../backup/id.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
-import { measureVolumes, startHelper, type Helper } from '../docker/helper.ts';
+import { measureVolumes, type Helper } from '../docker/helper.ts';
 import type { Observed } from '../docker/observe.ts';
 import { isGreen, pinRepository, startRecorded, stopContainers, type StackRecord } from '../docker/record.ts';
 import type { ExpectedService } from '../health/probe.ts';
@@ -24,6 +24,7 @@ import {
   sealBackup,
   showStep,
   type Session,
+  startVolumeHelper,
 } from './session.ts';
 import { requireSpace } from './space.ts';
 import { expectedOf, servedBy } from './undo.ts';
@@ -125,14 +126,9 @@ const apply = {
   /** Starts the helper that later archives: from here on it also keeps the volumes from being pruned. */
   async measure(state) {
     const { session, observed } = state;
-    const { engine, exec, settings, accept } = session.context;
+    const { settings, accept } = session.context;
     const volumes = observed.volumes.filter(({ exists }) => exists);
-    state.helper = await startHelper(engine, exec, session.helperImage, {
-      project: session.project,
-      run: session.run,
-      volumes,
-      access: 'read',
-    });
+    state.helper = await startVolumeHelper(session, volumes, 'read');
     const sizes = await measureVolumes(
       state.helper,
       volumes.map(({ name }) => name),

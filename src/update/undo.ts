@@ -284,9 +284,10 @@ export async function restoreData(
       await writer.clear();
       if (!startsEmpty(volume.name)) {
         await reader.restoreVolume(volume, writer, (item, bytes) => {
-          context.emit({ type: 'step-progress', step, item, bytes });
+          context.emit({ type: 'step-progress', step, item, bytes, totalBytes: volume.bytes });
         });
-        const { digest } = await writer.summary();
+        // Side by side: the list is made from what the memory still holds.
+        const [{ digest }] = await Promise.all([writer.summary(), writer.flush()]);
         if (volume.exact && digest !== volume.digest) {
           throw new SafeUpdateError(
             'damaged',

@@ -95,6 +95,7 @@ function volume(name: string, fake: FakeVolume = {}): VolumeReader {
   return {
     name,
     archive: () => pipe(archive, { exact: fake.exact ?? true }),
+    archiveTo: () => undefined,
     list: () => pipe(list, { summary, exact: fake.listExact ?? true }),
   };
 }
@@ -344,6 +345,7 @@ function storeContract(name: string, subject: Subject): void {
       const got: Buffer[] = [];
       const writer = {
         name: 'v',
+        extractFrom: () => undefined,
         extract: async (_: unknown, content: Readable) => void got.push(await contentOf(content)),
       };
       await reader.restoreVolume(

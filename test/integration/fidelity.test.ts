@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
@@ -21,6 +21,8 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
+const quiet = (): void => undefined;
+
 const nasty = await readFile(new URL('nasty.py', import.meta.url), 'utf8');
 
 /** Archives a volume into a file. Returns its path, whether it is exact, and the summary of the list. */
@@ -30,7 +32,7 @@ async function archive(
 ): Promise<{ file: string; exact: boolean; summary: VolumeSummary }> {
   const file = path.join(folder, `${randomBytes(6).toString('hex')}.tar.zst`);
   const reader = volumeReader(helper, volume);
-  const tar = reader.archive(zstd, () => undefined);
+  const tar = reader.archive(zstd, quiet);
   const [{ exact }] = await Promise.all([tar.done, pipeline(tar.content, createWriteStream(file))]);
   return { file, exact, summary: (await list(helper, volume)).summary };
 }
@@ -43,7 +45,7 @@ async function list(helper: Helper, volume: string): Promise<{ summary: VolumeSu
 
 async function extract(helper: Helper, volume: string, content: string | Buffer): Promise<void> {
   const stream = typeof content === 'string' ? createReadStream(content) : Readable.from([content]);
-  await volumeWriter(helper, volume).extract(zstd, stream);
+  await volumeWriter(helper, volume).extract(zstd, stream, quiet);
 }
 
 interface Entry {
@@ -113,6 +115,33 @@ describe('a volume with everything in it', async () => {
     await extract(writing, other, file);
     expect((await bench.tree(other)).files).toEqual(expected);
     expect((await writer.summary()).digest).toBe(summary.digest);
+  });
+
+  test('goes to and from a file of this machine without a detour, and is the same', async () => {
+    const reading = await helperWith({ access: 'read', folder }, volume);
+    const own = path.join(folder, 'direct.tar.zst');
+    await writeFile(own, 'what was there before', { mode: 0o600 });
+    const told: number[] = [];
+    const written = await volumeReader(reading, volume).archiveTo(own, zstd, (bytes) => told.push(bytes));
+    const content = await readFile(own);
+    expect(written).toEqual({
+      exact: true,
+      bytes: content.length,
+      sha256: createHash('sha256').update(content).digest('hex'),
+    });
+    expect(told.length).toBeGreaterThan(0);
+
+    const filling = await helperWith({ access: 'write', folder }, other);
+    const writer = volumeWriter(filling, other);
+    await writer.clear();
+    await writer.extractFrom(own, zstd, quiet);
+    await writer.flush();
+    expect((await bench.tree(other)).files).toEqual(expected);
+    expect((await writer.summary()).digest).toBe(summary.digest);
+    // What fills a volume has no business in a backup.
+    const { exitCode } = await filling.shell.run(`echo x >> ${filling.reach(own) ?? ''}`);
+    expect(exitCode).not.toBe(0);
+    expect(await readdir(folder)).not.toContainEqual(expect.stringContaining('probe'));
   });
 
   test('can be unpacked twice', async () => {
@@ -332,7 +361,7 @@ describe('a damaged archive', async () => {
       })(),
     );
     await writer.clear();
-    await expect(writer.extract(zstd, broken)).rejects.toThrow(/the disk is gone/);
+    await expect(writer.extract(zstd, broken, quiet)).rejects.toThrow(/the disk is gone/);
   });
 
   test('is accepted whole afterwards', async () => {
@@ -428,7 +457,7 @@ describe('a volume that changes while it is archived', async () => {
   ])('is not exact: a file %s after tar has read it', async (_, script) => {
     // No longer than a pipe and the buffers on the way hold, so that tar is in the middle of the next file.
     await bench.sh(volume, 'rm -f zz-*; echo first > a; touch -d @1 a; sleep 0.1');
-    const { content, done } = volumeReader(helper, volume).archive(zstd, () => undefined);
+    const { content, done } = volumeReader(helper, volume).archive(zstd, quiet);
     await once(content, 'readable');
     await bench.sh(volume, script);
     content.resume();
@@ -469,13 +498,13 @@ describe('work in a helper that is cut off', async () => {
   const helper = await helperWith('read', volume);
 
   test('ends with an error instead of waiting for ever', async () => {
-    const { content, done } = volumeReader(helper, volume).archive(zstd, () => undefined);
+    const { content, done } = volumeReader(helper, volume).archive(zstd, quiet);
     content.destroy();
     await expect(done).rejects.toThrow(SafeUpdateError);
   });
 
   test('is not taken for whole when its docker exec is told to end', async () => {
-    const { content, done } = volumeReader(helper, volume).archive(zstd, () => undefined);
+    const { content, done } = volumeReader(helper, volume).archive(zstd, quiet);
     const outcome = expect(done).rejects.toMatchObject({ code: 'store' });
     let bytes = 0;
     content.on('data', (chunk: Buffer) => (bytes += chunk.length));
@@ -488,7 +517,7 @@ describe('work in a helper that is cut off', async () => {
   test('ends when it is interrupted, inside the helper too', async () => {
     const controller = new AbortController();
     const own = await helperWith('read', volume);
-    const { content, done } = volumeReader(own, volume, controller.signal).archive(zstd, () => undefined);
+    const { content, done } = volumeReader(own, volume, controller.signal).archive(zstd, quiet);
     content.on('error', () => undefined);
     content.once('data', () => {
       content.pause();
@@ -510,7 +539,7 @@ describe('work in a helper that is cut off', async () => {
         }
       })(),
     );
-    const unpacked = volumeWriter(writing, target).extract(zstd, slow);
+    const unpacked = volumeWriter(writing, target).extract(zstd, slow, quiet);
     const outcome = expect(unpacked).rejects.toMatchObject({ code: 'store' });
     await vi.waitUntil(async () => (await kill(writing, 'SIGTERM')) === 1, 10_000);
     await outcome;
@@ -552,4 +581,42 @@ test('the list is one that people can read', async () => {
       '',
     ].join('\n'),
   );
+});
+
+describe('an archive that the helper writes itself', async () => {
+  const volume = await newVolume();
+  const bench = await workbench(volume);
+  await bench.sh(volume, 'head -c 5000000 /dev/urandom > big');
+
+  test('on a full disk is an error that says so', async () => {
+    const small = path.join(folder, 'small');
+    await mkdir(small);
+    await execa('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', small]);
+    try {
+      const helper = await helperWith({ access: 'read', folder: small }, volume);
+      const file = path.join(small, 'a.tar.zst');
+      await writeFile(file, '');
+      await expect(volumeReader(helper, volume).archiveTo(file, zstd, quiet)).rejects.toMatchObject({
+        code: 'space',
+        message: expect.stringContaining('No space left on device') as string,
+      });
+      await helper.remove();
+    } finally {
+      await execa('umount', [small]);
+    }
+  });
+
+  test('ends when it is interrupted, inside the helper too', async () => {
+    const controller = new AbortController();
+    const helper = await helperWith({ access: 'read', folder }, volume);
+    const file = path.join(folder, 'interrupted.tar.zst');
+    await writeFile(file, '');
+    await bench.sh(volume, 'head -c 2000000000 /dev/zero > zero');
+    const done = volumeReader(helper, volume, controller.signal).archiveTo(file, zstd, () => {
+      controller.abort();
+    });
+    await expect(done).rejects.toMatchObject({ code: 'interrupted' });
+    const { stdout } = await helper.shell.run("grep -l '^tar' /proc/[0-9]*/cmdline 2>/dev/null || true");
+    expect(stdout).toBe('');
+  });
 });

@@ -5,7 +5,7 @@ import { afterAll } from 'vitest';
 import { dockerodeFor, resolveEndpoint } from '../../src/docker/endpoint.ts';
 import { Engine } from '../../src/docker/engine.ts';
 import { createExec } from '../../src/docker/exec.ts';
-import { helperImage, startHelper, type Helper } from '../../src/docker/helper.ts';
+import { helperImage, startHelper, type Helper, type HelperOptions } from '../../src/docker/helper.ts';
 
 /** Everything that these tests put on an engine carries this label; the value is theirs alone. */
 const owner = `volumes-${randomBytes(4).toString('hex')}`;
@@ -37,13 +37,18 @@ export async function newVolume(): Promise<string> {
   return name;
 }
 
-/** The product's own helper, with these volumes. */
-export async function helperWith(access: 'read' | 'write', ...names: string[]): Promise<Helper> {
+type Access = HelperOptions['access'];
+
+/** The product's own helper, with these volumes, and with a folder of this machine if one is named. */
+export async function helperWith(
+  options: Access | { access: Access; folder: string },
+  ...names: string[]
+): Promise<Helper> {
   const helper = await startHelper(engine, exec, image, {
     project: owner,
     run: 'test',
     volumes: names.map((name) => ({ name, kind: 'named' })),
-    access,
+    ...(typeof options === 'string' ? { access: options } : options),
   });
   helpers.push(helper);
   return helper;

@@ -12,6 +12,7 @@ import {
   stat,
   statfs,
   writeFile,
+  type FileHandle,
 } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
@@ -19,7 +20,7 @@ import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { zstd } from '../codec/zstd.ts';
 import { isBackupId } from '../id.ts';
 import { useAnother } from '../manifest.ts';
-import { metered } from '../metered.ts';
+import type { VolumeReader } from '../volume.ts';
 import type { BackupReader, BackupWriter, Listed, Part, Store } from './store.ts';
 
 const partial = '.partial';
@@ -38,8 +39,22 @@ const sumsName = 'SHA256SUMS';
 export function folderStore(directory: string): Store {
   const inStore = (name: string): string => path.join(directory, name);
 
+  const prepare = async (): Promise<void> => {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await keepOutOfGit(directory);
+  };
+
   return {
     location: directory,
+
+    async folder() {
+      try {
+        await prepare();
+        return directory;
+      } catch (error) {
+        throw storeError(`The backup folder ${directory} cannot be made`, error);
+      }
+    },
 
     async list() {
       const entries = await readdir(directory).catch((error: unknown) => {
@@ -62,8 +77,7 @@ export function folderStore(directory: string): Store {
     async begin(id) {
       const folder = inStore(id + partial);
       try {
-        await mkdir(directory, { recursive: true, mode: 0o700 });
-        await keepOutOfGit(directory);
+        await prepare();
         if (await exists(inStore(id))) throw Object.assign(new Error('it exists'), { code: 'EEXIST' });
         await mkdir(folder, { mode: 0o700 });
       } catch (error) {
@@ -133,24 +147,62 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
   const parts: Part[] = [];
 
   async function putFile(name: string, content: Readable): Promise<Part> {
-    const file = inside(folder, name);
+    const handle = await makeFile(inside(folder, name)).catch((error: unknown) => {
+      content.destroy();
+      throw error;
+    });
     try {
-      await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-      const handle = await open(file, 'wx', 0o600);
-      try {
-        const meter = hashing();
-        await handle.writeFile(meter.pass(content));
-        await handle.sync();
-        const part = { path: name, bytes: meter.bytes(), sha256: meter.digest() };
-        parts.push(part);
-        return part;
-      } finally {
-        await handle.close();
-      }
+      return await fill(name, handle, content);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async function fill(name: string, handle: FileHandle, content: Readable): Promise<Part> {
+    try {
+      const meter = hashing();
+      await handle.writeFile(meter.pass(content));
+      await handle.sync();
+      const part = { path: name, bytes: meter.bytes(), sha256: meter.digest() };
+      parts.push(part);
+      return part;
     } catch (error) {
       // Whoever fills it would otherwise wait for ever for somebody to read on.
       content.destroy();
       throw storeError(`${name} could not be written to ${folder}`, error);
+    }
+  }
+
+  /** Whether the volume was at rest while it was read. */
+  async function putArchive(
+    name: string,
+    volume: VolumeReader,
+    onBytes: (bytes: number) => void,
+  ): Promise<boolean> {
+    const file = inside(folder, name);
+    const empty = await makeFile(file);
+    try {
+      const written = volume.archiveTo(file, zstd, onBytes);
+      if (written === undefined) {
+        const { content, done } = volume.archive(zstd, onBytes);
+        const [, { exact }] = await settled([fill(name, empty, content), done]);
+        return exact;
+      }
+      const { exact, bytes, sha256 } = await written;
+      await empty.sync();
+      parts.push({ path: name, bytes, sha256 });
+      return exact;
+    } finally {
+      await empty.close();
+    }
+  }
+
+  async function makeFile(file: string): Promise<FileHandle> {
+    try {
+      await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+      return await open(file, 'wx', 0o600);
+    } catch (error) {
+      throw storeError(`${path.relative(folder, file)} could not be written to ${folder}`, error);
     }
   }
 
@@ -164,14 +216,13 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
     async putVolume(name, volume, progress) {
       const archive = `volumes/${name}.tar${zstd.suffix}`;
       const files = `volumes/${name}.files${zstd.suffix}`;
-      // Side by side: the second of them finds in the page cache what the first has read.
-      const tar = volume.archive(zstd, (bytes) => {
+      const onBytes = (bytes: number): void => {
         progress(volume.name, bytes);
-      });
+      };
+      // Side by side: the second of them finds in the page cache what the first has read.
       const list = volume.list(zstd);
-      const [, { exact }, , listed] = await settled([
-        putFile(archive, tar.content),
-        tar.done,
+      const [exact, , listed] = await settled([
+        putArchive(archive, volume, onBytes),
         putFile(files, list.content),
         list.done,
       ]);
@@ -238,6 +289,7 @@ function folderReader(id: string, folder: string): BackupReader {
       );
     },
     open: (name) => createReadStream(inside(folder, name)),
+    digest: (name, onBytes) => digestOf(inside(folder, name), onBytes),
     async files() {
       const entries = await readdir(folder, { recursive: true, withFileTypes: true });
       const files = entries
@@ -254,12 +306,13 @@ function folderReader(id: string, folder: string): BackupReader {
       );
     },
     async restoreVolume(stored, volume, progress) {
-      // Every piece goes through four streams; fewer and larger ones take half of the processor time.
-      const file = createReadStream(inside(folder, stored.archive), { highWaterMark: 1 << 18 });
-      const content = metered(file, (bytes) => {
+      const archive = inside(folder, stored.archive);
+      const onBytes = (bytes: number): void => {
         progress(volume.name, bytes);
-      });
-      await volume.extract(zstd, content);
+      };
+      // Every piece of a stream goes through four of them; fewer and larger ones take half of the processor time.
+      await (volume.extractFrom(archive, zstd, onBytes) ??
+        volume.extract(zstd, createReadStream(archive, { highWaterMark: 1 << 18 }), onBytes));
     },
   };
 }
@@ -285,8 +338,8 @@ async function writeFlushed(file: string, text: string): Promise<void> {
 }
 
 /**
- * Size and checksum of a file. It is read through one buffer: a stream makes a new one for each piece, and many of
- * them fill the memory before the next garbage collection.
+ * Size and checksum of a file. It is read through two buffers, one being filled while the other is hashed: a stream
+ * makes a new one for each piece, and many of them fill the memory before the next garbage collection.
  */
 async function digestOf(
   file: string,
@@ -294,13 +347,18 @@ async function digestOf(
 ): Promise<{ bytes: number; sha256: string }> {
   const handle = await open(file, 'r');
   try {
-    const buffer = Buffer.allocUnsafeSlow(1 << 20);
     const hash = createHash('sha256');
     let bytes = 0;
+    let [full, free] = [Buffer.allocUnsafeSlow(1 << 20), Buffer.allocUnsafeSlow(1 << 20)];
+    let reading = handle.read(full, 0, full.length);
     for (;;) {
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length);
+      const { bytesRead } = await reading;
       if (bytesRead === 0) return { bytes, sha256: hash.digest('hex') };
-      hash.update(buffer.subarray(0, bytesRead));
+      [full, free] = [free, full];
+      reading = handle.read(full, 0, full.length);
+      // Hashing must not be what fails to wait for a read that fails.
+      reading.catch(() => undefined);
+      hash.update(free.subarray(0, bytesRead));
       onBytes((bytes += bytesRead));
     }
   } finally {
@@ -309,7 +367,7 @@ async function digestOf(
 }
 
 /** Counts and hashes what passes. */
-export function hashing(): {
+function hashing(): {
   pass: (content: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
   bytes: () => number;
   digest: () => string;

@@ -53,9 +53,11 @@ export interface BackupReader {
   /** The manifest as it was sealed. Throws SafeUpdateError `damaged` if it is not there or has changed. */
   manifest(): Promise<string>;
   open(path: string): Readable;
+  /** Size and checksum of a part as it is now. */
+  digest(path: string, onBytes: (bytes: number) => void): Promise<{ bytes: number; sha256: string }>;
   /** Every file that is there, for comparison with the manifest. */
   files(): Promise<{ path: string; bytes: number }[]>;
-  /** Puts a volume's content back. The volume must be empty. */
+  /** Puts a volume's content back. The volume must be empty. `progress` counts what is written to it. */
   restoreVolume(
     stored: Pick<StoredVolume, 'archive'>,
     volume: VolumeWriter,
@@ -76,6 +78,11 @@ export interface Listed {
 export interface Store {
   /** Where a person finds the backups. */
   readonly location: string;
+  /**
+   * The folder of this machine that holds the backups, made if it is not there, which a helper can then share; undefined
+   * for a store that has none.
+   */
+  folder(): Promise<string | undefined>;
   /** Newest last, by name. */
   list(): Promise<Listed[]>;
   /** Throws if a backup with this id exists. */

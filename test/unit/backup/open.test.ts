@@ -21,6 +21,11 @@ function backup(files: Record<string, string>, facts: Partial<Manifest> = {}, id
     location: `/backups/${id}`,
     manifest: async () => JSON.stringify(said),
     open: (path) => Readable.from([Buffer.from(kept.get(path) ?? '')]),
+    digest: async (path, onBytes) => {
+      const text = kept.get(path) ?? '';
+      onBytes(text.length);
+      return { bytes: text.length, sha256: createHash('sha256').update(text).digest('hex') };
+    },
     files: async () => [...kept].map(([path, text]) => ({ path, bytes: text.length })),
     restoreVolume: async () => undefined,
   };
@@ -97,6 +102,7 @@ describe('verifyBackup', () => {
 function store(backups: Record<string, { sealed: boolean; text?: string }>): Store {
   return {
     location: '/backups',
+    folder: async () => undefined,
     list: async () => Object.entries(backups).map(([id, { sealed }]) => ({ id, sealed })),
     begin: async () => Promise.reject(new Error('read-only')),
     open: async (id) => ({ ...backup({}, {}, id).reader, manifest: async () => backups[id]?.text ?? '' }),

@@ -22,6 +22,7 @@ function helper(answer: Parameters<typeof fakeExec>[0]) {
       id: 'helper',
       shell: containerShell(exec, 'helper'),
       pathOf: () => '/volumes/0',
+      reach: (file) => (file.startsWith('/backups/') ? `/shared/${file.slice(9)}` : undefined),
       remove: async () => undefined,
     } satisfies Helper,
   };
@@ -66,9 +67,9 @@ describe('reading a volume', () => {
       });
       await expect(volumeReader(one, 'shop_db').list(codec).done).rejects.toMatchObject({ code: 'store' });
       await expect(volumeWriter(one, 'shop_db').clear()).rejects.toMatchObject({ code: 'store' });
-      await expect(volumeWriter(one, 'shop_db').extract(codec, Readable.from(['tar']))).rejects.toMatchObject(
-        { code: 'store' },
-      );
+      await expect(
+        volumeWriter(one, 'shop_db').extract(codec, Readable.from(['tar']), quiet),
+      ).rejects.toMatchObject({ code: 'store' });
     },
   );
 
@@ -89,7 +90,20 @@ describe('reading a volume', () => {
     const told: number[] = [];
     await volumeReader(one, 'shop_db').archive(codec, (bytes) => told.push(bytes)).done;
     for (const line of ['tar: 1000', 'tar: ./1000', 'tar: 2000 ', 'tar: 2000']) commands[0]?.onLine?.(line);
-    expect(told).toEqual([10_240_000, 20_480_000]);
+    expect(told).toEqual([131_072_000, 262_144_000]);
+  });
+
+  it('is written where it belongs by the helper itself, if it sees that', async () => {
+    const { helper: one, commands } = helper(() => ({ stdout: '{"bytes":3,"sha256":"abc"}\n', stderr: end }));
+    const reader = volumeReader(one, 'shop_db');
+    expect(reader.archiveTo('/elsewhere/a.tar', codec, quiet)).toBeUndefined();
+    expect(await reader.archiveTo("/backups/it's.tar", codec, quiet)).toEqual({
+      exact: true,
+      bytes: 3,
+      sha256: 'abc',
+    });
+    expect(commands.map(({ env }) => env?.['FILE'])).toEqual(["/shared/it's.tar"]);
+    expect(commands[0]?.argv.join(' ')).not.toContain("it's");
   });
 
   it.each(['', 'Traceback\nOSError: [Errno 5]', '{}x\nno JSON'])(
@@ -126,7 +140,7 @@ describe('reading a volume', () => {
 describe('writing a volume', () => {
   it.each<[string, (writer: ReturnType<typeof volumeWriter>) => Promise<unknown>]>([
     ['empty', (writer) => writer.clear()],
-    ['unpack into', (writer) => writer.extract(codec, Readable.from(['tar']))],
+    ['unpack into', (writer) => writer.extract(codec, Readable.from(['tar']), quiet)],
     ['list', (writer) => writer.summary()],
   ])('fails when it cannot %s it', async (verb, use) => {
     const { helper: one } = helper(() => ({ exitCode: 1, stderr: 'Permission denied' }));
@@ -141,7 +155,9 @@ describe('writing a volume', () => {
       exitCode: 2,
       stderr: 'tar: ./a: Wrote only 512 bytes: No space left on device',
     }));
-    await expect(volumeWriter(one, 'shop_db').extract(codec, Readable.from(['tar']))).rejects.toMatchObject({
+    await expect(
+      volumeWriter(one, 'shop_db').extract(codec, Readable.from(['tar']), quiet),
+    ).rejects.toMatchObject({
       code: 'space',
     });
   });
@@ -158,15 +174,23 @@ describe('writing a volume', () => {
       unpacked = await text(stdin ?? Readable.from([])).catch(String);
       return { stderr: end };
     });
-    await volumeWriter(one, 'shop_db').extract(codec, Readable.from([Buffer.from('tar')]));
+    await volumeWriter(one, 'shop_db').extract(codec, Readable.from([Buffer.from('tar')]), quiet);
     expect(unpacked).toBe('tar');
 
     const broken = Readable.from([Buffer.from('half')]);
     broken.destroy(new Error('the disk failed'));
-    await expect(volumeWriter(one, 'shop_db').extract(codec, broken)).rejects.toMatchObject({
+    await expect(volumeWriter(one, 'shop_db').extract(codec, broken, quiet)).rejects.toMatchObject({
       code: 'store',
       message: 'The archive of shop_db cannot be read: the disk failed',
     });
+  });
+
+  it('reads an archive itself where it sees it, and says so where it does not', async () => {
+    const { helper: one, commands } = helper(() => ({ stderr: end }));
+    const writer = volumeWriter(one, 'shop_db');
+    expect(writer.extractFrom('/elsewhere/a.tar', codec, quiet)).toBeUndefined();
+    await writer.extractFrom('/backups/a.tar', codec, quiet);
+    expect(commands.map(({ env, stdin }) => [env?.['FILE'], stdin])).toEqual([['/shared/a.tar', undefined]]);
   });
 
   it('gives what is in it now', async () => {

@@ -1,5 +1,8 @@
+import { appendFile, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import type Docker from 'dockerode';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import type { Engine } from '../../../src/docker/engine.ts';
 import { helperImage, measureVolumes, startHelper, type HelperOptions } from '../../../src/docker/helper.ts';
 import { fakeExec } from './fake-exec.ts';
@@ -14,12 +17,14 @@ const options: HelperOptions = {
   access: 'read',
 };
 
-function fakeEngine(images: string[] = [], failing: { start?: boolean } = {}) {
+function fakeEngine(images: string[] = [], failing: { start?: boolean; mount?: boolean } = {}) {
   const created: Docker.ContainerCreateOptions[] = [];
   const removed: string[] = [];
   const engine = {
     image: async (name: string) => (images.includes(name) ? { id: name } : null),
     createContainer: async (about: Docker.ContainerCreateOptions) => {
+      const shared = about.HostConfig?.Mounts?.some(({ Target }) => Target === '/shared');
+      if (failing.mount === true && shared === true) throw new Error('bind source path does not exist');
       created.push(about);
       return 'helper';
     },
@@ -74,6 +79,61 @@ describe('startHelper', () => {
     await startHelper(engine, fakeExec(), 'helper:1', { ...options, access: 'write' });
     expect(created[0]?.HostConfig?.Mounts).toMatchObject([{ ReadOnly: false }, { ReadOnly: false }]);
     expect(created[0]?.HostConfig?.CapAdd).toContain('CHOWN');
+  });
+
+  describe('with a folder to share', async () => {
+    const folder = await realpath(await mkdtemp(path.join(tmpdir(), 'safe-update-helper-')));
+    afterAll(async () => rm(folder, { recursive: true }));
+    const sharing: HelperOptions = { ...options, folder };
+    /** What a container that has this very folder answers. */
+    const seeing = (written = true) =>
+      fakeExec(async ({ env }) => {
+        const file = path.join(folder, path.basename(env?.['FILE'] ?? ''));
+        const token = await readFile(file, 'utf8');
+        if (written) await appendFile(file, env?.['ANSWER'] ?? '');
+        return { stdout: token };
+      });
+
+    it('sees what is in it, and nothing beside it', async () => {
+      const { engine, created } = fakeEngine();
+      const helper = await startHelper(engine, seeing(), 'helper:1', sharing);
+      expect(created).toHaveLength(1);
+      expect(created[0]?.HostConfig?.Mounts?.at(-1)).toEqual({
+        Type: 'bind',
+        Source: folder,
+        Target: '/shared',
+        ReadOnly: false,
+      });
+      expect(helper.reach(path.join(folder, 'a/b.tar'))).toBe('/shared/a/b.tar');
+      expect(helper.reach(`${folder}-other/b.tar`)).toBeUndefined();
+      expect(helper.reach('/etc/passwd')).toBeUndefined();
+      expect(await readdir(folder)).toEqual([]);
+    });
+
+    it('only reads it when it writes volumes', async () => {
+      const { engine, created } = fakeEngine();
+      const helper = await startHelper(engine, seeing(false), 'helper:1', { ...sharing, access: 'write' });
+      expect(created[0]?.HostConfig?.Mounts?.at(-1)).toMatchObject({ ReadOnly: true });
+      expect(helper.reach(path.join(folder, 'b.tar'))).toBe('/shared/b.tar');
+    });
+
+    it.each([
+      ['one of the same name on another machine', fakeExec(() => ({ stdout: '', exitCode: 1 }))],
+      ['one that it may not write to', seeing(false)],
+    ])('does without %s', async (_, exec) => {
+      const { engine, created, removed } = fakeEngine();
+      const helper = await startHelper(engine, exec, 'helper:1', sharing);
+      expect(created.map(({ HostConfig }) => HostConfig?.Mounts?.length)).toEqual([3, 2]);
+      expect(removed).toEqual(['helper']);
+      expect(helper.reach(path.join(folder, 'b.tar'))).toBeUndefined();
+    });
+
+    it('does without one that its engine does not have', async () => {
+      const { engine, created } = fakeEngine([], { mount: true });
+      const helper = await startHelper(engine, fakeExec(), 'helper:1', sharing);
+      expect(created).toHaveLength(1);
+      expect(helper.reach(path.join(folder, 'b.tar'))).toBeUndefined();
+    });
   });
 
   it('leaves nothing behind when it does not start', async () => {
