@@ -44,7 +44,7 @@ export type Restorer =
 
 /**
  * A kind of database: everything safe-update knows of it. To add one, write a file beside postgres.ts, name it in
- * engines.ts, and run it through test/conformance/database.test.ts.
+ * engines.ts, and write a test beside test/conformance/database/postgres.test.ts.
  */
 export interface DatabaseEngine {
   readonly name: EngineName;
