@@ -44,15 +44,30 @@ export interface VolumeReader {
   list(codec: Codec): { content: Readable; done: Promise<{ summary: VolumeSummary; exact: boolean }> };
 }
 
+/** Which files of an archive are unpacked, by path from the volume's root: `data/pg`. */
+export type Members =
+  | /** All but this folder. */ { except: string }
+  | /** Files of this folder whose names match. */ { in: string; named: string };
+
 /** A volume that a store can write. */
 export interface VolumeWriter {
   readonly name: string;
   /** Takes everything out of the volume; the volume itself and its root folder stay. */
   clear(): Promise<void>;
   /** Unpacks a compressed tar into the volume. `onBytes` is called with the bytes written so far. */
-  extract(codec: Codec, content: Readable, onBytes: (bytes: number) => void): Promise<void>;
+  extract(
+    codec: Codec,
+    content: Readable,
+    onBytes: (bytes: number) => void,
+    members?: Members,
+  ): Promise<void>;
   /** The same from a file of this machine, read by the helper itself; undefined where it does not see it. */
-  extractFrom(file: string, codec: Codec, onBytes: (bytes: number) => void): Promise<void> | undefined;
+  extractFrom(
+    file: string,
+    codec: Codec,
+    onBytes: (bytes: number) => void,
+    members?: Members,
+  ): Promise<void> | undefined;
   /** Returns when the volume's file system has everything on disk. */
   flush(): Promise<void>;
   /** What is in the volume now. */
@@ -127,15 +142,17 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
     codec: Codec,
     onBytes: (bytes: number) => void,
     from: { stdin: Readable } | { file: string },
+    members: Members | undefined,
   ): Promise<Finished> => {
+    const [choice, chosen] = choose(members);
     const script = `python3 -c "$PREPARE" "$FOLDER" || exit 4
         if [ -n "$FILE" ]; then exec < "$FILE" || exit 3; fi
         ${codec.decompress} | tar --extract ${fidelity} --same-owner --same-permissions ${progress} \\
-          --delay-directory-restore --warning=no-timestamp --directory="$FOLDER"
+          --delay-directory-restore --warning=no-timestamp --directory="$FOLDER" ${choice}
         status=("\${PIPESTATUS[@]}"); [ "\${status[0]}" = 0 ] || exit 3; [ "\${status[1]}" = 0 ] || exit 2
         ${sayDone}`;
     return helper.shell.run(bash(script), {
-      env: { ...env, PREPARE: prepareRoot, FILE: 'file' in from ? from.file : '' },
+      env: { ...env, PREPARE: prepareRoot, FILE: 'file' in from ? from.file : '', CHOSEN: chosen },
       ...('stdin' in from ? { stdin: from.stdin } : {}),
       onLine: counting(onBytes),
     });
@@ -149,12 +166,12 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
       });
       if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('empty', volume, finished);
     },
-    async extract(codec, content, onBytes) {
+    async extract(codec, content, onBytes, members) {
       // A store's stream may fail half way; execa would then never see its end.
       const stdin = new PassThrough();
       content.once('error', (error) => stdin.destroy(error));
       content.pipe(stdin);
-      const finished = await unpack(codec, onBytes, { stdin });
+      const finished = await unpack(codec, onBytes, { stdin }, members);
       const lost = content.errored;
       content.destroy();
       if (lost !== null) {
@@ -164,10 +181,10 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
       }
       if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('unpack into', volume, finished);
     },
-    extractFrom(file, codec, onBytes) {
+    extractFrom(file, codec, onBytes, members) {
       const inside = helper.reach(file);
       if (inside === undefined) return undefined;
-      return unpack(codec, onBytes, { file: inside }).then((finished) => {
+      return unpack(codec, onBytes, { file: inside }, members).then((finished) => {
         if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('unpack into', volume, finished);
       });
     },
@@ -182,6 +199,14 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
       return readSummary(volume, finished).summary;
     },
   };
+}
+
+/** Arguments of tar, and the value of $CHOSEN in them. */
+function choose(members: Members | undefined): [argv: string, chosen: string] {
+  if (members === undefined) return ['', ''];
+  if ('except' in members) return ['--anchored --no-wildcards --exclude="$CHOSEN"', `./${members.except}`];
+  const folder = members.in === '' ? '' : `${members.in.replace(/[\\*?[\]]/g, '\\$&')}/`;
+  return ['--wildcards --no-wildcards-match-slash "$CHOSEN"', `./${folder}${members.named}`];
 }
 
 /**

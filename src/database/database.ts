@@ -38,7 +38,12 @@ export type Restorer =
    * Into a running server, by its client. What the server holds of the dumped databases is replaced. No other client
    * may be connected.
    */
-  | { into: 'running server'; restore(database: RunningDatabase, source: DumpSource): Promise<void> }
+  | {
+      into: 'running server';
+      restore(database: RunningDatabase, source: DumpSource): Promise<void>;
+      /** Files of the data folder that hold settings and are in no dump, as a pattern: `*.conf`. */
+      settings?: string;
+    }
   /** As files of a stopped server. Files that would win over the dump at start are removed. */
   | { into: 'stopped data folder'; restore(folder: DataFolder, source: DumpSource): Promise<void> };
 

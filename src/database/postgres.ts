@@ -33,7 +33,7 @@ export const postgres: DatabaseEngine = {
   ready,
   dump,
   check,
-  restorer: { into: 'running server', restore },
+  restorer: { into: 'running server', restore, settings: '*.conf' },
 };
 
 const looks: ServerLooks = {

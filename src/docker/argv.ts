@@ -34,9 +34,13 @@ function withoutName(project: Project | Omit<Project, 'name'>): string[] {
   return argv;
 }
 
-/** One line a service: name, space, the hash that the label com.docker.compose.config-hash of its containers holds. */
-export function configHashArgv(project: Project): string[] {
-  return [...compose(project), 'config', '--hash', '*'];
+/**
+ * One line a service: name, space, the hash that the label com.docker.compose.config-hash of its containers holds.
+ * `more`: standard input is merged over the project's files.
+ */
+export function configHashArgv(project: Project, more: boolean): string[] {
+  const files = more ? [...project.files, '-'] : project.files;
+  return [...compose({ ...project, files }), 'config', '--hash', '*'];
 }
 
 /** One profile a line. */

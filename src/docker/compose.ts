@@ -1,5 +1,6 @@
+import { Readable } from 'node:stream';
 import { SafeUpdateError } from '../model/error.ts';
-import type { ComposeModel, Project } from '../model/project.ts';
+import type { ComposeModel, Container, Project } from '../model/project.ts';
 import {
   buildArgv,
   composeVersionArgv,
@@ -14,6 +15,7 @@ import {
 } from './argv.ts';
 import { compareVersions } from './engine.ts';
 import type { Exec, Finished } from './exec.ts';
+import { resolvedReferences } from './references.ts';
 
 /** Oldest Compose that has `--pull never` on `up`, `--no-deps` that keeps the order, and JSON `config`. */
 const oldestCompose = '2.20.0';
@@ -80,9 +82,20 @@ export class Compose {
     return { model: { ...model, services: model.services ?? {} }, warnings: warningsIn(result.stderr) };
   }
 
-  /** The config hash of each active service: what the label com.docker.compose.config-hash of an up-to-date container holds. */
-  async hashes(project: Project): Promise<Map<string, string>> {
-    const result = await this.#run('config', configHashArgv(project), project, { timeout: 60_000 });
+  /**
+   * The config hash of each active service: what the label com.docker.compose.config-hash of an up-to-date container
+   * holds. Takes the present containers, which some definitions refer to.
+   */
+  async hashes(
+    project: Project,
+    model: Pick<ComposeModel, 'services'>,
+    containers: readonly Container[],
+  ): Promise<Map<string, string>> {
+    const more = resolvedReferences(model, containers);
+    const result = await this.#run('config', configHashArgv(project, more !== undefined), project, {
+      timeout: 60_000,
+      ...(more === undefined ? {} : { stdin: Readable.from([more]) }),
+    });
     return new Map(
       result.stdout
         .split('\n')
@@ -131,7 +144,12 @@ export class Compose {
     await this.#run('up', upArgv(project, services, up), project, options);
   }
 
-  async #run(verb: string, argv: string[], project: Project, options: ComposeOptions): Promise<Finished> {
+  async #run(
+    verb: string,
+    argv: string[],
+    project: Project,
+    options: ComposeOptions & { stdin?: Readable },
+  ): Promise<Finished> {
     const result = await this.#exec.run({ argv, cwd: project.directory, ...options });
 
     if (options.signal?.aborted === true)

@@ -104,7 +104,7 @@ export async function observe(
   }
 
   const [hashes, labelled, networks, everyone] = await Promise.all([
-    options.engineOnly === true ? new Map<string, string>() : compose.hashes(project),
+    options.engineOnly === true ? new Map<string, string>() : compose.hashes(project, model, containers),
     engine.projectVolumes(project.name),
     engine.projectNetworks(project.name),
     engine.allContainers(),

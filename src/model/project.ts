@@ -41,6 +41,9 @@ export interface ComposeService {
   depends_on?: Record<string, { condition?: string; required?: boolean; restart?: boolean }>;
   volumes?: { type: string; source?: string; target: string; read_only?: boolean }[];
   volumes_from?: string[];
+  network_mode?: string;
+  ipc?: string;
+  pid?: string;
   environment?: Record<string, string | null>;
   pull_policy?: string;
   restart?: string;

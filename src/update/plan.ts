@@ -1,5 +1,6 @@
 import { recogniseDatabase } from '../database/engines.ts';
 import type { Observed } from '../docker/observe.ts';
+import { referredTo } from '../docker/references.ts';
 import { exitedLabel } from '../docker/record.ts';
 import type { ComposeService, Container } from '../model/project.ts';
 import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
@@ -189,7 +190,7 @@ function planServices(observed: Observed): ServicePlan[] {
     ...Object.keys(model.services).filter((name) => isMeant(observed, name)),
     ...containers.map(({ service }) => service),
   ]);
-  return [...names].sort().flatMap((service): ServicePlan[] => {
+  const plans = [...names].sort().flatMap((service): ServicePlan[] => {
     const own = containers.filter((container) => container.service === service);
     const replicas = own.length;
     const definition = model.services[service];
@@ -211,6 +212,23 @@ function planServices(observed: Observed): ServicePlan[] {
     if (!anyRuns) return [{ service, fate: 'replace', cause: 'it is not running', replicas }];
     return [{ service, fate: 'restart', cause: '', replicas }];
   });
+  return withReferrers(plans, model);
+}
+
+/** A service that refers to another's container needs a new one itself when that one is replaced. */
+function withReferrers(plans: ServicePlan[], model: Observed['model']): ServicePlan[] {
+  const renewed = (name: string): boolean =>
+    plans.some(({ service, fate }) => service === name && (fate === 'replace' || fate === 'create'));
+  for (;;) {
+    const next = plans.find(
+      ({ service, fate }) =>
+        fate === 'restart' && referredTo(model.services[service] ?? {}).some((name) => renewed(name)),
+    );
+    if (next === undefined) return plans;
+    const lender = referredTo(model.services[next.service] ?? {}).find((name) => renewed(name)) ?? '';
+    next.fate = 'replace';
+    next.cause = `it uses the container of ${lender}`;
+  }
 }
 
 /** The running stack was started from other files than those this run reads: what changes may be more than is meant. */

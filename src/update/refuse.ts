@@ -37,6 +37,7 @@ export function refusals(observed: Observed, options: RefusalOptions): Refusal[]
       ...movedVolumes(observed, container),
       ...databaseTrouble(observed, container),
     ]),
+    ...orphansWriting(observed),
     ...oneOffs(observed),
   ].filter((refusal, index, all) => all.findIndex(({ accept }) => accept === refusal.accept) === index);
 }
@@ -222,6 +223,41 @@ function environmentAfter(image: ImageFacts, service: ComposeService | undefined
 
 function majorVersion(environment: readonly string[]): string | undefined {
   return environment.find((entry) => entry.startsWith('PG_MAJOR='))?.slice('PG_MAJOR='.length);
+}
+
+/**
+ * A service that the files have under another name now, most likely: `up` leaves the former container where it is, and
+ * both would write to one volume at once.
+ */
+function orphansWriting({ containers, model, project }: Observed): Refusal[] {
+  return containers
+    .filter(({ service, running }) => running && model.services[service] === undefined)
+    .flatMap((container) =>
+      container.mounts
+        .filter(({ type, readOnly }) => type === 'volume' && !readOnly)
+        .flatMap(({ source }) => {
+          const writers = Object.entries(model.services).filter(
+            ([service, { volumes = [] }]) =>
+              !containers.some((other) => other.service === service && usesVolume(other, source)) &&
+              volumes.some(
+                ({ type, source: key, read_only }) =>
+                  type === 'volume' &&
+                  key !== undefined &&
+                  read_only !== true &&
+                  (model.volumes?.[key]?.name ?? `${project.name}_${key}`) === source,
+              ),
+          );
+          return writers.map(([service]) => ({
+            accept: `orphan-writes:${container.service}:${source}`,
+            message: `${container.service} is not in the compose files any more, but ${container.name} runs and writes to the volume ${source}; ${service} would write to it at the same time.`,
+            hint: `If ${service} takes its place, stop it first: docker stop ${container.name}.`,
+          }));
+        }),
+    );
+}
+
+function usesVolume({ mounts }: Container, volume: string): boolean {
+  return mounts.some(({ source }) => source === volume);
 }
 
 function oneOffs({ oneOffs: running }: Observed): Refusal[] {

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { BackupInProgress } from '../backup/create.ts';
 import type { ManifestDatabase, ManifestVolume } from '../backup/manifest.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
@@ -269,8 +270,8 @@ export async function restoreData(
   const fromDump = manifest.databases.filter(
     ({ volume }) => volume !== undefined && chosen.some(({ name, exact }) => name === volume && !exact),
   );
-  const startsEmpty = (name: string): boolean =>
-    fromDump.some(({ volume, engine }) => volume === name && restorerOf(engine).into === 'running server');
+  const filledByServer = (volume: ManifestVolume): ManifestDatabase | undefined =>
+    fromDump.find((dump) => dump.volume === volume.name && restorerOf(dump.engine).into === 'running server');
 
   let restored = 0;
   await withHelper(session, chosen, 'write', async (helper) => {
@@ -282,18 +283,23 @@ export async function restoreData(
       if (volume.exact && !begun && (await writer.summary()).digest === volume.digest) continue;
       journal.write({ type: 'restoring', volume: volume.name });
       await writer.clear();
-      if (!startsEmpty(volume.name)) {
-        await reader.restoreVolume(volume, writer, (item, bytes) => {
-          context.emit({ type: 'step-progress', step, item, bytes, totalBytes: volume.bytes });
-        });
-        // Side by side: the list is made from what the memory still holds.
-        const [{ digest }] = await Promise.all([writer.summary(), writer.flush()]);
-        if (volume.exact && digest !== volume.digest) {
-          throw new SafeUpdateError(
-            'damaged',
-            `The volume ${volume.name} is not equal to its backup after it was put back.`,
-          );
-        }
+      const dump = filledByServer(volume);
+      const dataFolder = dump === undefined ? undefined : folderOf(dump, volume);
+      const report = (item: string, bytes: number): void => {
+        context.emit({ type: 'step-progress', step, item, bytes, totalBytes: volume.bytes });
+      };
+      if (dataFolder === undefined) {
+        await reader.restoreVolume(volume, writer, report);
+      } else if (dataFolder !== '') {
+        await reader.restoreVolume(volume, writer, report, { except: dataFolder });
+      }
+      // Side by side: the list is made from what the memory still holds.
+      const [{ digest }] = await Promise.all([writer.summary(), writer.flush()]);
+      if (volume.exact && digest !== volume.digest) {
+        throw new SafeUpdateError(
+          'damaged',
+          `The volume ${volume.name} is not equal to its backup after it was put back.`,
+        );
       }
       restored += 1;
       context.emit({ type: 'step-progress', step, item: volume.name, done: true });
@@ -301,7 +307,12 @@ export async function restoreData(
     }
     for (const dump of fromDump) await placeDump(helper, open, dump);
   });
-  for (const dump of fromDump) await restoreIntoServer(session, open, record, recreated, dump);
+  for (const dump of fromDump) {
+    const stop = await restoreIntoServer(session, open, record, recreated, dump);
+    if (stop === undefined) continue;
+    await stop();
+    await placeSettings(session, open, dump);
+  }
   const count = chosen.length;
   return restored === count ? `${count} volumes` : `${restored} of ${count} volumes had changed`;
 }
@@ -311,8 +322,7 @@ async function placeDump(helper: Helper, open: OpenBackup, dump: ManifestDatabas
   const restorer = restorerOf(dump.engine);
   const volume = open.manifest.volumes.find(({ name }) => name === dump.volume);
   if (restorer.into !== 'stopped data folder' || volume === undefined) return;
-  const mountedAt = volume.servedAt.find(({ service }) => service === dump.service)?.path ?? dump.dataPath;
-  const data = helper.pathOf(volume.name) + dump.dataPath.slice(mountedAt.replace(/\/$/, '').length);
+  const data = `${helper.pathOf(volume.name)}/${folderOf(dump, volume)}`;
   await restorer.restore(
     {
       run: (script: string, options: ScriptOptions = {}) =>
@@ -320,6 +330,26 @@ async function placeDump(helper: Helper, open: OpenBackup, dump: ManifestDatabas
     },
     dumpSource(open, dump),
   );
+}
+
+/** The data folder of a database, by path from its volume's root. */
+function folderOf(dump: ManifestDatabase, volume: ManifestVolume): string {
+  const mountedAt = volume.servedAt.find(({ service }) => service === dump.service)?.path ?? dump.dataPath;
+  return path.posix.relative(mountedAt, dump.dataPath);
+}
+
+/** Puts the settings of a server back that was filled from its dump: they are files, and in no dump. */
+async function placeSettings(session: Session, open: OpenBackup, dump: ManifestDatabase): Promise<void> {
+  const restorer = restorerOf(dump.engine);
+  const volume = open.manifest.volumes.find(({ name }) => name === dump.volume);
+  if (restorer.into !== 'running server' || restorer.settings === undefined || volume === undefined) return;
+  const { settings } = restorer;
+  await withHelper(session, [volume], 'write', async (helper) => {
+    const writer = volumeWriter(helper, volume.name);
+    const members = { in: folderOf(dump, volume), named: settings };
+    await open.reader.restoreVolume(volume, writer, () => undefined, members);
+    await writer.flush();
+  });
 }
 
 /**
@@ -342,18 +372,18 @@ export async function restoreDatabase(
   }
 }
 
-/** Starts one database alone, waits until it answers, and fills it from its dump. */
+/** Starts one database alone, waits until it answers, and fills it from its dump. Returns what stops it. */
 async function restoreIntoServer(
   session: Session,
   open: OpenBackup,
   record: StackRecord,
   recreated: Recreated,
   dump: ManifestDatabase,
-): Promise<void> {
+): Promise<(() => Promise<void>) | undefined> {
   const { context, journal } = session;
   const { engine, exec, clock, settings } = context;
   const restorer = restorerOf(dump.engine);
-  if (restorer.into !== 'running server') return;
+  if (restorer.into !== 'running server') return undefined;
   const recorded = record.containers.map(readContainer).find(({ service }) => service === dump.service);
   const id = recorded === undefined ? undefined : (recreated.get(recorded.id) ?? recorded.id);
   if (id === undefined)
@@ -384,6 +414,7 @@ async function restoreIntoServer(
     await clock.sleep(300);
   }
   await restorer.restore(database, dumpSource(open, dump));
+  return () => stopContainers(engine, [database.container]);
 }
 
 function databaseEngine(name: string) {

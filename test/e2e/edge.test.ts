@@ -367,16 +367,19 @@ function withoutVolume(taken: Snapshot, volume: string): Snapshot {
 }
 
 // Two PostgreSQL servers on one folder destroy it.
-it.fails(
-  'a service that a release gives another name never writes to a volume beside the former one',
-  async () => {
-    const compose = (name: string): string =>
-      `services: { ${name}: { image: IMAGE, stop_grace_period: 0s, volumes: ['data:/data'] } }\nvolumes: { data: {} }`;
-    const stack = await stackOf(compose('former'));
-    await stack.up();
-    await stack.write('compose.yaml', compose('latter').replaceAll('IMAGE', stack.image));
-    await stack.update([...fast, ...local]);
-    const writers = (await stack.containers()).filter(({ State }) => State.Running);
-    expect(writers.map((container) => mountAt(container, '/data'))).toHaveLength(1);
-  },
-);
+it('a service that a release gives another name is refused while the former one writes to its volume', async () => {
+  const compose = (name: string): string =>
+    `services: { ${name}: { image: IMAGE, stop_grace_period: 0s, volumes: ['data:/data'] } }\nvolumes: { data: {} }`;
+  const stack = await stackOf(compose('former'));
+  await stack.up();
+  const [former] = await stack.containers();
+  await stack.write('compose.yaml', compose('latter').replaceAll('IMAGE', stack.image));
+  const run = await stack.update([...fast, ...local]);
+  expect(run.exitCode, run.stdout + run.stderr).toBe(3);
+  expect(run.outcome?.error?.hint).toContain(`--accept orphan-writes:former:${stack.project}_data`);
+
+  await docker(['stop', former?.Id ?? '']);
+  expectUpdated(await stack.update([...fast, ...local]));
+  const writers = (await stack.containers()).filter(({ State }) => State.Running);
+  expect(writers.map((container) => mountAt(container, '/data'))).toEqual([`${stack.project}_data`]);
+});

@@ -305,14 +305,14 @@ function folderReader(id: string, folder: string): BackupReader {
           })),
       );
     },
-    async restoreVolume(stored, volume, progress) {
+    async restoreVolume(stored, volume, progress, members) {
       const archive = inside(folder, stored.archive);
       const onBytes = (bytes: number): void => {
         progress(volume.name, bytes);
       };
       // Every piece of a stream goes through four of them; fewer and larger ones take half of the processor time.
-      await (volume.extractFrom(archive, zstd, onBytes) ??
-        volume.extract(zstd, createReadStream(archive, { highWaterMark: 1 << 18 }), onBytes));
+      await (volume.extractFrom(archive, zstd, onBytes, members) ??
+        volume.extract(zstd, createReadStream(archive, { highWaterMark: 1 << 18 }), onBytes, members));
     },
   };
 }

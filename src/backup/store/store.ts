@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { VolumeReader, VolumeWriter } from '../volume.ts';
+import type { Members, VolumeReader, VolumeWriter } from '../volume.ts';
 import type { VolumeSummary } from '../../docker/helper.ts';
 
 /** A file of a backup, as the manifest names it. */
@@ -57,11 +57,12 @@ export interface BackupReader {
   digest(path: string, onBytes: (bytes: number) => void): Promise<{ bytes: number; sha256: string }>;
   /** Every file that is there, for comparison with the manifest. */
   files(): Promise<{ path: string; bytes: number }[]>;
-  /** Puts a volume's content back. The volume must be empty. `progress` counts what is written to it. */
+  /** Puts a volume's content back, or some of it. `progress` counts what is read, before compression. */
   restoreVolume(
     stored: Pick<StoredVolume, 'archive'>,
     volume: VolumeWriter,
     progress: Progress,
+    members?: Members,
   ): Promise<void>;
 }
 

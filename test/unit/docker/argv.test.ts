@@ -24,7 +24,7 @@ const calls: Record<keyof typeof builders, (name: string) => string[][]> = {
     const { name: _, ...nameless } = projectOf(name);
     return [builders.configArgv(projectOf(name)), builders.configArgv(nameless)];
   },
-  configHashArgv: (name) => [builders.configHashArgv(projectOf(name))],
+  configHashArgv: (name) => [builders.configHashArgv(projectOf(name), true)],
   configProfilesArgv: (name) => [builders.configProfilesArgv(projectOf(name))],
   pullArgv: (name) => [builders.pullArgv(projectOf(name), [name, name])],
   buildArgv: (name) => [builders.buildArgv(projectOf(name), [name])],
@@ -154,7 +154,7 @@ describe('what would be run', () => {
   });
 
   it('config --hash', () => {
-    expect(builders.configHashArgv(project)).toEqual([...compose, 'config', '--hash', '*']);
+    expect(builders.configHashArgv(project, false)).toEqual([...compose, 'config', '--hash', '*']);
   });
 
   it('config --profiles', () => {

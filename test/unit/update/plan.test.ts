@@ -248,6 +248,18 @@ describe('what else changes', () => {
     expect(lines(plan).some((line) => line.startsWith('remove'))).toBe(false);
   });
 
+  it('a service that uses the container of one that is replaced, and one that uses that', () => {
+    const shop = observed(
+      { web: {}, side: { network_mode: 'service:web' }, log: { volumes_from: ['side:ro'] }, alone: {} },
+      { images: newImage('web') },
+    );
+    expect(fates(planUpdate(shop, pulled)).filter((fate) => !fate.startsWith('web'))).toEqual([
+      'alone: restart',
+      'log: replace, it uses the container of side',
+      'side: replace, it uses the container of web',
+    ]);
+  });
+
   it('a service that left the files is stopped for the archive, and its containers stay', () => {
     const shop = observed(
       { web: {} },

@@ -46,6 +46,32 @@ describe('a project that runs under another name', () => {
   });
 });
 
+describe('a service that is not in the files any more', () => {
+  const former = (readOnly = false, running = true) =>
+    container('former', { running, mounts: [mount('shop_uploads', '/data', { readOnly })] });
+  const shop = (old: Container, service: ComposeService, more: Container[] = []) =>
+    web(service, { containers: [old, ...more] });
+
+  it('is refused while it writes to a volume that another service would now write to', () => {
+    expect(accepts(shop(former(), { volumes: [uploads] }))).toEqual(['orphan-writes:former:shop_uploads']);
+  });
+
+  it.each<[string, Observed]>([
+    ['it only reads', shop(former(true), { volumes: [uploads] })],
+    ['it is stopped', shop(former(false, false), { volumes: [uploads] })],
+    ['the other one only reads', shop(former(), { volumes: [{ ...uploads, read_only: true }] })],
+    ['the other one has another volume', shop(former(), { volumes: [{ ...uploads, source: 'other' }] })],
+    [
+      'they have shared it all along',
+      shop(former(), { volumes: [uploads] }, [
+        container('web', { mounts: [mount('shop_uploads', '/app/uploads')] }),
+      ]),
+    ],
+  ])('is not when %s', (_, observed) => {
+    expect(accepts(observed)).toEqual([]);
+  });
+});
+
 describe('a volume that another project writes to', () => {
   const foreign = {
     volume: 'shop_uploads',
