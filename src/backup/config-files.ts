@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'yaml';
+import { parseAllDocuments } from 'yaml';
 import type { Project } from '../model/project.ts';
 
 export interface ConfigFile {
@@ -57,12 +57,6 @@ export async function readConfigFiles(project: Project): Promise<ConfigFile[]> {
  * which no longer knows them. Names with a variable in them are left out. Pure.
  */
 export function filesNamedBy(text: string): { path: string; isCompose: boolean }[] {
-  let document: unknown;
-  try {
-    document = parse(text, { merge: true, logLevel: 'silent' });
-  } catch {
-    return [];
-  }
   const named: { path: string; isCompose: boolean }[] = [];
   const list = (value: unknown): unknown[] =>
     Array.isArray(value) ? value : value === undefined || value === null ? [] : [value];
@@ -73,16 +67,29 @@ export function filesNamedBy(text: string): { path: string; isCompose: boolean }
   const field = (value: unknown, name: string): unknown =>
     typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 
-  for (const include of list(field(document, 'include'))) {
-    for (const file of list(typeof include === 'string' ? include : field(include, 'path'))) add(file, true);
-    for (const file of list(field(include, 'env_file'))) add(file, false);
-  }
-  const services = field(document, 'services');
-  for (const service of typeof services === 'object' && services !== null ? Object.values(services) : []) {
-    add(field(field(service, 'extends'), 'file'), true);
-    for (const file of list(field(service, 'env_file'))) {
-      add(typeof file === 'string' ? file : field(file, 'path'), false);
+  for (const document of documentsIn(text)) {
+    for (const include of list(field(document, 'include'))) {
+      for (const file of list(typeof include === 'string' ? include : field(include, 'path')))
+        add(file, true);
+      for (const file of list(field(include, 'env_file'))) add(file, false);
+    }
+    const services = field(document, 'services');
+    for (const service of typeof services === 'object' && services !== null ? Object.values(services) : []) {
+      add(field(field(service, 'extends'), 'file'), true);
+      for (const file of list(field(service, 'env_file'))) {
+        add(typeof file === 'string' ? file : field(file, 'path'), false);
+      }
     }
   }
   return named;
+}
+
+/** A compose file may hold several documents, which compose merges. */
+function documentsIn(text: string): unknown[] {
+  try {
+    const documents = parseAllDocuments(text, { merge: true, logLevel: 'silent' });
+    return Array.isArray(documents) ? documents.map((document) => document.toJS() as unknown) : [];
+  } catch {
+    return [];
+  }
 }

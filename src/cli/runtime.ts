@@ -12,6 +12,7 @@ import { isAlive, thisProcess } from './owner.ts';
 import { canDraw, wantsColour } from './terminal.ts';
 import { createView, type View } from './view/view.ts';
 import { watchSignals } from './signals.ts';
+import { throttled } from './throttle.ts';
 
 /** Options that every command takes. */
 export interface GlobalFlags extends Flags {
@@ -62,6 +63,7 @@ export async function createRuntime(
   const exec = createExec({ ...base, ...endpointVariables(endpoint) });
   let project = settings.project.name ?? '';
   const folderOf = (name: string): string => path.join(settings.backups.directory, name);
+  const show = throttled(view.emit, () => performance.now());
   const context: Context = {
     exec,
     engine: new Engine(dockerodeFor(endpoint)),
@@ -72,7 +74,7 @@ export async function createRuntime(
     emit: (event) => {
       if (event.type === 'planned') ({ project } = event.plan);
       if (event.type === 'run-started') ({ project } = event);
-      view.emit(event);
+      show(event);
     },
     clock: {
       now: () => new Date(),
@@ -84,6 +86,7 @@ export async function createRuntime(
     isAlive,
     tool: version(),
     accept: flags.accept ?? [],
+    again: (words) => commandLine(words, environment, flags),
     ...(process.env['SAFE_UPDATE_PAUSE'] === undefined
       ? {}
       : { pauseBefore: process.env['SAFE_UPDATE_PAUSE'] }),
@@ -98,6 +101,32 @@ export async function createRuntime(
       await view.close();
     },
   };
+}
+
+/**
+ * A command line to be copied: these words of safe-update for the same project, found by the same flags. Flags that
+ * only say how a run is done are not repeated. Pure.
+ */
+export function commandLine(words: string, environment: string | undefined, flags: GlobalFlags): string {
+  const given: [string, string | string[] | undefined][] = [
+    ['--file', flags.file],
+    ['--project-name', flags.projectName],
+    ['--profile', flags.profile],
+    ['--env-file', flags.envFile],
+    ['--project-directory', flags.projectDirectory],
+    ['--config', flags.config],
+    ['--backups', flags.backups],
+  ];
+  return [
+    `safe-update ${words}`,
+    ...(environment === undefined ? [] : [environment]),
+    ...given.flatMap(([flag, values = []]) => [values].flat().flatMap((value) => [flag, quoted(value)])),
+  ].join(' ');
+}
+
+/** For a shell; as it is where that is the same. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
 /**

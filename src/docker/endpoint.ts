@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import path from 'node:path';
 import Docker from 'dockerode';
 import { SafeUpdateError } from '../model/error.ts';
@@ -23,12 +24,11 @@ export async function resolveEndpoint(
 ): Promise<Endpoint> {
   const fromVariables = environment['DOCKER_HOST'];
   if (fromVariables !== undefined && fromVariables !== '') {
-    const certPath = environment['DOCKER_CERT_PATH'];
-    return {
-      host: fromVariables,
-      ...(certPath === undefined ? {} : { certPath }),
-      tlsVerify: (environment['DOCKER_TLS_VERIFY'] ?? '') !== '',
-    };
+    const tlsVerify = (environment['DOCKER_TLS_VERIFY'] ?? '') !== '';
+    // Where the docker command looks for certificates when it is told to use them and not where they are.
+    const usual = environment['DOCKER_CONFIG'] ?? path.join(homedir(), '.docker');
+    const certPath = environment['DOCKER_CERT_PATH'] ?? (tlsVerify ? usual : undefined);
+    return { host: fromVariables, ...(certPath === undefined ? {} : { certPath }), tlsVerify };
   }
   const { exitCode, stdout, stderr } = await exec.run({ argv: contextArgv(), timeout: 20_000 });
   if (exitCode !== 0) {

@@ -162,6 +162,7 @@ export function readContainer(inspect: ContainerInspect): Container {
     exitCode: inspect.State.ExitCode,
     restartCount: inspect.RestartCount,
     restart: restart === undefined || restart === '' ? 'no' : restart,
+    ...lastWords(inspect.State.Health),
     health: health === 'healthy' || health === 'unhealthy' || health === 'starting' ? health : 'none',
     startedAt: inspect.State.StartedAt,
     mounts: inspect.Mounts.map(readMount),
@@ -172,6 +173,13 @@ export function readContainer(inspect: ContainerInspect): Container {
       (inspect.HostConfig.PortBindings as Record<string, unknown[] | null> | null) ?? {},
     ).some((bindings) => (bindings ?? []).length > 0),
   };
+}
+
+/** The last output of a healthcheck, for people: why it is unhealthy. */
+function lastWords(health: ContainerInspect['State']['Health']): Pick<Container, 'healthOutput'> {
+  const [last] = orElse(health?.Log, []).slice(-1);
+  const line = (last?.Output ?? '').split('\n').findLast((text) => text.trim() !== '');
+  return line === undefined ? {} : { healthOutput: line.trim().slice(0, 200) };
 }
 
 function readMount(mount: ContainerInspect['Mounts'][number]): Mount {

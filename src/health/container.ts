@@ -27,7 +27,7 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
   const unhealthySince = new Map<string, number>();
 
   function lookAt(container: Container, at: number): ProbeState {
-    const { name, status, exitCode, restartCount, startedAt, health } = container;
+    const { name, status, exitCode, restartCount, startedAt, health, healthOutput } = container;
     const last = before.get(name);
     before.set(name, { restarts: restartCount, startedAt });
     if (!firstRestarts.has(name)) firstRestarts.set(name, options.justStarted ? 0 : restartCount);
@@ -53,7 +53,7 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
     if (health === 'unhealthy') {
       const since = unhealthySince.get(name) ?? at;
       unhealthySince.set(name, since);
-      const reason = `${name} is unhealthy`;
+      const reason = `${name} is unhealthy${healthOutput === undefined ? '' : `: ${healthOutput}`}`;
       return at - since >= options.patience ? { is: 'failed', reason } : { is: 'waiting', reason };
     }
     unhealthySince.delete(name);

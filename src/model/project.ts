@@ -103,6 +103,8 @@ export interface Container {
   restart: string;
   /** The engine's health status; `none` without a healthcheck. */
   health: 'none' | 'starting' | 'healthy' | 'unhealthy';
+  /** What its healthcheck printed last, in one line; absent if nothing. */
+  healthOutput?: string;
   startedAt: string;
   mounts: Mount[];
   labels: Record<string, string>;

@@ -28,6 +28,8 @@ export interface Context {
   tool: string;
   /** Refusals the person has accepted by name (--accept). */
   accept: readonly string[];
+  /** The command line that means the same project again: `safe-update recover prod -f compose.yaml`. */
+  again(words: string): string;
   /** For tests and for the curious: the step before which the run waits for ever. */
   pauseBefore?: string;
 }

@@ -107,7 +107,7 @@ export async function recover(context: Context, project: string): Promise<Outcom
       `The interrupted run could not be undone: ${messageOf(error)}`,
       {
         state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
-        hint: 'When the cause is gone, run again: safe-update recover',
+        hint: `When the cause is gone, run again: ${context.again('recover')}`,
         cause: error,
       },
     );

@@ -18,7 +18,6 @@ import type { Outcome } from '../model/event.ts';
 import type { Context } from './context.ts';
 import { dropStack, readRuns, unfinishedRun } from './journal.ts';
 import { recover } from './recover.ts';
-import { environmentOf } from './run.ts';
 import {
   beginBackup,
   currentContainers,
@@ -163,7 +162,7 @@ export async function restore(context: Context, project: string, options: Restor
       project,
       backup: kept.id,
       milliseconds: context.clock.monotonic() - from,
-      rollbackCommand: `safe-update restore ${kept.id}${environmentOf(present)}`,
+      rollbackCommand: context.again(`restore ${kept.id}`),
     };
   } catch (error) {
     throw await undoRestore(session, present, kept, error);
@@ -391,7 +390,7 @@ async function undoRestore(
       `The restore failed (${reason}), and so did the way back: ${messageOf(second)}`,
       {
         state: `The stack may be stopped.${kept === undefined ? '' : ` The state before the restore is whole in the backup ${kept.id}.`}`,
-        hint: `When the cause is gone, finish: safe-update recover${environmentOf(present)}`,
+        hint: `When the cause is gone, finish: ${context.again('recover')}`,
         cause: second,
       },
     );
@@ -399,7 +398,7 @@ async function undoRestore(
   await endUndone(session, { type: 'end', result: 'rolled-back', reason, at: at() });
   return new SafeUpdateError('rolled-back', reason, {
     state: 'The state before the restore is back, and verified.',
-    hint: 'Correct the cause, or use another backup: safe-update backups',
+    hint: `Correct the cause, or use another backup: ${context.again('backups')}`,
     cause: error,
   });
 }

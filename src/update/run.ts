@@ -1,7 +1,7 @@
 import { requireWritable } from '../backup/store/folder.ts';
 import { sharingAllowed } from '../config/load.ts';
 import type { Observed } from '../docker/observe.ts';
-import { pinRepository, recordStack, restoreImages, type StackRecord } from '../docker/record.ts';
+import { pinRepository, recordStack, restoreImages } from '../docker/record.ts';
 import { messageOf, SafeUpdateError, type ErrorCode, type FailedRun } from '../model/error.ts';
 import type { Outcome, RunKind } from '../model/event.ts';
 import type { Plan, StepName } from '../model/plan.ts';
@@ -76,7 +76,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
       ...outcomeOf(context, first, session.run, 'updated', from),
       ...(state.backupId === undefined ? {} : { backup: state.backupId }),
       downtime: downtimeOf(state),
-      rollbackCommand: `safe-update rollback${environmentOf(state.record)}`,
+      rollbackCommand: context.again('rollback'),
     };
   });
 }
@@ -283,7 +283,7 @@ async function undo(state: Update, error: unknown): Promise<void> {
       `The ${kindOf(state)} failed (${reason}), and so did the rollback: ${messageOf(second)}`,
       {
         state: stateOfIncomplete(state),
-        hint: `When the cause is gone, finish the rollback: safe-update recover${environmentOf(record)}`,
+        hint: `When the cause is gone, finish the rollback: ${state.session.context.again('recover')}`,
         failed: failedRun(state),
         cause: second,
       },
@@ -322,7 +322,7 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
     hint:
       failedBackup === undefined
         ? 'Your compose files were not changed by the rollback. Correct the cause, then update again.'
-        : `See why it failed: safe-update show ${failedBackup} --logs. Your compose files were not changed by the rollback.`,
+        : `See why it failed: ${state.session.context.again(`show ${failedBackup} --logs`)}\nYour compose files were not changed by the rollback.`,
     failed: failedRun(state, failedBackup),
     cause: error,
   });
@@ -336,10 +336,6 @@ function stateOfIncomplete({ backupId }: Update): string {
   return backupId === undefined
     ? 'The stack may be stopped. Its data was not touched.'
     : `The stack may be stopped. Its data before the update is whole in the backup ${backupId}.`;
-}
-
-export function environmentOf({ project }: Pick<StackRecord, 'project'>): string {
-  return project.environment === undefined ? '' : ` ${project.environment}`;
 }
 
 /** Pins of a run that made no backup to roll back to. */

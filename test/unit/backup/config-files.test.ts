@@ -49,6 +49,11 @@ describe('filesNamedBy', () => {
       'services: { web: { ports: !reset [], env_file: !override [web.env] } }',
       [other('web.env')],
     ],
+    [
+      'several documents',
+      'include: [db.yaml]\n---\nservices: { web: { env_file: web.env } }',
+      [compose('db.yaml'), other('web.env')],
+    ],
     ['variables', 'include: ["${DIR}/db.yaml"]\nservices: { web: { env_file: $HOME/web.env } }', []],
     ['addresses', 'include: ["https://example.org/compose.yaml", "oci://example.org/db"]', []],
     ['a service without anything', 'services: { web: }', []],

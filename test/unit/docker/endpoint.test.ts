@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import path from 'node:path';
 import type Docker from 'dockerode';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -33,6 +33,17 @@ describe('resolveEndpoint', () => {
       tlsVerify: true,
     });
   });
+
+  it.each([
+    [{}, path.join(homedir(), '.docker')],
+    [{ DOCKER_CONFIG: '/etc/docker-cli' }, '/etc/docker-cli'],
+  ])(
+    'looks for certificates where docker does when it is only told to verify: %j',
+    async (more, certPath) => {
+      const environment = { DOCKER_HOST: 'tcp://example.org:2376', DOCKER_TLS_VERIFY: '1', ...more };
+      expect(await resolveEndpoint(fakeExec(), environment)).toMatchObject({ certPath, tlsVerify: true });
+    },
+  );
 
   it.each([{}, { DOCKER_HOST: '' }, { DOCKER_CONTEXT: 'prod' }])(
     'asks docker for the current context: %j',

@@ -30,6 +30,20 @@ describe('readContainer', () => {
     });
   });
 
+  it('reads what a healthcheck printed last, in one line', () => {
+    const web = inspect('web');
+    const log = (Output: string) => ({ Start: '', End: '', ExitCode: 1, Output });
+    const said = (...outputs: string[]) =>
+      readContainer({
+        ...web,
+        State: { ...web.State, Health: { Status: 'unhealthy', FailingStreak: 2, Log: outputs.map(log) } },
+      }).healthOutput;
+    expect(said('first', 'curl: (7)\n Failed to connect\n\n')).toBe('Failed to connect');
+    expect(said('x'.repeat(500))).toHaveLength(200);
+    expect(said('first', '')).toBeUndefined();
+    expect(said()).toBeUndefined();
+  });
+
   it('names what is mounted: volumes by name, bind mounts by path', () => {
     const { mounts } = readContainer(inspect('web'));
     const at = Object.fromEntries(

@@ -73,10 +73,14 @@ describe('a healthcheck', () => {
       watch(
         probe(),
         [0, { health: 'unhealthy' }],
-        [9, { health: 'unhealthy' }],
+        [9, { health: 'unhealthy', healthOutput: 'connection refused' }],
         [9.5, { health: 'healthy' }],
       ),
-    ).toEqual(['waiting: shop-web-1 is unhealthy', 'waiting: shop-web-1 is unhealthy', 'green']);
+    ).toEqual([
+      'waiting: shop-web-1 is unhealthy',
+      'waiting: shop-web-1 is unhealthy: connection refused',
+      'green',
+    ]);
   });
 
   it('that goes on failing has failed', () => {
