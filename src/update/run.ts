@@ -10,7 +10,7 @@ import { dropStack, unfinishedRun } from './journal.ts';
 import { planBackup, planUpdate } from './plan.ts';
 import { recover } from './recover.ts';
 import { refusals, refuse, type RefusalOptions } from './refuse.ts';
-import { endUndone, look, noteUndo, openSession, showStep, type Session } from './session.ts';
+import { endUndone, look, noteUndo, openSession, runName, showStep, type Session } from './session.ts';
 import { doStep, downtimeOf, titles, type Update } from './steps.ts';
 import { putBack } from './undo.ts';
 
@@ -145,10 +145,13 @@ async function agree(context: Context, plan: Plan, { confirm }: RunOptions): Pro
 
 async function openRun(context: Context, observed: Observed, kind: RunKind): Promise<Session> {
   const { name, environment } = observed.project;
+  const run = runName(context.clock.now(), context.owner.pid);
+  context.emit({ type: 'run-started', run, kind, project: name, at: context.clock.now().toISOString() });
   const opened: Session[] = [];
   await showStep(context, 'lock', titles.lock, async () => {
     opened.push(
       await openSession(context, {
+        run,
         project: name,
         kind,
         ...(environment === undefined ? {} : { environment }),
@@ -159,13 +162,6 @@ async function openRun(context: Context, observed: Observed, kind: RunKind): Pro
   });
   const [session] = opened;
   if (session === undefined) throw new Error('no session');
-  context.emit({
-    type: 'run-started',
-    run: session.run,
-    kind,
-    project: name,
-    at: context.clock.now().toISOString(),
-  });
   return session;
 }
 

@@ -74,11 +74,18 @@ export function runName(now: Date, pid: number): string {
  */
 export async function openSession(
   context: Context,
-  about: { project: string; kind: RunKind; environment?: string; consistency: 'cold' | 'hot' },
+  about: {
+    project: string;
+    kind: RunKind;
+    environment?: string;
+    consistency: 'cold' | 'hot';
+    /** Its name, where it has one already. */
+    run?: string;
+  },
   interrupted?: PastRun,
 ): Promise<Session> {
   const { owner, clock } = context;
-  const run = interrupted?.run ?? runName(clock.now(), owner.pid);
+  const run = interrupted?.run ?? about.run ?? runName(clock.now(), owner.pid);
   const { lock, image } = await lockProject(context, about.project, run, about.kind);
   try {
     await removeStrayHelpers(context, about.project);

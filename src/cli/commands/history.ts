@@ -23,7 +23,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
           { title: 'Took', align: 'right' },
           { title: 'Down', align: 'right' },
           { title: 'Backup' },
-          { title: 'Why' },
+          { title: 'Why', shrink: true },
         ],
         runs.map(({ at, kind, result, milliseconds, downtime, backup, reason }) => [
           formatTime(at),
