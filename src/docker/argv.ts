@@ -38,9 +38,9 @@ function withoutName(project: Project | Omit<Project, 'name'>): string[] {
  * One line a service: name, space, the hash that the label com.docker.compose.config-hash of its containers holds.
  * `more`: standard input is merged over the project's files.
  */
-export function configHashArgv(project: Project, more: boolean): string[] {
+export function configHashArgv(project: Project | Omit<Project, 'name'>, more: boolean): string[] {
   const files = more ? [...project.files, '-'] : project.files;
-  return [...compose({ ...project, files }), 'config', '--hash', '*'];
+  return [...withoutName({ ...project, files }), 'config', '--hash', '*'];
 }
 
 /** One profile a line. */

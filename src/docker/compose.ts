@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { SafeUpdateError } from '../model/error.ts';
-import type { ComposeModel, Container, Project } from '../model/project.ts';
+import type { ComposeModel, Project } from '../model/project.ts';
 import {
   buildArgv,
   composeVersionArgv,
@@ -15,7 +15,6 @@ import {
 } from './argv.ts';
 import { compareVersions } from './engine.ts';
 import type { Exec, Finished } from './exec.ts';
-import { resolvedReferences } from './references.ts';
 
 /** Oldest Compose that has `--pull never` on `up`, `--no-deps` that keeps the order, and JSON `config`. */
 const oldestCompose = '2.20.0';
@@ -84,14 +83,9 @@ export class Compose {
 
   /**
    * The config hash of each active service: what the label com.docker.compose.config-hash of an up-to-date container
-   * holds. Takes the present containers, which some definitions refer to.
+   * holds. `more`: a compose file that is merged over the project's own.
    */
-  async hashes(
-    project: Project,
-    model: Pick<ComposeModel, 'services'>,
-    containers: readonly Container[],
-  ): Promise<Map<string, string>> {
-    const more = resolvedReferences(model, containers);
+  async hashes(project: Project | Omit<Project, 'name'>, more?: string): Promise<Map<string, string>> {
     const result = await this.#run('config', configHashArgv(project, more !== undefined), project, {
       timeout: 60_000,
       ...(more === undefined ? {} : { stdin: Readable.from([more]) }),
@@ -147,7 +141,7 @@ export class Compose {
   async #run(
     verb: string,
     argv: string[],
-    project: Project,
+    project: Pick<Project, 'directory'>,
     options: ComposeOptions & { stdin?: Readable },
   ): Promise<Finished> {
     const result = await this.#exec.run({ argv, cwd: project.directory, ...options });

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { homedir, platform } from 'node:os';
 import path from 'node:path';
 import Docker from 'dockerode';
 import { SafeUpdateError } from '../model/error.ts';
@@ -30,6 +30,7 @@ export async function resolveEndpoint(
     const certPath = environment['DOCKER_CERT_PATH'] ?? (tlsVerify ? usual : undefined);
     return { host: fromVariables, ...(certPath === undefined ? {} : { certPath }), tlsVerify };
   }
+  if (usesDefaultContext(environment)) return { host: defaultHost, tlsVerify: false };
   const { exitCode, stdout, stderr } = await exec.run({ argv: contextArgv(), timeout: 20_000 });
   if (exitCode !== 0) {
     throw new SafeUpdateError('engine', `The docker context cannot be read: ${stderr.trim()}`, {
@@ -38,7 +39,7 @@ export async function resolveEndpoint(
     });
   }
   const context = JSON.parse(stdout) as Context;
-  const host = context.Endpoints?.docker?.Host ?? 'unix:///var/run/docker.sock';
+  const host = context.Endpoints?.docker?.Host ?? defaultHost;
   const hasTls = (context.TLSMaterial?.docker ?? []).length > 0;
   const tlsPath = context.Storage?.TLSPath;
   return {
@@ -46,6 +47,24 @@ export async function resolveEndpoint(
     ...(hasTls && tlsPath !== undefined ? { certPath: path.join(tlsPath, 'docker') } : {}),
     tlsVerify: hasTls && context.Endpoints?.docker?.SkipTLSVerify !== true,
   };
+}
+
+const defaultHost = 'unix:///var/run/docker.sock';
+
+/** Whether nobody has chosen a context: then the answer is known without starting the docker command. */
+function usesDefaultContext(environment: Readonly<Record<string, string | undefined>>): boolean {
+  if (platform() === 'win32') return false;
+  if ((environment['DOCKER_CONTEXT'] ?? '') !== '') return environment['DOCKER_CONTEXT'] === 'default';
+  const folder = environment['DOCKER_CONFIG'] ?? path.join(homedir(), '.docker');
+  try {
+    const { currentContext = '' } = JSON.parse(readFileSync(path.join(folder, 'config.json'), 'utf8')) as {
+      currentContext?: string;
+    };
+    return currentContext === '' || currentContext === 'default';
+  } catch (error) {
+    // Anything else than a missing file is for the docker command to judge.
+    return (error as { code?: string }).code === 'ENOENT';
+  }
 }
 
 /** The variables that make the docker command use this endpoint and no context. */

@@ -18,6 +18,7 @@ import {
   type ListedContainer,
   type NetworkInspect,
 } from './engine.ts';
+import { resolvedReferences } from './references.ts';
 
 /** Everything a plan is made of. Read once; a plan is a pure function of it. */
 export interface Observed {
@@ -71,10 +72,15 @@ export async function observe(
   unresolved: Omit<Project, 'name'> & { name?: string },
   options: ObserveOptions,
 ): Promise<Observed> {
+  const engineOnly = options.engineOnly === true;
+  // Asked for at once, as each compose command takes a while; `model` says what is wrong with the files.
+  const early = engineOnly
+    ? Promise.resolve(new Map<string, string>())
+    : compose.hashes(unresolved).catch(() => undefined);
   const [facts, composeVersion, first] = await Promise.all([
     engine.facts(),
     compose.version(),
-    options.engineOnly === true && unresolved.name !== undefined
+    engineOnly && unresolved.name !== undefined
       ? { model: { name: unresolved.name, services: {} }, warnings: [] }
       : compose.model(unresolved),
   ]);
@@ -90,7 +96,7 @@ export async function observe(
   // A container whose service is not active was started with a profile: from here on the profile is active too, so
   // that the service means the same in every command. Only named services are ever acted on.
   const unknown = new Set(containers.map((c) => c.service).filter((service) => !(service in model.services)));
-  if (unknown.size > 0 && options.engineOnly !== true) {
+  if (unknown.size > 0 && !engineOnly) {
     for (const profile of await compose.profiles(project)) {
       if (project.profiles.includes(profile)) continue;
       const candidate = { ...project, profiles: [...project.profiles, profile] };
@@ -103,8 +109,10 @@ export async function observe(
     }
   }
 
+  const more = resolvedReferences(model, containers);
+  const final = more === undefined && project.profiles === unresolved.profiles;
   const [hashes, labelled, networks, everyone] = await Promise.all([
-    options.engineOnly === true ? new Map<string, string>() : compose.hashes(project, model, containers),
+    (final ? await early : undefined) ?? compose.hashes(project, more),
     engine.projectVolumes(project.name),
     engine.projectNetworks(project.name),
     engine.allContainers(),

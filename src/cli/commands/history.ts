@@ -6,7 +6,9 @@ import { projectNameOf } from '../project-name.ts';
 import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import { formatTime } from '../time.ts';
+import type { Style } from '../view/style.ts';
 import { formatTable } from '../view/table.ts';
+import { paragraph } from '../view/width.ts';
 
 export async function run({ args, flags, commands }: CommandInput): Promise<number> {
   const runtime = await createRuntime(args[0], flags, commands);
@@ -15,7 +17,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const runs = (await readRuns(runtime.context.stateFor(project))).map(summaryOf).reverse();
     await print(flags, runs, (style, columns) => {
       if (runs.length === 0) return `There has been no run for ${project} yet.`;
-      return formatTable(
+      const table = formatTable(
         [
           { title: 'When' },
           { title: 'Run' },
@@ -23,9 +25,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
           { title: 'Took', align: 'right' },
           { title: 'Down', align: 'right' },
           { title: 'Backup' },
-          { title: 'Why', shrink: true },
         ],
-        runs.map(({ at, kind, result, milliseconds, downtime, backup, reason }) => [
+        runs.map(({ at, kind, result, milliseconds, downtime, backup }) => [
           formatTime(at),
           kind,
           {
@@ -40,16 +41,29 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
           milliseconds === undefined ? '' : formatDuration(milliseconds),
           downtime === undefined ? '' : formatDuration(downtime),
           backup ?? '',
-          reason ?? '',
         ]),
         style,
         columns,
       );
+      return withReasons(table, runs, style, columns);
     });
     return 0;
   } finally {
     await runtime.close();
   }
+}
+
+/** A reason is a sentence: it goes under its row and not into a column of its own. */
+function withReasons(table: string, runs: readonly Summary[], style: Style, columns: number): string {
+  const [titles = '', ...rows] = table.split('\n');
+  return [
+    titles,
+    ...rows.flatMap((row, at) => {
+      const reason = runs[at]?.reason;
+      if (reason === undefined) return [row];
+      return [row, ...paragraph(reason, columns - 1 - 2, 3).map((line) => style.dim(`  ${line}`))];
+    }),
+  ].join('\n');
 }
 
 interface Summary {

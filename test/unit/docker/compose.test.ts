@@ -64,9 +64,7 @@ describe('model', () => {
 
 describe('hashes and profiles', () => {
   it('reads one a line', async () => {
-    expect(
-      await compose({ stdout: 'db 0a1b\nweb 2c3d\n\n' }).compose.hashes(project, { services: {} }, []),
-    ).toEqual(
+    expect(await compose({ stdout: 'db 0a1b\nweb 2c3d\n\n' }).compose.hashes(project)).toEqual(
       new Map([
         ['db', '0a1b'],
         ['web', '2c3d'],

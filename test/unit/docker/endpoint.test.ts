@@ -45,19 +45,46 @@ describe('resolveEndpoint', () => {
     },
   );
 
-  it.each([{}, { DOCKER_HOST: '' }, { DOCKER_CONTEXT: 'prod' }])(
-    'asks docker for the current context: %j',
-    async (environment) => {
-      const exec = contextExec({ Endpoints: { docker: { Host: 'unix:///run/user/1000/docker.sock' } } });
-      expect(await resolveEndpoint(exec, environment)).toEqual({
-        host: 'unix:///run/user/1000/docker.sock',
-        tlsVerify: false,
-      });
-      expect(exec.commands.map(({ argv }) => argv)).toEqual([
-        ['docker', 'context', 'inspect', '--format', '{{json .}}'],
-      ]);
-    },
-  );
+  /** The environment of somebody whose docker has this configuration file. */
+  const configured = (text?: string): { DOCKER_CONFIG: string } => {
+    const DOCKER_CONFIG = mkdtempSync(path.join(tmpdir(), 'safe-update-endpoint-'));
+    folders.push(DOCKER_CONFIG);
+    if (text !== undefined) writeFileSync(path.join(DOCKER_CONFIG, 'config.json'), text);
+    return { DOCKER_CONFIG };
+  };
+  const folders: string[] = [];
+  afterAll(() => {
+    for (const folder of folders) rmSync(folder, { recursive: true });
+  });
+
+  it.each([
+    configured(),
+    configured('{"auths":{}}'),
+    configured('{"currentContext":"default"}'),
+    { DOCKER_CONTEXT: 'default', ...configured('{"currentContext":"prod"}') },
+  ])('asks nobody where no context was chosen: %j', async (environment) => {
+    const exec = fakeExec();
+    expect(await resolveEndpoint(exec, environment)).toEqual({
+      host: 'unix:///var/run/docker.sock',
+      tlsVerify: false,
+    });
+    expect(exec.commands).toEqual([]);
+  });
+
+  it.each([
+    { ...configured('{"currentContext":"rootless"}'), DOCKER_HOST: '' },
+    configured('what is no JSON'),
+    { ...configured(), DOCKER_CONTEXT: 'prod' },
+  ])('asks docker for the current context: %j', async (environment) => {
+    const exec = contextExec({ Endpoints: { docker: { Host: 'unix:///run/user/1000/docker.sock' } } });
+    expect(await resolveEndpoint(exec, environment)).toEqual({
+      host: 'unix:///run/user/1000/docker.sock',
+      tlsVerify: false,
+    });
+    expect(exec.commands.map(({ argv }) => argv)).toEqual([
+      ['docker', 'context', 'inspect', '--format', '{{json .}}'],
+    ]);
+  });
 
   it("finds a context's certificates", async () => {
     const context = {
@@ -65,17 +92,19 @@ describe('resolveEndpoint', () => {
       TLSMaterial: { docker: ['ca.pem', 'cert.pem', 'key.pem'] },
       Storage: { TLSPath: '/home/ada/.docker/contexts/tls/0f3c' },
     };
-    expect(await resolveEndpoint(contextExec(context), {})).toEqual({
+    expect(await resolveEndpoint(contextExec(context), { DOCKER_CONTEXT: 'prod' })).toEqual({
       host: 'tcp://example.org:2376',
       certPath: '/home/ada/.docker/contexts/tls/0f3c/docker',
       tlsVerify: true,
     });
     context.Endpoints.docker.SkipTLSVerify = true;
-    expect(await resolveEndpoint(contextExec(context), {})).toMatchObject({ tlsVerify: false });
+    expect(await resolveEndpoint(contextExec(context), { DOCKER_CONTEXT: 'prod' })).toMatchObject({
+      tlsVerify: false,
+    });
   });
 
   it('takes the usual socket where the context names none', async () => {
-    expect(await resolveEndpoint(contextExec({}), {})).toEqual({
+    expect(await resolveEndpoint(contextExec({}), { DOCKER_CONTEXT: 'prod' })).toEqual({
       host: 'unix:///var/run/docker.sock',
       tlsVerify: false,
     });
