@@ -10,7 +10,7 @@ compose_wanted=2.20
 server_wanted=20.10
 # Each brings the tini it wants.
 engine_packages=(docker.io docker-cli docker-compose docker-buildx docker-registry containerd runc iptables
-  ca-certificates curl mmdebstrap)
+  ca-certificates curl mmdebstrap strace)
 # Two programs of systemd are enough for them; systemd itself need not come.
 if ! command -v systemctl >/dev/null; then engine_packages+=(systemd-standalone-sysusers systemd-standalone-tmpfiles); fi
 apt_dir=$SAFE_UPDATE_LAB/apt

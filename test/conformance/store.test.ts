@@ -755,7 +755,9 @@ async function tmpfs(options: string): Promise<string> {
   return folder;
 }
 
-describe.skipIf(!isRoot)('a folder without room', () => {
+const rootOnly = isRoot ? '' : ' (skipped: only root can mount a small disk)';
+
+describe.skipIf(!isRoot)(`a folder without room${rootOnly}`, () => {
   /** A volume that has no end: whoever reads it stops, or nobody ever does. */
   function endless(): VolumeReader {
     const whole = volume('v');
@@ -859,7 +861,9 @@ describe.skipIf(!isRoot)('a folder without room', () => {
 
 const canTrace = execaSync('strace', ['-e', 'trace=none', 'true'], { reject: false }).exitCode === 0;
 
-describe.skipIf(!canTrace)('power that fails', () => {
+const untraced = canTrace ? '' : ' (skipped: strace is not installed, or may not trace here)';
+
+describe.skipIf(!canTrace)(`power that fails${untraced}`, () => {
   /**
    * Runs a script again and again, each time in a new place, and kills it at the first of these system calls, at the
    * second, and so on. strace counts each kind of call for itself. Returns how often it was killed.
