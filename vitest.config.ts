@@ -5,8 +5,9 @@ const second = 1000;
 /** One project a kind of test; `vitest run` runs them one after the other, the cheap ones first. */
 export default defineConfig({
   test: {
-    // Names of stacks, ports and folders are unique in every test, so two files at once get along, on two cores.
-    maxWorkers: 2,
+    // Names of stacks, ports and folders are unique in every test, so files at once get along; they wait more than they work,
+    // so there is one more than cores.
+    maxWorkers: 3,
     projects: [
       {
         extends: true,
