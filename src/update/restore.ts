@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Manifest, ManifestVolume } from '../backup/manifest.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { requireWritable, syncFolder } from '../backup/store/folder.ts';
-import type { Observed } from '../docker/observe.ts';
+import { readContainer, type Observed } from '../docker/observe.ts';
 import {
   recordStack,
   restoreContainers,
@@ -16,6 +16,7 @@ import {
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Outcome } from '../model/event.ts';
 import type { Context } from './context.ts';
+import { downtime } from './downtime.ts';
 import { dropStack, readRuns, unfinishedRun } from './journal.ts';
 import { recover } from './recover.ts';
 import {
@@ -147,14 +148,17 @@ export async function restore(context: Context, project: string, options: Restor
   });
   let present: StackRecord | undefined;
   let kept: Manifest | undefined;
+  let watching: Awaited<ReturnType<Context['engine']['watch']>> | undefined;
   const now = (): string => context.clock.now().toISOString();
   try {
     present = await recordStack(context.engine, observed, context.clock.now());
     await session.journal.record(present);
+    watching = await context.engine.watch(project);
     session.journal.write({ type: 'source', backup: options.backup, only: wordsOf(options.selection) });
     kept = await keepPresentState(session, present, options.selection, manifest);
-    await replace(session, open, present, options.selection);
-    session.journal.write({ type: 'end', result: 'restored', at: now(), backup: kept.id });
+    const target = await replace(session, open, present, options.selection);
+    const away = downtime(watching.events, servicesIn(target), context.clock.now().getTime());
+    session.journal.write({ type: 'end', result: 'restored', at: now(), backup: kept.id, downtime: away });
     await dropStack(session.state, session.run);
     return {
       result: 'restored',
@@ -162,13 +166,24 @@ export async function restore(context: Context, project: string, options: Restor
       project,
       backup: kept.id,
       milliseconds: context.clock.monotonic() - from,
+      downtime: away,
       rollbackCommand: context.again(`restore ${kept.id}`),
     };
   } catch (error) {
     throw await undoRestore(session, present, kept, error);
   } finally {
+    watching?.stop();
     await session.lock.release().catch(() => undefined);
   }
+}
+
+/** The services of a stack that ran, and how many containers of each. */
+function servicesIn({ containers, running }: StackRecord): { service: string; replicas: number }[] {
+  const ran = containers.map(readContainer).filter(({ id }) => running.includes(id));
+  return [...new Set(ran.map(({ service }) => service))].map((service) => ({
+    service,
+    replicas: ran.filter((container) => container.service === service).length,
+  }));
 }
 
 /** Says so of what fails before the run has begun. */
@@ -262,12 +277,13 @@ function volumesTouched(selection: Selection, target: Manifest): (name: string) 
   return (name) => selection.volumes.includes(name) || ofDatabases.includes(name);
 }
 
+/** Returns the stack that runs afterwards. */
 async function replace(
   session: Session,
   open: OpenBackup,
   present: StackRecord,
   selection: Selection,
-): Promise<void> {
+): Promise<StackRecord> {
   const { context, journal } = session;
   const { engine, exec, clock } = context;
   const mark = (step: 'remove' | 'up'): void => {
@@ -328,6 +344,7 @@ async function replace(
     await verifyRecord(session, target, 'verify');
     return undefined;
   });
+  return target;
 }
 
 /** The engine's record in a backup: what the stack was. */

@@ -279,6 +279,7 @@ describe('rollback', () => {
     const run = await stack.safeUpdate(['rollback', '--confirm', stack.project, ...calm]);
     expect(run.exitCode, run.story).toBe(0);
     expect(run.outcome?.result).toBe('restored');
+    expect(Object.keys(run.outcome?.downtime ?? {}).sort()).toEqual(['app', 'cache', 'db']);
     expectSame(before, await snapshot(stack));
     expect((await stack.container('app')).Image).toBe(await imageId(releaseImage('1.0.0')));
     expect((await stack.get('/version')).trim()).toBe('1.0.0');
