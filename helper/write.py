@@ -23,5 +23,5 @@ try:
     os.fsync(file)
     os.close(file)
 except OSError as error:
-    sys.exit(f"{sys.argv[1]}: {error.strerror}")
+    sys.exit(error.strerror)
 print(json.dumps({"bytes": total, "sha256": digest.hexdigest()}))

@@ -14,10 +14,13 @@ const fidelity = "--format=posix --numeric-owner --acls --xattrs --xattrs-includ
 /** Nanoseconds. The times that the kernel gives to files lag behind its clock by as much as a tick. */
 const clockTick = 10_000_000;
 
-/** tar's own records of 10 KiB cost more calls than work. It prints a line of progress each 80 of them, 10 MiB. */
-const blockingFactor = 256;
-const bytesPerRecord = blockingFactor * 512;
-const progress = `--blocking-factor=${blockingFactor} --checkpoint=80 --checkpoint-action=echo=%u`;
+/**
+ * tar prints a line of progress each time it has passed this many of its records. They have tar's usual size: of larger
+ * ones `zstd -dc … | tar t`, as a person types it, leaves the last unread, and zstd then ends with an error.
+ */
+const recordsPerLine = 1000;
+const bytesPerRecord = 10_240;
+const progress = `--checkpoint=${recordsPerLine} --checkpoint-action=echo=%u`;
 
 /** A volume that a store can read. */
 export interface VolumeReader {

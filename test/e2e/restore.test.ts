@@ -69,7 +69,7 @@ describe('restore', () => {
 
     const kept = back.outcome?.backup ?? '';
     expect(await backups('pre-restore')).toEqual([kept]);
-    expect(back.outcome?.rollbackCommand).toBe(`safe-update restore ${kept}`);
+    expect(back.outcome?.rollbackCommand).toBe(`safe-update restore ${kept} --project-name ${stack.project}`);
     for (const sealed of await stack.backups()) await expectIntact(sealed);
 
     const forward = await restore(kept);
@@ -265,7 +265,7 @@ describe('rollback', () => {
     await stack.push('1.1.0');
     const update = await stack.update();
     expect(update.exitCode, update.story).toBe(0);
-    expect(update.outcome?.rollbackCommand).toBe('safe-update rollback');
+    expect(update.outcome?.rollbackCommand).toBe(`safe-update rollback --project-name ${stack.project}`);
     await workOnIt('with-1-1-0');
     expect(await stack.sql('SELECT count(phone) FROM members')).toBe('0');
     const updated = await snapshot(stack);

@@ -188,7 +188,11 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
         const [, { exact }] = await settled([fill(name, empty, content), done]);
         return exact;
       }
-      const { exact, bytes, sha256 } = await written;
+      const { exact, bytes, sha256 } = await written.catch((error: unknown) => {
+        if (!(error instanceof SafeUpdateError) || error.code !== 'space') throw error;
+        const full = Object.assign(new Error(error.message), { code: 'ENOSPC' });
+        throw storeError(`${name} could not be written to ${folder}`, full);
+      });
       await empty.sync();
       parts.push({ path: name, bytes, sha256 });
       return exact;
