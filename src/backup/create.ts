@@ -158,7 +158,8 @@ export class BackupInProgress {
       config: this.#config,
       engineRecord: 'config/engine.json',
       notCovered: record.notCovered.map(
-        ({ source, services, path }) => `${source} (${services.join(', ')}: ${path})`,
+        ({ source, services, path, reason }) =>
+          `${source} (${services.length === 0 ? '' : `${services.join(', ')}: ${path}; `}${reason})`,
       ),
       parts: [...this.writer.parts()],
     };

@@ -10,6 +10,8 @@ interface Described {
   options?: Option[];
   /** Loaded only when the command runs, so that the others do not wait for it. */
   load: () => Promise<CommandModule>;
+  /** Commands below this one: `volumes copy`. */
+  commands?: Record<string, Described>;
 }
 
 /** Of an option that may be given more than once. */
@@ -102,6 +104,20 @@ const described: Record<string, Described> = {
     examples: ['safe-update health prod', 'safe-update health --stable-for 30s'],
     load: () => import('./commands/health.ts'),
   },
+  volumes: {
+    usage: '[environment]',
+    summary: 'every volume: what it holds, how much, who uses it, its last backup',
+    examples: ['safe-update volumes prod', 'safe-update volumes copy uploads uploads_2'],
+    load: () => import('./commands/volumes.ts'),
+    commands: {
+      copy: {
+        usage: '<from> <to> [environment]',
+        summary: 'copy a volume into a new or empty one, and prove both equal',
+        examples: ['safe-update volumes copy uploads shop_uploads_2'],
+        load: () => import('./commands/volumes-copy.ts'),
+      },
+    },
+  },
   history: {
     usage: '[environment]',
     summary: 'the runs so far and how they ended',
@@ -147,6 +163,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .option('--config <path>', 'safe-update.yml to read')
     .option('--backups <path>', 'folder of the backups')
     .option('--keep <number>', 'how many backups to keep')
+    .option('--caches', 'also archive volumes of the class cache')
     .addOption(
       new Option(
         '--consistency <mode>',
@@ -183,8 +200,9 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     );
 
   const commands = Object.keys(described);
-  for (const [name, { usage, summary, examples, options, load }] of Object.entries(described)) {
-    const built = program
+  const add = (parent: Command, name: string, about: Described): void => {
+    const { usage, summary, examples, options, load } = about;
+    const built = parent
       .command(`${name} ${usage}`, { isDefault: name === 'update' })
       .description(summary)
       .addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`);
@@ -199,7 +217,9 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
         commands,
       });
     });
-  }
+    for (const [below, more] of Object.entries(about.commands ?? {})) add(built, below, more);
+  };
+  for (const [name, about] of Object.entries(described)) add(program, name, about);
 
   try {
     await program.parseAsync(argv, { from: 'user' });

@@ -29,6 +29,7 @@ export interface Flags {
   /** The folder of the backups. */
   backups?: string | undefined;
   keep?: string | undefined;
+  caches?: boolean | undefined;
   consistency?: string | undefined;
   pull?: string | undefined;
   pullTimeout?: string | undefined;
@@ -114,6 +115,7 @@ export async function loadSettings(input: LoadInput): Promise<Settings> {
       directory:
         pick((options) => options.backups?.directory) ?? join(project.directory, defaults.backups.directory),
       keep: pick((options) => options.backups?.keep) ?? defaults.backups.keep,
+      caches: pick((options) => options.backups?.caches) ?? defaults.backups.caches,
     },
     consistency: pick((options) => options.consistency) ?? defaults.consistency,
     pull: pick((options) => options.pull) ?? defaults.pull,
@@ -133,7 +135,7 @@ export async function loadSettings(input: LoadInput): Promise<Settings> {
         resolve(project.directory, withHome(path, home)),
       ),
     },
-    volumes: { ...fromTop.volumes, ...fromEntry.volumes },
+    volumes: merged(fromTop.volumes ?? {}, fromEntry.volumes ?? {}),
     space: { minimumFree: pick((options) => options.space?.minimumFree) ?? defaults.space.minimumFree },
     warnings: [...warnings, ...projectWarnings],
   };
@@ -154,6 +156,12 @@ export function sharingAllowed(
   return [volume.key, volume.name].some(
     (name) => name !== undefined && Object.hasOwn(volumes, name) && volumes[name]?.shared === 'allow',
   );
+}
+
+/** What is said of a volume for one environment, over what is said of it for all. */
+function merged<T extends Record<string, object>>(all: T, one: T): T {
+  const names = new Set([...Object.keys(all), ...Object.keys(one)]);
+  return Object.fromEntries([...names].map((name) => [name, { ...all[name], ...one[name] }])) as T;
 }
 
 /**
@@ -263,7 +271,7 @@ function optionsOf(flags: Flags): Options {
       files: filled(flags.file),
       envFiles: filled(flags.envFile),
       profiles: filled(flags.profile),
-      backups: { directory: flags.backups, keep: numberOr(flags.keep) },
+      backups: { directory: flags.backups, keep: numberOr(flags.keep), caches: flags.caches },
       consistency: flags.consistency,
       pull: flags.pull,
       timeouts: {

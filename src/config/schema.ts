@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { Project } from '../model/project.ts';
+import type { Project, VolumeClass } from '../model/project.ts';
 import { durationPattern, longestDuration, parseDuration } from './duration.ts';
 
 /** What holds where nothing is configured, as it would be written in safe-update.yml. */
 export const defaults = {
-  backups: { directory: './backups', keep: 5 },
+  backups: { directory: './backups', keep: 5, caches: false },
   consistency: 'cold',
   timeouts: { pull: '30m', dump: '30m', verify: '5m', stableFor: '10s' },
   pull: 'always',
@@ -99,9 +99,13 @@ const shape = {
           description: 'How many update backups to keep. Older ones are removed after a successful update.',
           default: defaults.backups.keep,
         }),
+      caches: z.boolean(words('true or false')).optional().meta({
+        description: 'Also archive volumes of the class `cache`.',
+        default: defaults.backups.caches,
+      }),
     })
     .optional()
-    .describe('Where backups go, and how many are kept.'),
+    .describe('Where backups go, how many are kept, and what is in them.'),
   consistency: z.enum(['cold', 'hot']).optional().meta({
     description:
       '`cold` archives the volumes while the stack is stopped: the one exact copy. `hot` archives them while it runs, which shortens the downtime; databases then come back from their dumps.',
@@ -170,6 +174,14 @@ const shape = {
     .record(
       z.string().min(1, words("a volume's name")),
       z.strictObject({
+        class: z
+          .enum(['critical', 'recreatable', 'cache'], words('critical, recreatable or cache'))
+          .optional()
+          .meta({
+            description:
+              '`critical`: archived with every backup. `recreatable`: archived too, but left out when there is no room for it otherwise. `cache`: not archived unless backups.caches or --caches says so. What is left out is neither in the backup nor put back by a rollback. The label `safe-update.class` on the volume says the same.',
+            default: 'critical',
+          }),
         shared: z
           .literal('allow', words('allow'))
           .optional()
@@ -231,6 +243,8 @@ export interface Settings {
   backups: {
     directory: string;
     keep: number;
+    /** Archive volumes of the class `cache` too. */
+    caches: boolean;
   };
   consistency: 'cold' | 'hot';
   pull: 'always' | 'missing' | 'never';
@@ -252,8 +266,8 @@ export interface Settings {
     /** Absolute paths and globs; `coversBindMount` reads them. */
     include: string[];
   };
-  /** By the key in the compose files or by the name on the engine; `sharingAllowed` reads them. */
-  volumes: Record<string, { shared?: 'allow' | undefined }>;
+  /** By the key in the compose files or by the name on the engine; `sharingAllowed` and `classify` read them. */
+  volumes: Record<string, { shared?: 'allow' | undefined; class?: VolumeClass | undefined }>;
   space: {
     /** Percent of the disk. */
     minimumFree: number;

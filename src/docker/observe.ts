@@ -47,12 +47,25 @@ export interface Observed {
   foreign: { volume: string; container: string; project: string; running: boolean; readOnly: boolean }[];
 }
 
+/** What a volume's class is told by. */
+export interface ClassifiedBy {
+  name: string;
+  /** Its key in the compose files. */
+  key?: string;
+  /** The volume's own labels, as the files have them before what the engine has. */
+  labels: Record<string, string>;
+  /** The labels of each service that mounts it. */
+  services: Record<string, string>[];
+}
+
 export interface ObserveOptions {
   /**
    * Given a container and one of its bind mounts: is the folder covered like a volume? True for a database's files
    * and for what the configuration names.
    */
   coversBind(container: Container, mount: Mount): boolean;
+  /** What a volume holds, and whether it is left out of backups. */
+  classify(about: ClassifiedBy): Pick<Volume, 'class' | 'leftOut'>;
   /**
    * True: the compose files are not read, because they may be the very thing that is wrong; the model has no services
    * and only what the engine itself knows is observed. Needs a project name.
@@ -247,12 +260,19 @@ async function findVolumes(
 
   const declared = new Map<
     string,
-    { key: string; external: boolean; driver?: string; options?: Record<string, string> }
+    {
+      key: string;
+      external: boolean;
+      driver?: string;
+      options?: Record<string, string>;
+      labels: Record<string, string>;
+    }
   >();
   for (const [key, volume] of Object.entries(model.volumes ?? {})) {
     declared.set(volume?.name ?? `${project.name}_${key}`, {
       key,
       external: volume?.external === true,
+      labels: volume?.labels ?? {},
       ...(volume?.driver === undefined ? {} : { driver: volume.driver }),
       ...(volume?.driver_opts === undefined ? {} : { options: volume.driver_opts }),
     });
@@ -281,6 +301,12 @@ async function findVolumes(
       labels: onEngine?.labels ?? {},
       servedAt: servedAt.get(name) ?? [],
       exists: onEngine !== null,
+      ...options.classify({
+        name,
+        ...(key === undefined ? {} : { key }),
+        labels: { ...onEngine?.labels, ...declaration?.labels },
+        services: (servedAt.get(name) ?? []).map(({ service }) => model.services[service]?.labels ?? {}),
+      }),
     });
   }
   for (const [source, served] of binds) {
@@ -292,9 +318,22 @@ async function findVolumes(
       labels: {},
       servedAt: served,
       exists: true,
+      ...options.classify({ name: source, labels: {}, services: [] }),
     });
   }
-  return { volumes, notCovered: [...uncovered.values()] };
+  const leftOut = volumes.flatMap(({ name, servedAt: places, leftOut: reason }) =>
+    reason === undefined
+      ? []
+      : [
+          {
+            source: name,
+            services: [...new Set(places.map(({ service }) => service))],
+            path: places[0]?.path ?? '',
+            reason,
+          },
+        ],
+  );
+  return { volumes, notCovered: [...uncovered.values(), ...leftOut] };
 }
 
 /** The engine names anonymous volumes with 64 hex digits; since 23.0 it labels them too. */

@@ -131,7 +131,17 @@ export interface Volume {
   servedAt: ServedPath[];
   /** False: declared or labelled, but the engine has none of that name yet. */
   exists: boolean;
+  /** What the person says it holds; `critical` unless they say otherwise. */
+  class: VolumeClass;
+  /** Why it is in no backup and in no rollback; absent: it is. */
+  leftOut?: string;
 }
+
+/**
+ * `critical`: always archived · `recreatable`: archived unless there is no room for it · `cache`: not archived unless
+ * that is asked for.
+ */
+export type VolumeClass = 'critical' | 'recreatable' | 'cache';
 
 /** A place where a container sees a volume. */
 export interface ServedPath {

@@ -4,6 +4,7 @@ import { referredTo } from '../docker/references.ts';
 import { exitedLabel } from '../docker/record.ts';
 import type { ComposeService, Container } from '../model/project.ts';
 import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
+import { archived } from './classes.ts';
 
 export interface PlanOptions {
   consistency: 'cold' | 'hot';
@@ -55,7 +56,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
   const running = [
     ...new Set(observed.containers.filter((container) => container.running).map(({ service }) => service)),
   ];
-  const existing = observed.volumes.filter(({ exists }) => exists).map(({ name }) => name);
+  const existing = archived(observed.volumes).map(({ name }) => name);
   const removable = services
     .filter(
       ({ fate, cause, replicas }) =>
@@ -115,7 +116,7 @@ export function planBackup(observed: Observed, options: Pick<PlanOptions, 'consi
   const running = [
     ...new Set(observed.containers.filter((container) => container.running).map(({ service }) => service)),
   ];
-  const existing = observed.volumes.filter(({ exists }) => exists).map(({ name }) => name);
+  const existing = archived(observed.volumes).map(({ name }) => name);
   const step = (name: StepName, on: string[], cause: string, touches = false): Step => ({
     name,
     on,

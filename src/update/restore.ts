@@ -224,7 +224,13 @@ async function keepPresentState(
 ): Promise<Manifest> {
   const { context, project } = session;
   const touched = volumesTouched(selection, target);
-  const volumes = present.volumes.filter(({ name, exists }) => exists && touched(name));
+  const volumes = present.volumes.filter(
+    ({ name, exists, leftOut }) =>
+      exists &&
+      touched(name) &&
+      // What is left out of backups is in this one if it is going to be overwritten.
+      (leftOut === undefined || target.volumes.some((other) => other.name === name)),
+  );
   const affected = (await currentContainers(context, project)).filter(
     (container) =>
       container.running &&

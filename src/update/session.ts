@@ -13,6 +13,7 @@ import { containerShell } from '../docker/shell.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { RunKind } from '../model/event.ts';
 import type { Container, Volume } from '../model/project.ts';
+import { classify } from './classes.ts';
 import type { Context } from './context.ts';
 import {
   continueJournal,
@@ -57,6 +58,7 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
           mountHolding(container, engine.dataPath(container)) === mount
         );
       },
+      classify: (about) => classify(context.settings, about),
     },
   );
   if (engineOnly === undefined) requireServices(observed);

@@ -39,15 +39,35 @@ export function expectedBytes({ sizes, backups }: Pick<SpaceQuestion, 'sizes' | 
 }
 
 /**
+ * Which of these volumes have to be left out so that there is room for the rest: the largest first, and none if that
+ * is not enough either. Pure.
+ */
+export function leftOutForSpace(question: SpaceQuestion, recreatable: readonly string[]): string[] {
+  const sizes = new Map(question.sizes);
+  const left: string[] = [];
+  const bySize = [...recreatable].sort((a, b) => (sizes.get(b) ?? 0) - (sizes.get(a) ?? 0));
+  for (const name of bySize) {
+    if (isRoom({ ...question, sizes })) return left;
+    sizes.delete(name);
+    left.push(name);
+  }
+  return isRoom({ ...question, sizes }) ? left : [];
+}
+
+function isRoom(question: SpaceQuestion): boolean {
+  const { space, minimumFree } = question;
+  return space === undefined || space.free - (space.total * minimumFree) / 100 >= expectedBytes(question) * 2;
+}
+
+/**
  * Throws SafeUpdateError `space` unless there is room for the backup and, should the update fail, for a second one
  * that keeps the failed state, with the least free share of the disk to spare.
  */
 export function requireSpace(question: SpaceQuestion, accepted: readonly string[]): void {
   const { space, where, minimumFree } = question;
-  if (space === undefined || accepted.includes('space')) return;
+  if (space === undefined || accepted.includes('space') || isRoom(question)) return;
   const needed = expectedBytes(question) * 2;
   const reserve = (space.total * minimumFree) / 100;
-  if (space.free - reserve >= needed) return;
   throw new SafeUpdateError(
     'space',
     `There is too little space in ${where}: ${formatBytes(space.free)} free; a backup and keeping a failed state may need ${formatBytes(needed)}, and ${formatBytes(reserve)} (${minimumFree} %) are to stay free.`,

@@ -13,6 +13,7 @@ import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Plan, Step, StepName } from '../model/plan.ts';
 import { formatBytes, formatDuration } from '../model/units.ts';
 import type { Context } from './context.ts';
+import { archived } from './classes.ts';
 import { downtime } from './downtime.ts';
 import { dropStack } from './journal.ts';
 import { isFinishedOneShot, statedReplicas } from './plan.ts';
@@ -26,7 +27,7 @@ import {
   type Session,
   startVolumeHelper,
 } from './session.ts';
-import { requireSpace } from './space.ts';
+import { leftOutForSpace, requireSpace } from './space.ts';
 import { expectedOf, servedBy } from './undo.ts';
 
 /** What the steps of one update hand to each other. */
@@ -127,7 +128,7 @@ const apply = {
   async measure(state) {
     const { session, observed } = state;
     const { settings, accept } = session.context;
-    const volumes = observed.volumes.filter(({ exists }) => exists);
+    const volumes = archived(observed.volumes);
     state.helper = await startVolumeHelper(session, volumes, 'read');
     const sizes = await measureVolumes(
       state.helper,
@@ -135,18 +136,21 @@ const apply = {
     );
     for (const volume of state.plan.volumes) volume.bytes = sizes.get(volume.name) ?? 0;
     const space = await session.store.space();
-    requireSpace(
-      {
-        sizes,
-        space,
-        backups: await listBackups(session.store),
-        where: settings.backups.directory,
-        minimumFree: settings.space.minimumFree,
-      },
-      accept,
-    );
+    const question = {
+      sizes,
+      space,
+      backups: await listBackups(session.store),
+      where: settings.backups.directory,
+      minimumFree: settings.space.minimumFree,
+    };
+    const recreatable = volumes.filter((volume) => volume.class === 'recreatable').map(({ name }) => name);
+    for (const name of accept.includes('space') ? [] : leftOutForSpace(question, recreatable)) {
+      leaveOut(state, name, 'recreatable, and there is no room for it');
+      sizes.delete(name);
+    }
+    requireSpace(question, accept);
     const total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
-    return `${volumes.length} volumes, ${formatBytes(total)}${space === undefined ? '' : `, ${formatBytes(space.free)} free`}`;
+    return `${sizes.size} volumes, ${formatBytes(total)}${space === undefined ? '' : `, ${formatBytes(space.free)} free`}`;
   },
 
   /** All at once: a dump waits for its server more than for anything else. */
@@ -205,7 +209,7 @@ const apply = {
     if (helper === undefined) throw new Error('no helper to archive with');
     const { context } = session;
     const backup = await backupOf(state);
-    const volumes = observed.volumes.filter(({ exists }) => exists);
+    const volumes = archived(observed.volumes);
     for (const volume of volumes) {
       const totalBytes = plan.volumes.find(({ name }) => name === volume.name)?.bytes;
       await backup.addVolume(
@@ -356,6 +360,27 @@ export function downtimeOf({ watching, observed, plan, session }: Update): Recor
       replicas: statedReplicas(observed.model.services[service] ?? {}) ?? Math.max(1, replicas),
     }));
   return downtime(watching.events, services, session.context.clock.now().getTime());
+}
+
+/** Takes a volume out of the backup of this run, and says so. */
+function leaveOut(state: Update, name: string, reason: string): void {
+  const volumes = state.observed.volumes.map((volume) =>
+    volume.name === name ? { ...volume, leftOut: reason } : volume,
+  );
+  const services = state.observed.containers
+    .filter(({ mounts }) => mounts.some(({ source }) => source === name))
+    .map(({ service }) => service);
+  const notCovered = [
+    ...state.observed.notCovered,
+    { source: name, services: [...new Set(services)], path: '', reason },
+  ];
+  state.observed = { ...state.observed, volumes, notCovered };
+  state.record = { ...state.record, volumes, notCovered };
+  state.session.context.emit({
+    type: 'notice',
+    level: 'warning',
+    message: `The volume ${name} is not in this backup, nor in a rollback: ${reason}.`,
+  });
 }
 
 async function backupOf(state: Update): Promise<BackupInProgress> {

@@ -169,7 +169,9 @@ async function keepFailedState(session: Session, record: StackRecord, open: Open
   const { engine } = context;
   const inspects = await engine.projectContainers(project);
   const containers = inspects.map(readContainer).filter(({ oneOff }) => !oneOff);
-  const volumes = await volumesNow(session, record, containers);
+  const volumes = (await volumesNow(session, record, containers)).filter(
+    ({ name, leftOut }) => leftOut === undefined || open.manifest.volumes.some((kept) => kept.name === name),
+  );
   const backup = await beginBackup(session, 'failed');
   try {
     await withHelper(session, volumes, 'read', async (helper) => {
@@ -228,6 +230,7 @@ async function volumesNow(
           },
         ],
         exists: true,
+        class: 'critical',
       });
     }
   }

@@ -112,9 +112,10 @@ function nameOf({ service, replicas }: Plan['services'][number]): string {
 }
 
 function backedUp({ volumes, databases }: Plan, { style, width }: Page): string {
-  if (volumes.length === 0 && databases.length === 0) return '';
+  const kept = volumes.filter(({ leftOut }) => leftOut === undefined);
+  if (kept.length === 0 && databases.length === 0) return '';
   const rows = [
-    ...volumes.map((volume) => ({
+    ...kept.map((volume) => ({
       name: volumeName(volume),
       size: volume.exists ? (volume.bytes === undefined ? '' : formatBytes(volume.bytes)) : 'new',
       kind: volumeKind(volume),
@@ -142,8 +143,10 @@ function volumeName(volume: Volume): string {
   return volume.kind === 'anonymous' ? `${visible(volume.name).slice(0, 12)}…` : visible(volume.name);
 }
 
-function volumeKind({ kind, driver }: Volume): string {
-  return kind === 'bind' || driver === 'local' || driver === '' ? kind : `${kind}, ${visible(driver)}`;
+function volumeKind(volume: Volume): string {
+  const { kind, driver } = volume;
+  const words = driver === 'local' || driver === '' || kind === 'bind' ? [kind] : [kind, visible(driver)];
+  return [...words, ...(volume.class === 'critical' ? [] : [volume.class])].join(', ');
 }
 
 function served({ servedAt }: Volume): string {
@@ -159,9 +162,12 @@ function served({ servedAt }: Volume): string {
 function notCovered({ notCovered: uncovered }: Plan, { style, width }: Page): string {
   if (uncovered.length === 0) return '';
   const lines = uncovered.flatMap(({ source, services: users, path, reason }) => [
-    ...wrap(`${visible(source)} → ${users.map(visible).join(', ')}:${visible(path)}`, width - 4).map(
-      (line, i) => `${indent}${i === 0 ? style.red('✖') : ' '} ${line}`,
-    ),
+    ...wrap(
+      users.length === 0
+        ? visible(source)
+        : `${visible(source)} → ${users.map(visible).join(', ')}:${visible(path)}`,
+      width - 4,
+    ).map((line, i) => `${indent}${i === 0 ? style.red('✖') : ' '} ${line}`),
     ...wrap(visible(reason), width - 6).map((line) => `${indent}    ${style.dim(line)}`),
   ]);
   return section('NOT in the backup, nor in a rollback', lines, style, style.red);

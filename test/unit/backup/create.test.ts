@@ -108,7 +108,7 @@ describe('a backup in progress', () => {
       format: 1,
       id: writer.id,
       sequence: 3,
-      notCovered: ['/srv/x (web, api: /x)'],
+      notCovered: ['/srv/x (web, api: /x; a bind mount)'],
     });
     expect(manifest.volumes).toMatchObject([
       { name: 'shop_db', kind: 'named', key: 'db', entries: 2, digest: 'abc', exact: true },

@@ -26,7 +26,7 @@ describe('without any configuration', () => {
     const folder = folderWith({ 'compose.yaml': stack });
     expect(await load(folder)).toEqual({
       project: { directory: folder, files: [join(folder, 'compose.yaml')], envFiles: [], profiles: [] },
-      backups: { directory: join(folder, 'backups'), keep: 5 },
+      backups: { directory: join(folder, 'backups'), keep: 5, caches: false },
       consistency: 'cold',
       pull: 'always',
       timeouts: { pull: 1_800_000, dump: 1_800_000, verify: 300_000, stableFor: 10_000 },

@@ -83,6 +83,7 @@ export function volume(key: string, facts: Partial<Volume> = {}): Volume {
     labels: { 'com.docker.compose.project': 'shop', 'com.docker.compose.volume': key },
     servedAt: [],
     exists: true,
+    class: 'critical',
     ...facts,
   };
 }

@@ -16,6 +16,7 @@ function volume(
     options: {},
     labels: {},
     exists: true,
+    class: 'critical' as const,
     servedAt: places.map(([service, path]) => ({ service, path, number: 1, readOnly: false })),
   };
 }

@@ -1,0 +1,71 @@
+import { listBackups } from '../../backup/open.ts';
+import { formatBytes } from '../../model/units.ts';
+import { look } from '../../update/session.ts';
+import type { CommandInput } from '../command.ts';
+import { print } from '../print.ts';
+import { createRuntime } from '../runtime.ts';
+import { formatTime } from '../time.ts';
+import { formatTable, type Cell } from '../view/table.ts';
+
+export async function run({ args, flags, commands }: CommandInput): Promise<number> {
+  const runtime = await createRuntime(args[0], flags, commands);
+  try {
+    const { context } = runtime;
+    const observed = await look(context);
+    const { name: project } = observed.project;
+    const [sizes, backups] = await Promise.all([
+      context.engine.volumeSizes(),
+      listBackups(context.storeFor(project)),
+    ]);
+    const volumes = observed.volumes.map((volume) => {
+      const last = backups.findLast(({ manifest }) =>
+        manifest?.volumes.some(({ name }) => name === volume.name),
+      );
+      const bytes = volume.exists && volume.kind !== 'bind' ? sizes.get(volume.name) : undefined;
+      return {
+        name: volume.name,
+        kind: volume.kind,
+        ...(volume.key === undefined ? {} : { key: volume.key }),
+        class: volume.class,
+        ...(volume.leftOut === undefined ? {} : { leftOut: volume.leftOut }),
+        exists: volume.exists,
+        driver: volume.driver,
+        ...(bytes === undefined ? {} : { bytes }),
+        usedBy: [...new Set(volume.servedAt.map(({ service, path }) => `${service}:${path}`))],
+        ...(last?.manifest === undefined
+          ? {}
+          : { lastBackup: { id: last.id, createdAt: last.manifest.createdAt } }),
+      };
+    });
+    await print(flags, { project, volumes }, (style, columns) => {
+      if (volumes.length === 0) return `${project} has no volumes.`;
+      return formatTable(
+        [
+          { title: 'Volume' },
+          { title: 'Class' },
+          { title: 'Size', align: 'right' },
+          { title: 'Driver' },
+          { title: 'Last backup' },
+          { title: 'Used by', shrink: true },
+        ],
+        volumes.map((volume): Cell[] => [
+          volume.kind === 'anonymous' ? `${volume.name.slice(0, 12)}…` : volume.name,
+          volume.leftOut === undefined
+            ? volume.class
+            : { text: `${volume.class}, left out`, paint: 'yellow' },
+          volume.exists ? (volume.bytes === undefined ? '' : formatBytes(volume.bytes)) : 'new',
+          volume.driver,
+          volume.lastBackup === undefined
+            ? { text: 'none', paint: 'yellow' }
+            : formatTime(volume.lastBackup.createdAt),
+          volume.usedBy.join(', '),
+        ]),
+        style,
+        columns,
+      );
+    });
+    return 0;
+  } finally {
+    await runtime.close();
+  }
+}

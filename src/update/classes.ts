@@ -1,0 +1,51 @@
+import type { Settings } from '../config/schema.ts';
+import type { ClassifiedBy } from '../docker/observe.ts';
+import type { Volume, VolumeClass } from '../model/project.ts';
+
+/** The label with which a volume says what it holds: `safe-update.class: cache`. */
+const classLabel = 'safe-update.class';
+
+/** A label that people have on services and volumes for other backup programs; `"false"`: leave it alone. */
+const enableLabel = 'backup.enable';
+
+/**
+ * What a volume holds, and whether that keeps it out of backups. The configuration counts before labels, those of the
+ * volume before those of services; several services must agree. Nothing is guessed: without a word from a person a
+ * volume is critical. Pure.
+ */
+export function classify(
+  { volumes, backups }: Pick<Settings, 'volumes' | 'backups'>,
+  { name, key, labels, services }: ClassifiedBy,
+): Pick<Volume, 'class' | 'leftOut'> {
+  const configured = [key, name].flatMap((known) =>
+    known !== undefined && Object.hasOwn(volumes, known) ? [volumes[known]?.class] : [],
+  );
+  const said = configured.find((found) => found !== undefined) ?? asClass(labels[classLabel]);
+  if (said === 'cache') {
+    return {
+      class: said,
+      ...(backups.caches ? {} : { leftOut: 'a cache, as safe-update.yml or its label says' }),
+    };
+  }
+  if (said !== undefined) return { class: said };
+  const enabled = labels[enableLabel] ?? agreed(services.map((service) => service[enableLabel]));
+  return { class: 'critical', ...(isOff(enabled) ? { leftOut: `its label ${enableLabel} says so` } : {}) };
+}
+
+function asClass(text: string | undefined): VolumeClass | undefined {
+  return text === 'critical' || text === 'recreatable' || text === 'cache' ? text : undefined;
+}
+
+function agreed(values: readonly (string | undefined)[]): string | undefined {
+  const [first] = values;
+  return values.every((value) => isOff(value)) ? first : undefined;
+}
+
+function isOff(value: string | undefined): boolean {
+  return value !== undefined && /^(false|no|off|0)$/i.test(value.trim());
+}
+
+/** The volumes that a backup archives: those that are there and not left out. Pure. */
+export function archived<T extends Pick<Volume, 'exists' | 'leftOut'>>(volumes: readonly T[]): T[] {
+  return volumes.filter(({ exists, leftOut }) => exists && leftOut === undefined);
+}

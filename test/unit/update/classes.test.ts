@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest';
+import type { Settings } from '../../../src/config/schema.ts';
+import type { ClassifiedBy } from '../../../src/docker/observe.ts';
+import { archived, classify } from '../../../src/update/classes.ts';
+import { volume } from '../model/examples.ts';
+
+type Said = Settings['volumes'];
+
+function judge(volumes: Said, about: Partial<ClassifiedBy> = {}, caches = false) {
+  const settings = { volumes, backups: { directory: '/b', keep: 5, caches } };
+  return classify(settings, { name: 'shop_pip', key: 'pip', labels: {}, services: [], ...about });
+}
+
+describe('classify', () => {
+  it('takes everything for critical that nobody has said anything about', () => {
+    expect(judge({})).toEqual({ class: 'critical' });
+    expect(judge({ other: { class: 'cache' } })).toEqual({ class: 'critical' });
+    // A name alone says nothing.
+    expect(judge({}, { name: 'shop_node_modules', key: 'node_modules' })).toEqual({ class: 'critical' });
+  });
+
+  it.each<[string, Said]>([
+    ['its key', { pip: { class: 'cache' } }],
+    ['its name on the engine', { shop_pip: { class: 'cache' } }],
+  ])('leaves a cache out that is named by %s', (_, said) => {
+    expect(judge(said)).toEqual({ class: 'cache', leftOut: expect.stringContaining('a cache') as string });
+    expect(judge(said, {}, true)).toEqual({ class: 'cache' });
+  });
+
+  it('archives what is recreatable', () => {
+    expect(judge({ pip: { class: 'recreatable' } })).toEqual({ class: 'recreatable' });
+  });
+
+  it('reads the label of the volume, after the configuration', () => {
+    const labels = { 'safe-update.class': 'cache' };
+    expect(judge({}, { labels }).class).toBe('cache');
+    expect(judge({ pip: { class: 'critical' } }, { labels })).toEqual({ class: 'critical' });
+    expect(judge({}, { labels: { 'safe-update.class': 'whatever' } })).toEqual({ class: 'critical' });
+  });
+
+  it.each<[boolean, Partial<ClassifiedBy>]>([
+    [true, { labels: { 'backup.enable': 'false' } }],
+    [true, { services: [{ 'backup.enable': 'False' }] }],
+    [true, { services: [{ 'backup.enable': 'no' }, { 'backup.enable': 'false' }] }],
+    [false, { services: [{ 'backup.enable': 'false' }, {}] }],
+    [false, { services: [{ 'backup.enable': 'true' }] }],
+    [false, { labels: { 'backup.enable': 'true' }, services: [{ 'backup.enable': 'false' }] }],
+    [false, { services: [] }],
+  ])('left out because of backup.enable: %s for %j', (leftOut, about) => {
+    expect(judge({}, about)).toEqual(
+      leftOut ? { class: 'critical', leftOut: 'its label backup.enable says so' } : { class: 'critical' },
+    );
+  });
+
+  it('asks no other label where the person has said what it is', () => {
+    expect(judge({ pip: { class: 'critical' } }, { labels: { 'backup.enable': 'false' } })).toEqual({
+      class: 'critical',
+    });
+  });
+});
+
+it('archives what is there and not left out', () => {
+  const volumes = [
+    volume('db'),
+    volume('new', { exists: false }),
+    volume('pip', { class: 'cache', leftOut: 'a cache' }),
+  ];
+  expect(archived(volumes).map(({ key }) => key)).toEqual(['db']);
+});
