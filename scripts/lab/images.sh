@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The images that tests and the demonstration run on: Debian, PostgreSQL and Redis (the official ones where Docker Hub can
-# be reached, otherwise built from fixtures/images), and the fixture application in all its behaviours.
+# The images that tests and the demonstration run on: Debian, PostgreSQL, MariaDB, MySQL and Redis (the official ones where
+# Docker Hub can be reached, otherwise built from fixtures/images), and the fixture application in all its behaviours.
 #
 # Every image we build carries a key of what it was made from, as a label. Same key: nothing to do. An image without that
 # label is somebody else's, and is used as it is.
@@ -101,6 +101,9 @@ key=$(key postgres "$base")
 library postgres:15 "$key" build postgres:15 "$key" postgres
 key=$(key redis "$base")
 library redis:7 "$key" build redis:7 "$key" redis
+key=$(key mysql "$base")
+library mariadb:10.11 "$key" build mariadb:10.11 "$key" mysql --file "$folders/mysql/mariadb.Dockerfile"
+library mysql:9 "$key" build mysql:9 "$key" mysql --file "$folders/mysql/mysql.Dockerfile"
 
 # stale KEY IMAGE...: whether any of these images of our own is missing, or made from something else.
 stale() {

@@ -3,7 +3,7 @@ import type { Finished } from '../docker/exec.ts';
 import type { ContainerShell, ScriptOptions } from '../docker/shell.ts';
 import type { Container } from '../model/project.ts';
 
-export type EngineName = 'postgres' | 'redis';
+export type EngineName = 'mariadb' | 'mysql' | 'postgres' | 'redis';
 
 /** A database container that runs. */
 export interface RunningDatabase {

@@ -1,11 +1,15 @@
 import type { Container } from '../model/project.ts';
 import type { DatabaseEngine, EngineName } from './database.ts';
+import { mariadb, mysql } from './mysql.ts';
 import { postgres } from './postgres.ts';
 import { redis } from './redis.ts';
 
 export { databaseLabel } from './recognise.ts';
 
-export const databaseEngines = { postgres, redis } satisfies Record<EngineName, DatabaseEngine>;
+export const databaseEngines = { mariadb, mysql, postgres, redis } satisfies Record<
+  EngineName,
+  DatabaseEngine
+>;
 
 /** The kind of database a container is, or undefined. One-shots that only use a database's client are not. */
 export function recogniseDatabase(container: Container): DatabaseEngine | undefined {

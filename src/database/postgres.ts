@@ -5,6 +5,7 @@ import { SafeUpdateError } from '../model/error.ts';
 import type { Container } from '../model/project.ts';
 import { clientOf, lastLines, quoted, readBack, readSmall, writeSmall, type Client } from './client.ts';
 import type { DatabaseEngine, DumpSource, RunningDatabase } from './database.ts';
+import { fileNames } from './file-names.ts';
 import { parseImageName } from './image-name.ts';
 import { fitGlobals, globalsComplete, type ExistingRole } from './postgres-globals.ts';
 import { commandRole, looksLike, variable, type ServerLooks } from './recognise.ts';
@@ -345,7 +346,10 @@ async function dump(database: RunningDatabase, sink: Parameters<DatabaseEngine['
   const list: List = {
     format: 1,
     version: session.version,
-    databases: fileNames(found.filter(({ open }) => open).map(({ name }) => name)),
+    databases: fileNames(
+      found.filter(({ open }) => open).map(({ name }) => name),
+      'dump',
+    ),
     leftOut: found.filter(({ open }) => !open).map(({ name }) => name),
   };
 
@@ -386,27 +390,6 @@ function decodeName(name: Buffer, container: Container): string {
       },
     );
   }
-}
-
-/**
- * A file for each database: safe as a file name whatever the database is called, and unique in any letter case. Pure.
- */
-export function fileNames(names: readonly string[]): List['databases'] {
-  const taken = new Set<string>();
-  return names.map((name) => {
-    const safe = [...Buffer.from(name)]
-      .map((byte) => {
-        const character = String.fromCharCode(byte);
-        return /[A-Za-z0-9_-]/.test(character)
-          ? character
-          : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
-      })
-      .join('');
-    let unique = safe;
-    for (let n = 2; taken.has(unique.toLowerCase()); n += 1) unique = `${safe}~${n}`;
-    taken.add(unique.toLowerCase());
-    return { name, file: `${unique}.dump` };
-  });
 }
 
 /** Reads `databases.json` and `globals.sql`, and proves that they and the names of the files fit together. */
