@@ -195,13 +195,20 @@ export async function writeSmall(sink: DumpSink, name: string, content: string):
 
 // What a server adds to its errors: the statement, the row, the line of a COPY. They hold people's data.
 const holdsData = /^\s*(?:DETAIL|CONTEXT|STATEMENT|LINE \d+|QUERY|Command was)\b/;
+// MariaDB's client repeats the statement between two such lines, and the error follows.
+const repeatedStatement = /^[\s\S]*^-{14}$/m;
+// What MySQL and MariaDB quote in their errors.
+const quotedData = /\b(Duplicate entry|value:?|near) '(?:[^]*'(?= (?:for|at)\b)|[^]*)/g;
 
 /**
  * The last lines of a client's standard error that say something, as one line for a message. Without what holds data
  * or secrets, and without control characters.
  */
 export function lastLines(stderr: string, container: Container, count = 4): string {
-  const lines = withoutSecrets(stderr, container)
+  const lines = withoutSecrets(
+    stderr.replace(repeatedStatement, '').replace(quotedData, "$1 '***'"),
+    container,
+  )
     .split(/[\r\n]+/)
     // eslint-disable-next-line no-control-regex -- a database's name may hold what a terminal would obey
     .map((line) => line.replace(/[\u0000-\u001f\u007f-\u009f]/g, '?').trim())
@@ -217,7 +224,7 @@ const passwordOption = /^--(?:requirepass|masterauth)$/i;
 /** Given text that a program printed, replaces the secrets of the container's environment and command by `***`. */
 export function withoutSecrets(text: string, container: Container): string {
   const secrets = new Set<string>();
-  const others = new Set(['postgres', 'redis', 'default']);
+  const others = new Set(['postgres', 'redis', 'default', 'root', 'mysql', 'mariadb']);
   for (const entry of container.environment) {
     const equals = entry.indexOf('=');
     const [name, value] = [entry.slice(0, equals), entry.slice(equals + 1)];
@@ -234,6 +241,7 @@ export function withoutSecrets(text: string, container: Container): string {
   let clean = text
     .replace(/SCRAM-SHA-256\$[^\s']+/g, '***')
     .replace(/\bmd5[0-9a-f]{32}\b/g, '***')
+    .replace(/\*[0-9A-F]{40}\b|\b0x24[0-9A-F]{40,}/g, '***')
     .replace(/(PASSWORD\s+)'(?:[^']|'')*'/gi, "$1'***'");
   // The longest first: one may be part of another. A password that is also the user's name is no secret.
   for (const secret of [...secrets].sort((a, b) => b.length - a.length)) {

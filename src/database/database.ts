@@ -71,4 +71,12 @@ export interface DatabaseEngine {
   /** Reads a dump back from the store and proves it complete. Throws SafeUpdateError `database` if it is not. */
   check(database: RunningDatabase, source: DumpSource): Promise<void>;
   readonly restorer: Restorer;
+  /**
+   * Given the environments of two images, returns their versions if the next one's server cannot read the former one's
+   * files. Undefined if it can, or if they do not say. Pure.
+   */
+  unreadable?(
+    former: readonly string[],
+    next: readonly string[],
+  ): { former: string; next: string } | undefined;
 }

@@ -81,7 +81,7 @@ if [ -n "$SU_PRIVATE" ]; then
 fi
 facts="SELECT 'safe-update', (SELECT COUNT(*) = ${enough.length} FROM information_schema.user_privileges
   WHERE REPLACE(grantee, '''', '') = CURRENT_USER() AND is_grantable = 'YES'
-  AND privilege_type IN (${enough.map((right) => `'${right}'`).join(', ')})), VERSION(), @@datadir,
+  AND privilege_type IN (${enough.map((right) => `'${right}'`).join(', ')})), VERSION(), @@datadir, CONNECTION_ID(),
   HEX(LEFT(CURRENT_USER(), LENGTH(CURRENT_USER()) - 1 - LENGTH(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)))),
   HEX(SUBSTRING_INDEX(CURRENT_USER(), '@', -1))"
 lesser= errors= blank=
@@ -122,6 +122,16 @@ const loggedIn = `${begin}
 log_in "$SU_USER" "$SU_PASSWORD"
 `;
 
+// MySQL does not see that a client was killed while its statement waits for a lock, and would run the statement in the
+// end, be it DROP DATABASE. Nothing says whose client it was; but it logged in later than we did, as the same user.
+const endWaiting = `
+waiting="SELECT p.id FROM information_schema.processlist p, information_schema.processlist me
+  WHERE me.id = CONNECTION_ID() AND p.user = me.user AND p.host = me.host AND p.id > $SU_SINCE AND p.id <> me.id
+  AND p.command = 'Query' AND p.state LIKE 'Waiting for %'"
+for id in $(run "$client" --batch --skip-column-names -e "$waiting" </dev/null); do
+  (run "$client" -e "KILL $id" </dev/null)
+done`;
+
 export type Connection =
   | { session: Session; initialising: boolean }
   /** The server may answer all the same, and refuse. */
@@ -136,11 +146,11 @@ export async function tryToConnect(
   { title, looks, limit = database.timeout }: { title: string; looks: ServerLooks; limit?: number },
 ): Promise<Connection> {
   const { container } = database;
-  const client = clientOf(database, { title });
+  const plain = clientOf(database, { title });
   const { arguments: args } = commandRole(looks, container);
   const own = container.command.some((word) => new RegExp(privateOption).test(word));
   const attempt = async (user?: string): Promise<Connection> => {
-    const finished = await client.attempt({
+    const finished = await plain.attempt({
       what: 'connecting',
       script: connectScript,
       env: { SU_PRIVATE: own ? '' : privateOption, SU_PORT: option(args, 'port') ?? '' },
@@ -151,12 +161,22 @@ export async function tryToConnect(
       return { stderr: finished.stderr, initialising: finished.stdout === 'initialising' };
     const [facts = '', userVariable = '', passwordVariable = '', socket = '', port = '', initialising = ''] =
       finished.stdout.split('\n');
-    const [, administrator, version = '', dataDirectory = '', ...account] = facts.split('\t');
+    const [, administrator, version = '', dataDirectory = '', connection = '', ...account] =
+      facts.split('\t');
+    const env = {
+      SU_USER: userVariable,
+      SU_PASSWORD: passwordVariable,
+      SU_SOCKET: socket,
+      SU_PORT: port,
+      SU_SINCE: connection,
+    };
+    const runAs = user === undefined ? {} : { user };
+    const afterCut = () => database.shell.run(`${loggedIn}${endWaiting}`, { env, ...runAs, timeout: 15_000 });
     return {
       session: {
-        client,
-        env: { SU_USER: userVariable, SU_PASSWORD: passwordVariable, SU_SOCKET: socket, SU_PORT: port },
-        ...(user === undefined ? {} : { user }),
+        client: clientOf(database, { title, afterCut }),
+        env,
+        ...runAs,
         isMariadb: version.includes('MariaDB'),
         version,
         administrator: administrator === '1',

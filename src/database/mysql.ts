@@ -69,6 +69,7 @@ function engineOf(name: EngineName & ('mysql' | 'mariadb'), title: string): Data
     dump: (database, sink) => dump(kind, database, sink),
     check: (_, source) => check(kind, source),
     restorer: { into: 'running server', restore: (database, source) => restore(kind, database, source) },
+    unreadable: (former, next) => unreadable(name, former, next),
   };
 }
 
@@ -91,6 +92,30 @@ function dataPath(container: Container): string {
   if (owner.startsWith('bitnami')) return `/bitnami/${name === 'mysql' ? 'mysql' : 'mariadb'}/data`;
   if (owner === 'linuxserver') return '/config/databases';
   return /-\d/.test(name) ? '/var/lib/mysql/data' : '/var/lib/mysql';
+}
+
+/**
+ * MariaDB has no way back to an older series, and MySQL none to any older one. MySQL reads the files of the series before
+ * it, and an LTS series must not be skipped (Upgrade Paths in its manual).
+ */
+function unreadable(
+  name: 'mysql' | 'mariadb',
+  former: readonly string[],
+  next: readonly string[],
+): { former: string; next: string } | undefined {
+  const [from, to] = [seriesOf(former), seriesOf(next)];
+  if (from === undefined || to === undefined) return undefined;
+  const skips =
+    name === 'mysql' && [5.7, 8.0, 8.4].some((series) => Number(from) < series && series < Number(to));
+  const isOlder = from.localeCompare(to, 'en', { numeric: true }) > 0;
+  return isOlder || skips ? { former: from, next: to } : undefined;
+}
+
+/** `1:10.11.6+maria~ubu2204` → `10.11`. MYSQL_MAJOR may be a word. */
+function seriesOf(environment: readonly string[]): string | undefined {
+  return environment
+    .map((entry) => /^(?:MARIADB_VERSION|MYSQL_VERSION|PS_VERSION)=(?:\d+:)?(\d+\.\d+)/.exec(entry)?.[1])
+    .find((series) => series !== undefined);
 }
 
 async function ready({ title, looks }: Kind, database: RunningDatabase): Promise<boolean> {
@@ -338,8 +363,10 @@ async function restoreAccounts(
     const text = statements.map((statement) => `${statement};\n`).join('');
     await query(session, 'restoring the users', text, force);
   };
-  await execute(recreateChanged(accounts, await readAccounts(session), session.account));
-  await execute(grantChanged(accounts, await readAccounts(session)));
+  const present = await readAccounts(session);
+  const anew = recreateChanged(accounts, present, session.account);
+  await execute(anew);
+  await execute(grantChanged(accounts, anew.length === 0 ? present : await readAccounts(session)));
 }
 
 /**

@@ -35,6 +35,7 @@ export const postgres: DatabaseEngine = {
   dump,
   check,
   restorer: { into: 'running server', restore, settings: '*.conf' },
+  unreadable,
 };
 
 const looks: ServerLooks = {
@@ -70,6 +71,15 @@ function dataPath(container: Container): string {
   }
   const major = variable(container, 'PG_MAJOR') ?? /^(?:pg)?(\d+)/.exec(tag ?? '')?.[1];
   return Number(major) >= 18 ? `/var/lib/postgresql/${major}/docker` : '/var/lib/postgresql/data';
+}
+
+/** No major version reads the files of another. */
+function unreadable(
+  former: readonly string[],
+  next: readonly string[],
+): { former: string; next: string } | undefined {
+  const [from, to] = [afterPrefix(former, 'PG_MAJOR='), afterPrefix(next, 'PG_MAJOR=')];
+  return from === undefined || to === undefined || from === to ? undefined : { former: from, next: to };
 }
 
 function afterPrefix(words: readonly string[], prefix: string): string | undefined {

@@ -186,26 +186,21 @@ function databaseTrouble({ images, model }: Observed, container: Container): Ref
   const image = images.get(container.service);
   if (image == null || model.services[container.service] === undefined) return found;
   const environment = environmentAfter(image, model.services[container.service]);
-  const next = engine.dataPath({ ...container, environment });
-  if (holding !== undefined && next !== dataPath) {
+  const nextPath = engine.dataPath({ ...container, environment });
+  if (holding !== undefined && nextPath !== dataPath) {
     found.push({
       accept: `data-path:${container.service}`,
-      message: `After the update ${container.service} would keep its files at ${next} instead of ${dataPath}: it would start with an empty database.`,
+      message: `After the update ${container.service} would keep its files at ${nextPath} instead of ${dataPath}: it would start with an empty database.`,
       hint: 'Mount the volume where the new image looks for it, after a dump and restore where the version changes.',
     });
   }
-  const versions = [majorVersion(container.environment), majorVersion(image.environment)];
-  if (
-    engine.name === 'postgres' &&
-    image.id !== container.imageId &&
-    versions[0] !== undefined &&
-    versions[1] !== undefined &&
-    versions[0] !== versions[1]
-  ) {
+  const versions = engine.unreadable?.(container.environment, image.environment);
+  if (image.id !== container.imageId && versions !== undefined) {
+    const { former, next } = versions;
     found.push({
       accept: `database-version:${container.service}`,
-      message: `The new image of ${container.service} is ${engine.title} ${versions[1]}; it cannot read the files of ${engine.title} ${versions[0]}.`,
-      hint: `Stay on ${engine.title} ${versions[0]}, or move with a dump: safe-update backup, then restore the dump into the new version.`,
+      message: `The new image of ${container.service} is ${engine.title} ${next}; it cannot read the files of ${engine.title} ${former}.`,
+      hint: `Stay on ${engine.title} ${former}, or move with a dump: safe-update backup, then restore the dump into the new version.`,
     });
   }
   return found;
@@ -219,10 +214,6 @@ function environmentAfter(image: ImageFacts, service: ComposeService | undefined
     ...image.environment.filter((entry) => !stated.some(([name]) => name === nameOf(entry))),
     ...stated.flatMap(([name, value]) => (value === null ? [] : [`${name}=${value}`])),
   ];
-}
-
-function majorVersion(environment: readonly string[]): string | undefined {
-  return environment.find((entry) => entry.startsWith('PG_MAJOR='))?.slice('PG_MAJOR='.length);
 }
 
 /**

@@ -1,20 +1,69 @@
+import { beforeAll, describe, expect, test } from 'vitest';
 import { databaseEngines } from '../../../src/database/engines.ts';
-import { subjectOf } from './mysql-subject.ts';
+import { sql, subjectOf } from './mysql-subject.ts';
+import { Files, start, until, type Server } from './server.ts';
 import { conformance } from './suite.ts';
+
+// What is not written through is quicker, and no power fails here.
+const quick = [
+  ...['--innodb-flush-log-at-trx-commit=0', '--innodb-buffer-pool-size=32M', '--innodb-doublewrite=OFF'],
+  ...['--skip-log-bin', '--performance-schema=OFF', '--mysqlx=OFF'],
+];
 
 const subject = subjectOf({
   image: 'mysql:9',
-  // What is not written through is quicker, and no power fails here.
-  quick: [
-    ...[
-      '--innodb-flush-log-at-trx-commit=0',
-      '--innodb-buffer-pool-size=32M',
-      '--innodb-redo-log-capacity=64M',
-    ],
-    ...['--skip-log-bin', '--innodb-doublewrite=OFF', '--performance-schema=OFF', '--mysqlx=OFF'],
-  ],
+  quick,
   prefix: 'MYSQL',
   defaultRole: (role, user) => `ALTER USER ${user} DEFAULT ROLE ${role}`,
 });
 
-conformance(databaseEngines.mysql, subject);
+const engine = databaseEngines.mysql;
+
+conformance(engine, subject);
+
+describe('MySQL in particular', () => {
+  let server: Server;
+
+  beforeAll(async () => {
+    server = await start('mysql:9', {
+      options: ['--tmpfs', '/var/lib/mysql:uid=999,gid=999'],
+      env: { MYSQL_ALLOW_EMPTY_PASSWORD: 'yes', MYSQL_DATABASE: 'shop' },
+      command: quick,
+      // The server that initialises answers on its socket for this long.
+      files: { '/docker-entrypoint-initdb.d/slow.sql': 'CREATE TABLE t (id INT); DO SLEEP(2);' },
+    });
+  });
+
+  test('is not ready while it initialises', async () => {
+    await until('the socket answers', () =>
+      sql(server, 'shop', 'SELECT 1').then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect(await engine.ready(server.database())).toBe(false);
+    await until('it is ready', () => engine.ready(server.database()));
+    expect(await server.exec(['cat', '/proc/1/comm'])).toBe('mysqld');
+  });
+
+  test('tables from before the server wanted a primary key come back, and values larger than a packet', async () => {
+    await sql(
+      server,
+      'shop',
+      `CREATE TABLE large (content LONGBLOB); INSERT INTO large VALUES (REPEAT(X'00FF', 1000000));
+       SET GLOBAL sql_require_primary_key = ON; SET GLOBAL max_allowed_packet = 3000000`,
+    );
+    const contents = () =>
+      sql(
+        server,
+        'shop',
+        'SELECT SHA2(content, 256) FROM large; SELECT @@GLOBAL.max_allowed_packet; SHOW TABLES',
+      );
+    const before = await contents();
+    const dump = new Files();
+    await engine.dump(server.database(), dump);
+    await sql(server, 'shop', 'DROP TABLE large, t');
+    if (engine.restorer.into === 'running server') await engine.restorer.restore(server.database(), dump);
+    expect(await contents()).toBe(before);
+  });
+});

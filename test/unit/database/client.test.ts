@@ -52,6 +52,9 @@ describe('what a program said', () => {
     expect(withoutSecrets(`PASSWORD 'it''s' SCRAM-SHA-256$4096:a==$b=:c= md5${'0'.repeat(32)}`, about)).toBe(
       `PASSWORD '***' *** ***`,
     );
+    expect(withoutSecrets(`BY '*${'0A'.repeat(20)}' AS 0x24${'0A'.repeat(30)}`, about)).toBe(
+      `BY '***' AS ***`,
+    );
   });
 
   test('is cut down to its last lines, without rows and without control characters', () => {
@@ -72,6 +75,22 @@ describe('what a program said', () => {
       'line 5 · line 6 · line 7 · line 8',
     );
     expect(lastLines('same\nsame\n', about)).toBe('same');
+    const ofMariadb = [
+      '--------------',
+      "INSERT INTO t VALUES ('a@example.com'),",
+      "('b@example.com')",
+      '--------------',
+      '',
+      "ERROR 1062 (23000) at line 7: Duplicate entry 'it's a@example.com' for key 'PRIMARY'",
+    ].join('\n');
+    expect(lastLines(ofMariadb, about)).toBe(
+      "ERROR 1062 (23000) at line 7: Duplicate entry '***' for key 'PRIMARY'",
+    );
+    const near =
+      "ERROR 1064 (42000) at line 3: You have an error near ''a' VALUES\n('b@example.com')' at line 1";
+    expect(lastLines(near, about)).toBe(
+      "ERROR 1064 (42000) at line 3: You have an error near '***' at line 1",
+    );
     expect(lastLines('x'.repeat(1000), about)).toHaveLength(300);
   });
 });

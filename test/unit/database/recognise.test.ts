@@ -48,10 +48,53 @@ describe('servers', () => {
   });
 
   test.each([
+    'mariadb',
+    'mariadb:10.11',
+    'docker.io/library/mariadb:lts-noble',
+    'linuxserver/mariadb',
+    'lscr.io/linuxserver/mariadb:10.11.8',
+    'yobasystems/alpine-mariadb',
+    `localhost:5000/mirror/mariadb@${digest}`,
+  ])('%s likewise, whatever its program is called', (imageName) => {
+    expect(engineOf({ imageName, command: [entrypoint, 'mariadbd'] })).toBe('mariadb');
+    expect(engineOf({ imageName, command: [entrypoint, 'mysqld', '--port=3307'] })).toBe('mariadb');
+    expect(engineOf({ imageName, command: [entrypoint, '--transaction-isolation=READ-COMMITTED'] })).toBe(
+      'mariadb',
+    );
+    expect(engineOf({ imageName, command: [`/usr/local/bin/${entrypoint}`] })).toBe('mariadb');
+  });
+
+  test.each([
+    'mysql',
+    'mysql:8.4',
+    'mysql/mysql-server:8.0',
+    'container-registry.oracle.com/mysql/community-server/mysql-server:9.1',
+    'percona',
+    'percona/percona-server:8.0',
+    'percona/percona-xtradb-cluster:8.0',
+    `registry.example.com:443/library/mysql:8@${digest}`,
+  ])('%s likewise', (imageName) => {
+    expect(engineOf({ imageName, command: [entrypoint, 'mysqld'] })).toBe('mysql');
+    expect(engineOf({ imageName, command: [entrypoint, 'mysqld_safe', '--user=mysql'] })).toBe('mysql');
+    expect(engineOf({ imageName, command: [entrypoint, '--mysql-native-password=ON'] })).toBe('mysql');
+    expect(engineOf({ imageName, command: ['/entrypoint.sh'] })).toBe('mysql');
+  });
+
+  test('linuxserver/mariadb, whose init is all there is to see', () => {
+    const mount = { type: 'bind', source: '/srv/db', path: '/config', readOnly: false } as const;
+    const about = { imageName: 'lscr.io/linuxserver/mariadb', command: ['/init'] };
+    expect(engineOf({ ...about, mounts: [mount] })).toBe('mariadb');
+    expect(engineOf(about)).toBeUndefined();
+  });
+
+  test.each([
     ['bitnami/postgresql:16', '/opt/bitnami/scripts/postgresql', 'postgres'],
     ['bitnamilegacy/postgresql-repmgr:15', '/opt/bitnami/scripts/postgresql-repmgr', 'postgres'],
     ['bitnami/redis:7.2', '/opt/bitnami/scripts/redis', 'redis'],
     ['bitnami/valkey', '/opt/bitnami/scripts/valkey', 'redis'],
+    ['bitnami/mariadb:11.4', '/opt/bitnami/scripts/mariadb', 'mariadb'],
+    ['bitnamilegacy/mariadb-galera:10.11', '/opt/bitnami/scripts/mariadb-galera', 'mariadb'],
+    ['bitnami/mysql:8.4', '/opt/bitnami/scripts/mysql', 'mysql'],
   ])('%s', (imageName, folder, engine) => {
     expect(engineOf({ imageName, command: [`${folder}/entrypoint.sh`, `${folder}/run.sh`] })).toBe(engine);
   });
@@ -62,6 +105,9 @@ describe('servers', () => {
     [[entrypoint, 'bash', '-c', 'sleep 1 && exec gosu postgres postgres -c fsync=on'], 'postgres'],
     [['tini', '--', entrypoint, 'postgres'], 'postgres'],
     [['/sbin/docker-init', '--', 'redis-server', '/redis.conf'], 'redis'],
+    [['sh', '-c', 'mariadbd --datadir="$WHERE"'], 'mariadb'],
+    [['container-entrypoint', 'run-mysqld'], 'mysql'],
+    [['/usr/sbin/mysqld', '--user=mysql'], 'mysql'],
     [['/usr/lib/postgresql/16/bin/postgres', '-D', '/var/lib/postgresql/16/main'], 'postgres'],
     [['sh', '-c', 'until pg_isready; do sleep 1; done & docker-entrypoint.sh postgres'], 'postgres'],
   ])('an image built at home that runs %j', (command, engine) => {
@@ -72,6 +118,12 @@ describe('servers', () => {
     const environment = ['PG_MAJOR=16', 'PGDATA=/var/lib/postgresql/data'];
     expect(engineOf({ environment, command: [entrypoint, '-c', 'wal_level=logical'] })).toBe('postgres');
     expect(engineOf({ command: [entrypoint, '-c', 'wal_level=logical'] })).toBeUndefined();
+    const options = [entrypoint, '--max-connections=200'];
+    expect(engineOf({ environment: ['MARIADB_VERSION=1:10.11.6'], command: options })).toBe('mariadb');
+    expect(engineOf({ environment: ['MYSQL_MAJOR=8.4'], command: options })).toBe('mysql');
+    // An application has these too.
+    const client = ['MYSQL_USER=shop', 'MYSQL_PASSWORD=x', 'MYSQL_DATABASE=shop', 'MARIADB_HOST=db'];
+    expect(engineOf({ environment: client, command: options })).toBeUndefined();
   });
 
   test('a script of unknown purpose, where somebody gave it a place for the data', () => {
@@ -127,7 +179,25 @@ describe('not servers', () => {
   });
 
   test.each([
+    ['mariadb-dump', '-h', 'db'],
+    ['mysql', '-h', 'db'],
+    ['mysqladmin', 'ping'],
+    ['mariadbd', '--version'],
+    ['mysqld', '--initialize-insecure'],
+    ['sh', '-c', 'mysqldump -h db shop > /backup/x'],
+  ])('mariadb and mysql as %s %s', (...command) => {
+    expect(engineOf({ imageName: 'mariadb', command: [entrypoint, ...command] })).toBeUndefined();
+    expect(engineOf({ imageName: 'mysql:8', command: [entrypoint, ...command] })).toBeUndefined();
+  });
+
+  test.each([
     'prometheuscommunity/postgres-exporter',
+    'prom/mysqld-exporter',
+    'databack/mysql-backup',
+    'phpmyadmin/phpmyadmin',
+    'phpmyadmin',
+    'mysql/mysql-router',
+    'shop/mysql-client:8',
     'oliver006/redis_exporter',
     'postgrest/postgrest',
     'prodrigestivill/postgres-backup-local',
@@ -152,10 +222,11 @@ test('the label has the last word', () => {
   expect(
     engineOf({ imageName: 'postgres', labels: labels('redis'), command: [entrypoint, 'postgres'] }),
   ).toBe('redis');
+  expect(engineOf({ labels: labels('mysql'), imageName: 'mariadb', command: [entrypoint] })).toBe('mysql');
 });
 
 describe('the folder of the files', () => {
-  const { postgres, redis } = databaseEngines;
+  const { mariadb, mysql, postgres, redis } = databaseEngines;
   const run = [entrypoint, 'postgres'];
   const cases: [Partial<Container>, string][] = [
     [{ imageName: 'postgres:16', command: run }, '/var/lib/postgresql/data'],
@@ -172,6 +243,22 @@ describe('the folder of the files', () => {
   ];
   test.each(cases)('PostgreSQL %j: %s', (about, path) => {
     expect(postgres.dataPath(container(about))).toBe(path);
+  });
+
+  const ofMysql: [Partial<Container>, string][] = [
+    [{ imageName: 'mariadb', command: [entrypoint, 'mariadbd'] }, '/var/lib/mysql'],
+    [{ imageName: 'mysql:8', command: [entrypoint, 'mysqld', '--datadir=/srv/my/'] }, '/srv/my'],
+    [{ imageName: 'mysql:8', command: [entrypoint, '--datadir', '/srv/my'] }, '/srv/my'],
+    [{ imageName: 'mysql:8', command: [entrypoint, '--datadir=./x'] }, '/var/lib/mysql'],
+    [{ imageName: 'bitnami/mariadb:11', command: [] }, '/bitnami/mariadb/data'],
+    [{ imageName: 'bitnami/mariadb-galera', command: [] }, '/bitnami/mariadb/data'],
+    [{ imageName: 'bitnami/mysql:8', command: [] }, '/bitnami/mysql/data'],
+    [{ imageName: 'lscr.io/linuxserver/mariadb', command: ['/init'] }, '/config/databases'],
+    [{ imageName: 'quay.io/sclorg/mariadb-1011-c9s', command: ['run-mysqld'] }, '/var/lib/mysql/data'],
+  ];
+  test.each(ofMysql)('MySQL and MariaDB %j: %s', (about, path) => {
+    expect(mysql.dataPath(container(about))).toBe(path);
+    expect(mariadb.dataPath(container(about))).toBe(path);
   });
 
   const others: [Partial<Container>, string][] = [

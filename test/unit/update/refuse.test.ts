@@ -328,6 +328,29 @@ describe('a database', () => {
     ]);
   });
 
+  it.each([
+    ['MARIADB_VERSION=1:10.11.6+maria~ubu2204', 'MARIADB_VERSION=1:11.4.2+maria~ubu2404', false],
+    ['MARIADB_VERSION=1:10.11.9+maria~ubu2204', 'MARIADB_VERSION=1:10.11.6+maria~ubu2204', false],
+    ['MARIADB_VERSION=1:10.11.6+maria~ubu2204', 'MARIADB_VERSION=1:10.6.18+maria~ubu2004', true],
+    ['MYSQL_VERSION=5.7.44-1.el7', 'MYSQL_VERSION=8.0.40-1.el9', false],
+    ['MYSQL_VERSION=8.0.40-1.el9', 'MYSQL_VERSION=8.4.3-1.el9', false],
+    ['MYSQL_VERSION=8.4.3-1.el9', 'MYSQL_VERSION=9.1.0-1.el9', false],
+    ['MYSQL_VERSION=8.0.40-1.el9', 'MYSQL_VERSION=9.1.0-1.el9', true],
+    ['MYSQL_VERSION=5.7.44-1.el7', 'MYSQL_VERSION=8.4.3-1.el9', true],
+    ['MYSQL_VERSION=8.4.3-1.el9', 'MYSQL_VERSION=8.0.40-1.el9', true],
+    ['MYSQL_MAJOR=8.4', 'MYSQL_MAJOR=innovation', false],
+  ])('that goes from %s to %s is refused: %s', (former, next, refused) => {
+    const isMariadb = former.startsWith('MARIADB');
+    const facts = {
+      imageName: isMariadb ? 'mariadb' : 'mysql',
+      command: ['docker-entrypoint.sh', isMariadb ? 'mariadbd' : 'mysqld'],
+      environment: [former],
+      mounts: [mount('shop_db', '/var/lib/mysql')],
+    };
+    const files = { volumes: [{ type: 'volume', source: 'db', target: '/var/lib/mysql' }] };
+    expect(accepts(db(facts, newer(next), files))).toEqual(refused ? ['database-version:db'] : []);
+  });
+
   it('on the same image is not compared', () => {
     expect(
       accepts(db({}, new Map([['db', image('postgres:15', { environment: ['PG_MAJOR=16'] })]]))),
