@@ -95,8 +95,8 @@ function dataPath(container: Container): string {
 }
 
 /**
- * MariaDB has no way back to an older series, and MySQL none to any older one. MySQL reads the files of the series before
- * it, and an LTS series must not be skipped (Upgrade Paths in its manual).
+ * Neither has a way back to an older series. MySQL has none past 5.7, 8.0 or 8.4 without starting that one in between
+ * ("Upgrade Paths" in its manual).
  */
 function unreadable(
   name: 'mysql' | 'mariadb',
