@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type Docker from 'dockerode';
@@ -219,10 +219,19 @@ async function startContainer(engine: Engine, options: Docker.ContainerCreateOpt
   return id;
 }
 
+const probePrefix = '.safe-update-shared-';
+
+/** Removes what is left of `isShared` where a run was killed in the middle of it. */
+export async function removeProbes(folder: string): Promise<void> {
+  const entries = await readdir(folder).catch(() => []);
+  for (const name of entries.filter((entry) => entry.startsWith(probePrefix)))
+    await rm(path.join(folder, name), { force: true });
+}
+
 /** Whether a container uses this very folder at `sharedAt`: it can read a file made here now, and write to it. */
 async function isShared(shell: ContainerShell, folder: string, access: 'read' | 'write'): Promise<boolean> {
   const token = randomBytes(16).toString('hex');
-  const name = `.safe-update-probe-${token}`;
+  const name = probePrefix + token;
   const file = path.join(folder, name);
   const answer = access === 'read' ? 'written' : '';
   await writeFile(file, token, { flag: 'wx', mode: 0o600 });

@@ -6,7 +6,7 @@ import type { Store } from '../backup/store/store.ts';
 import { coversBindMount } from '../config/bind-mounts.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import { recogniseDatabase } from '../database/engines.ts';
-import { helperImage, labels, startHelper, type Helper } from '../docker/helper.ts';
+import { helperImage, labels, removeProbes, startHelper, type Helper } from '../docker/helper.ts';
 import { observe, readContainer, requireServices, type Observed } from '../docker/observe.ts';
 import type { StackRecord } from '../docker/record.ts';
 import { containerShell } from '../docker/shell.ts';
@@ -150,6 +150,7 @@ export async function removeStrayHelpers(context: Context, project: string): Pro
   )) {
     if (found[labels.role] === 'helper') await context.engine.removeContainer(id);
   }
+  await removeProbes(context.storeFor(project).location);
 }
 
 /** Starts a helper that has these volumes, and the store's folder where that is possible. */

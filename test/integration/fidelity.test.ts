@@ -141,7 +141,7 @@ describe('a volume with everything in it', async () => {
     // What fills a volume has no business in a backup.
     const { exitCode } = await filling.shell.run(`echo x >> ${filling.reach(own) ?? ''}`);
     expect(exitCode).not.toBe(0);
-    expect(await readdir(folder)).not.toContainEqual(expect.stringContaining('probe'));
+    expect(await readdir(folder)).not.toContainEqual(expect.stringContaining('safe-update'));
   });
 
   test('can be unpacked twice', async () => {

@@ -1,10 +1,16 @@
-import { appendFile, mkdtemp, readdir, readFile, realpath, rm } from 'node:fs/promises';
+import { appendFile, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type Docker from 'dockerode';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Engine } from '../../../src/docker/engine.ts';
-import { helperImage, measureVolumes, startHelper, type HelperOptions } from '../../../src/docker/helper.ts';
+import {
+  helperImage,
+  measureVolumes,
+  removeProbes,
+  startHelper,
+  type HelperOptions,
+} from '../../../src/docker/helper.ts';
 import { fakeExec } from './fake-exec.ts';
 
 const options: HelperOptions = {
@@ -115,6 +121,15 @@ describe('startHelper', () => {
       const helper = await startHelper(engine, seeing(false), 'helper:1', { ...sharing, access: 'write' });
       expect(created[0]?.HostConfig?.Mounts?.at(-1)).toMatchObject({ ReadOnly: true });
       expect(helper.reach(path.join(folder, 'b.tar'))).toBe('/shared/b.tar');
+    });
+
+    it('leaves nothing of a look that was cut short', async () => {
+      for (const name of ['.safe-update-shared-0f', 'backup', '.safe-update'])
+        await writeFile(path.join(folder, name), '');
+      await removeProbes(folder);
+      expect((await readdir(folder)).sort()).toEqual(['.safe-update', 'backup']);
+      for (const name of await readdir(folder)) await rm(path.join(folder, name));
+      await removeProbes(path.join(folder, 'none'));
     });
 
     it.each([
