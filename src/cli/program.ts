@@ -131,6 +131,13 @@ const described: Record<string, Described> = {
     options: [dryRun],
     load: () => import('./commands/prune.ts'),
   },
+  init: {
+    usage: '[environment]',
+    summary: 'write a first safe-update.yml that names every volume and database',
+    examples: ['safe-update init', 'safe-update init --dry-run'],
+    options: [dryRun],
+    load: () => import('./commands/init.ts'),
+  },
   doctor: {
     usage: '[environment]',
     summary: 'check engine, compose, configuration, space and permissions',

@@ -65,7 +65,7 @@ export interface ObserveOptions {
    */
   coversBind(container: Container, mount: Mount): boolean;
   /** What a volume holds, and whether it is left out of backups. */
-  classify(about: ClassifiedBy): Pick<Volume, 'class' | 'leftOut'>;
+  classify(about: ClassifiedBy): Pick<Volume, 'class' | 'assumed' | 'leftOut'>;
   /**
    * True: the compose files are not read, because they may be the very thing that is wrong; the model has no services
    * and only what the engine itself knows is observed. Needs a project name.

@@ -71,5 +71,7 @@ export interface Plan {
   databases: { service: string; engine: string }[];
   notCovered: Uncovered[];
   warnings: string[];
+  /** What a person may want to decide; nothing depends on it. */
+  suggestions: string[];
   steps: Step[];
 }

@@ -133,6 +133,8 @@ export interface Volume {
   exists: boolean;
   /** What the person says it holds; `critical` unless they say otherwise. */
   class: VolumeClass;
+  /** Nobody has said so: it is critical because nothing is left out by guessing. */
+  assumed?: true;
   /** Why it is in no backup and in no rollback; absent: it is. */
   leftOut?: string;
 }

@@ -16,7 +16,7 @@ const enableLabel = 'backup.enable';
 export function classify(
   { volumes, backups }: Pick<Settings, 'volumes' | 'backups'>,
   { name, key, labels, services }: ClassifiedBy,
-): Pick<Volume, 'class' | 'leftOut'> {
+): Pick<Volume, 'class' | 'assumed' | 'leftOut'> {
   const configured = [key, name].flatMap((known) =>
     known !== undefined && Object.hasOwn(volumes, known) ? [volumes[known]?.class] : [],
   );
@@ -29,7 +29,8 @@ export function classify(
   }
   if (said !== undefined) return { class: said };
   const enabled = labels[enableLabel] ?? agreed(services.map((service) => service[enableLabel]));
-  return { class: 'critical', ...(isOff(enabled) ? { leftOut: `its label ${enableLabel} says so` } : {}) };
+  if (isOff(enabled)) return { class: 'critical', leftOut: `its label ${enableLabel} says so` };
+  return { class: 'critical', assumed: true };
 }
 
 function asClass(text: string | undefined): VolumeClass | undefined {
@@ -48,4 +49,18 @@ function isOff(value: string | undefined): boolean {
 /** The volumes that a backup archives: those that are there and not left out. Pure. */
 export function archived<T extends Pick<Volume, 'exists' | 'leftOut'>>(volumes: readonly T[]): T[] {
   return volumes.filter(({ exists, leftOut }) => exists && leftOut === undefined);
+}
+
+/**
+ * Whether a volume's name, or where it is mounted, is one that people give to what can be made again. Only ever a
+ * suggestion. Pure.
+ */
+export function looksRecreatable({
+  name,
+  key,
+  servedAt,
+}: Pick<Volume, 'name' | 'key' | 'servedAt'>): boolean {
+  const telling =
+    /(^|[-_./])(pip|npm|yarn|pnpm|go|cargo|build|apt)?[-_.]?(cache|caches|pycache|__pycache__|node_modules|venv|virtualenv|tmp|temp)([-_./]|$)/i;
+  return [key ?? name, ...servedAt.map(({ path }) => path)].some((text) => telling.test(text));
 }

@@ -4,7 +4,7 @@ import { referredTo } from '../docker/references.ts';
 import { exitedLabel } from '../docker/record.ts';
 import type { ComposeService, Container } from '../model/project.ts';
 import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
-import { archived } from './classes.ts';
+import { archived, looksRecreatable } from './classes.ts';
 
 export interface PlanOptions {
   consistency: 'cold' | 'hot';
@@ -48,6 +48,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     databases,
     notCovered: observed.notCovered,
     warnings: [...observed.warnings, ...otherFiles(observed)],
+    suggestions: suggestionsFor(observed),
     steps: [],
   };
   if (nothingToDo) return plan;
@@ -245,6 +246,16 @@ function otherFiles({ containers, project }: Observed): string[] {
   return [
     `The running stack was started from ${files.replaceAll(',', ', ')}; this run reads ${project.files.join(', ')}.`,
   ];
+}
+
+/** What a person may want to decide; the plan does not depend on it. */
+function suggestionsFor({ volumes }: Observed): string[] {
+  return volumes
+    .filter((volume) => volume.assumed === true && volume.kind !== 'anonymous' && looksRecreatable(volume))
+    .map(
+      ({ name, key }) =>
+        `${name} could be made again, by its name. If so, say volumes.${key ?? name}.class: recreatable (or cache, to leave it out of backups) in safe-update.yml.`,
+    );
 }
 
 /** Services that an update is about: active ones, and those that have a container. */

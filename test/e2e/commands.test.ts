@@ -317,7 +317,7 @@ describe('prune', () => {
 
 describe('help', () => {
   const commands =
-    'update plan backup backups show verify restore rollback recover status health history prune doctor'.split(
+    'update plan backup backups show verify restore rollback recover status health volumes history prune init doctor'.split(
       ' ',
     );
 

@@ -449,7 +449,7 @@ describe('a bind mount', () => {
     await push(bad, stack.repository);
     const { backup } = await expectRolledBack(stack, before, await stack.update(), /exited with code 1/);
     expect(backup.manifest.volumes).toMatchObject([{ kind: 'bind', name: folder('data'), exact: true }]);
-    expect(backup.manifest.notCovered).toEqual([`${folder('notes')} (db: /notes)`]);
+    expect(backup.manifest.notCovered).toEqual([`${folder('notes')} (db: /notes; a bind mount)`]);
     expect(await sql('SELECT count(*) FROM members')).toBe('1000');
 
     // It is stopped, so nothing but the update writes to the folder.

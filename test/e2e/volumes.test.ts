@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import type { Plan } from '../../src/model/plan.ts';
 import { docker } from './docker.ts';
@@ -131,4 +133,34 @@ it('volumes copy: into a new volume, and into none that is used, full, or writte
   expect(full.outcome?.error?.message).toMatch(/is not empty/);
   expect(await digest(stack.project, copy)).toEqual(await digest(stack.project, `${stack.project}_uploads`));
   expect((await copying('nothing', copy)).exitCode).toBe(2);
+});
+
+it('init: writes what an update would do anyway, and never over a file that is there', async () => {
+  const stack = await project({});
+  await stack.write(
+    'compose.yaml',
+    compose('debian:bookworm-slim').replace('uploads: {}', 'uploads: {}\n  pip_cache: {}'),
+  );
+  const file = path.join(stack.directory, 'safe-update.yml');
+  const dry = await stack.safeUpdate(['init', '--dry-run']);
+  expect(dry.exitCode, dry.story).toBe(0);
+  await expect(readFile(file)).rejects.toThrow('ENOENT');
+  const before = JSON.parse((await stack.safeUpdate(['plan', '--json', ...local])).stdout) as Plan;
+  expect(before.suggestions.join('\n')).toContain('volumes.pip_cache.class');
+
+  const written = await stack.safeUpdate(['init']);
+  expect(written.exitCode, written.story).toBe(0);
+  const text = await readFile(file, 'utf8');
+  expect(`${dry.stdout}\n`).toContain(text.trimEnd());
+  const after = JSON.parse((await stack.safeUpdate(['plan', '--json', ...local])).stdout) as Plan;
+  expect(after.suggestions).toEqual([]);
+  expect(after.steps).toEqual(before.steps);
+  // The volumes whose labels keep them out of backups are not let in by this.
+  expect(after.volumes.find(({ key }) => key === 'pip')?.leftOut).toMatch(/a cache/);
+  expect(after.volumes.find(({ key }) => key === 'index')?.leftOut).toMatch(/backup.enable/);
+
+  const again = await stack.safeUpdate(['init', '--json']);
+  expect(again.exitCode, again.story).toBe(2);
+  expect(again.outcome?.error?.message).toContain('is there already');
+  expect(await readFile(file, 'utf8')).toBe(text);
 });

@@ -28,7 +28,7 @@ export function formatPlan(plan: Plan, style: Style, columns = 80): string {
   const sections = plan.nothingToDo
     ? [`${heading(plan, page)}\nNothing to do: every service runs the image and the configuration it should.`]
     : [heading(plan, page), services(plan, page), backedUp(plan, page)];
-  sections.push(notCovered(plan, page), warnings(plan, page));
+  sections.push(notCovered(plan, page), warnings(plan, page), suggestions(plan, page));
   if (!plan.nothingToDo) sections.push(steps(plan, page));
   return sections.filter((section) => section !== '').join('\n\n');
 }
@@ -178,6 +178,13 @@ function warnings({ warnings: all }: Plan, { style, width }: Page): string {
     paragraph(warning, width - 4).map((line, i) => `${indent}${i === 0 ? style.yellow('⚠') : ' '} ${line}`),
   );
   return lines.length === 0 ? '' : section('Warnings', lines, style, style.yellow);
+}
+
+function suggestions({ suggestions: all }: Plan, { style, width }: Page): string {
+  const lines = all.flatMap((text) =>
+    paragraph(text, width - 4).map((line, i) => `${indent}${i === 0 ? style.cyan('ℹ') : ' '} ${line}`),
+  );
+  return lines.length === 0 ? '' : section('To decide', lines, style);
 }
 
 function steps(plan: Plan, { style, width }: Page): string {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Settings } from '../../../src/config/schema.ts';
 import type { ClassifiedBy } from '../../../src/docker/observe.ts';
-import { archived, classify } from '../../../src/update/classes.ts';
+import { archived, classify, looksRecreatable } from '../../../src/update/classes.ts';
 import { volume } from '../model/examples.ts';
 
 type Said = Settings['volumes'];
@@ -13,10 +13,10 @@ function judge(volumes: Said, about: Partial<ClassifiedBy> = {}, caches = false)
 
 describe('classify', () => {
   it('takes everything for critical that nobody has said anything about', () => {
-    expect(judge({})).toEqual({ class: 'critical' });
-    expect(judge({ other: { class: 'cache' } })).toEqual({ class: 'critical' });
+    expect(judge({})).toEqual({ class: 'critical', assumed: true });
+    expect(judge({ other: { class: 'cache' } })).toEqual({ class: 'critical', assumed: true });
     // A name alone says nothing.
-    expect(judge({}, { name: 'shop_node_modules', key: 'node_modules' })).toEqual({ class: 'critical' });
+    expect(judge({}, { name: 'shop_node_modules', key: 'node_modules' }).leftOut).toBeUndefined();
   });
 
   it.each<[string, Said]>([
@@ -35,7 +35,7 @@ describe('classify', () => {
     const labels = { 'safe-update.class': 'cache' };
     expect(judge({}, { labels }).class).toBe('cache');
     expect(judge({ pip: { class: 'critical' } }, { labels })).toEqual({ class: 'critical' });
-    expect(judge({}, { labels: { 'safe-update.class': 'whatever' } })).toEqual({ class: 'critical' });
+    expect(judge({}, { labels: { 'safe-update.class': 'whatever' } }).class).toBe('critical');
   });
 
   it.each<[boolean, Partial<ClassifiedBy>]>([
@@ -48,7 +48,9 @@ describe('classify', () => {
     [false, { services: [] }],
   ])('left out because of backup.enable: %s for %j', (leftOut, about) => {
     expect(judge({}, about)).toEqual(
-      leftOut ? { class: 'critical', leftOut: 'its label backup.enable says so' } : { class: 'critical' },
+      leftOut
+        ? { class: 'critical', leftOut: 'its label backup.enable says so' }
+        : { class: 'critical', assumed: true },
     );
   });
 
@@ -66,4 +68,18 @@ it('archives what is there and not left out', () => {
     volume('pip', { class: 'cache', leftOut: 'a cache' }),
   ];
   expect(archived(volumes).map(({ key }) => key)).toEqual(['db']);
+});
+
+it.each([
+  [true, 'pip_cache', '/root/.cache/pip'],
+  [true, 'backend_pycache', '/app/x'],
+  [true, 'node_modules', '/app/node_modules'],
+  [true, 'x', '/opt/venv'],
+  [true, 'composer-cache', '/tmp'],
+  [false, 'redis_data', '/data'],
+  [false, 'uploads', '/app/uploads'],
+  [false, 'cachet_db', '/var/lib/postgresql/data'],
+])('could be made again, by its name: %s for %s at %s', (expected, key, path) => {
+  const servedAt = [{ service: 'web', number: 1, path, readOnly: false }];
+  expect(looksRecreatable({ name: `shop_${key}`, key, servedAt })).toBe(expected);
 });

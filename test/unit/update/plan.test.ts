@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Observed } from '../../../src/docker/observe.ts';
 import type { Plan, Step } from '../../../src/model/plan.ts';
-import type { ComposeService, Container } from '../../../src/model/project.ts';
+import type { ComposeService, Container, Volume } from '../../../src/model/project.ts';
 import {
   hasAnonymousVolume,
   isFinishedOneShot,
@@ -69,6 +69,7 @@ describe('nothing to do', () => {
       databases: [],
       notCovered: [],
       warnings: [],
+      suggestions: [],
       steps: [],
     });
   });
@@ -142,6 +143,7 @@ describe('a new image', () => {
       databases: [{ service: 'db', engine: 'postgres' }],
       notCovered: [{ source: '/srv/x', services: ['web'], path: '/x', reason: 'a bind mount' }],
       warnings: ['The "A" variable is not set.'],
+      suggestions: [],
       steps: [
         { name: 'lock', on: [], cause: 'one update at a time', touches: false },
         { name: 'pin', on: [], cause: 'the way back must survive a moved tag', touches: false },
@@ -246,6 +248,16 @@ describe('what else changes', () => {
     expect(fates(plan)).toEqual(['search: create, it has no container yet', 'web: restart']);
     expect(lines(plan)).toContain('up* search web');
     expect(lines(plan).some((line) => line.startsWith('remove'))).toBe(false);
+  });
+
+  it('suggests what to say of a volume whose name tells that it can be made again, until that is said', () => {
+    const pip = volume('pip_cache', { assumed: true });
+    const suggested = (...volumes: Volume[]) =>
+      planUpdate(observed({ web: {} }, { volumes }), pulled).suggestions;
+    expect(suggested(pip, volume('uploads', { assumed: true }))).toEqual([
+      expect.stringContaining('volumes.pip_cache.class') as string,
+    ]);
+    expect(suggested(volume('pip_cache'))).toEqual([]);
   });
 
   it('a service that uses the container of one that is replaced, and one that uses that', () => {
@@ -567,6 +579,7 @@ describe('planBackup', () => {
       databases: [{ service: 'db', engine: 'postgres' }],
       notCovered: [],
       warnings: [],
+      suggestions: [],
       steps: [
         { name: 'lock', on: [], cause: 'one run at a time', touches: false },
         { name: 'measure', on: ['shop_db'], cause: 'there must be room for the backup', touches: false },

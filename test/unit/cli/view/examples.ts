@@ -53,6 +53,7 @@ export const plan: Plan = {
     },
   ],
   warnings: ['The volume shop_uploads is external: other projects may write to it while shop is stopped.'],
+  suggestions: [],
   steps: [
     { name: 'dump', on: ['db'], cause: 'postgres, while it runs', touches: false },
     { name: 'pull', on: ['app', 'worker'], cause: 'a new image is named', touches: false },

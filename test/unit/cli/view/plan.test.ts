@@ -100,6 +100,12 @@ describe('a plan', () => {
     expect(formatPlan({ ...plan, consistency: 'hot', steps: backup }, plain)).not.toContain('downtime');
   });
 
+  it('ends with what a person may want to decide', () => {
+    const text = formatPlan({ ...plan, suggestions: ['shop_pip could be made again.'] }, plain);
+    expect(text).toContain('To decide\n  ℹ shop_pip could be made again.');
+    expect(formatPlan(plan, plain)).not.toContain('To decide');
+  });
+
   it('that has nothing to do still names what no backup covers', () => {
     const text = formatPlan({ ...plan, nothingToDo: true, steps: [] }, plain);
     expect(text).toContain('Nothing to do');
