@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The images that tests and the demonstration run on: Debian, PostgreSQL, MariaDB, MySQL and Redis (the official ones where
-# Docker Hub can be reached, otherwise built from fixtures/images), and the fixture application in all its behaviours.
+# The images that tests and the demonstration run on: Debian, PostgreSQL, MariaDB, MySQL, Redis, Valkey and MongoDB (the
+# official ones where Docker Hub can be reached, otherwise built from fixtures/images), and the fixture application in all
+# its behaviours.
 #
 # Every image we build carries a key of what it was made from, as a label. Same key: nothing to do. An image without that
 # label is somebody else's, and is used as it is.
@@ -55,15 +56,22 @@ replacing() {
   if [[ -n $former && $former != "$(id_of "$image")" ]]; then docker image rm "$former" || true; fi
 }
 
+# What Docker Hub, and a mirror of it, calls an image: library/redis:7, valkey/valkey:8.
+on_hub() { case $1 in */*) printf '%s' "$1" ;; *) printf 'library/%s' "$1" ;; esac }
+
 # Under its plain name the engine's mirror serves it, so only that name stays here.
 push() {
-  docker tag "$1" "$lab_registry/library/$1"
-  docker push "$lab_registry/library/$1"
-  docker image rm "$lab_registry/library/$1"
+  local copy
+  copy=$lab_registry/$(on_hub "$1")
+  docker tag "$1" "$copy"
+  docker push "$copy"
+  docker image rm "$copy"
 }
 
 in_registry() {
-  curl -fsS -m 5 -o /dev/null --head "http://$lab_registry/v2/library/${1%:*}/manifests/${1#*:}" \
+  local name
+  name=$(on_hub "$1")
+  curl -fsS -m 5 -o /dev/null --head "http://$lab_registry/v2/${name%:*}/manifests/${name#*:}" \
     -H 'Accept: application/vnd.docker.distribution.manifest.v2+json' \
     -H 'Accept: application/vnd.docker.distribution.manifest.list.v2+json' \
     -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
@@ -72,15 +80,15 @@ in_registry() {
 
 pull_limit=120
 
+# obtain IMAGE: whether it is here, or can be pulled.
+obtain() { [[ -n $(key_of "$1") ]] || within "$pull_limit" docker pull -q "$1" >>"$lab_log" 2>&1; }
+
 # library IMAGE KEY COMMAND...: an image that users know from Docker Hub; COMMAND makes our own.
 library() {
-  local image=$1 key=$2 present
+  local image=$1 key=$2 present=
   shift 2
-  present=$(key_of "$image")
-  if [[ -z $present ]] && within "$pull_limit" docker pull -q "$image" >>"$lab_log" 2>&1; then
-    # Through the mirror this may well be one that we pushed ourselves.
-    present=$(key_of "$image")
-  fi
+  # Through the mirror what is pulled may well be one that we pushed ourselves.
+  if obtain "$image"; then present=$(key_of "$image"); fi
   case $present in
     theirs | "$key") in_registry "$image" || stage "image: $image pushed to the registry" push "$image" ;;
     *)
@@ -104,6 +112,31 @@ library redis:7 "$key" build redis:7 "$key" redis
 key=$(key mysql "$base")
 library mariadb:10.11 "$key" build mariadb:10.11 "$key" mysql --file "$folders/mysql/mariadb.Dockerfile"
 library mysql:9 "$key" build mysql:9 "$key" mysql --file "$folders/mysql/mysql.Dockerfile"
+key=$(key valkey "$base")
+library valkey/valkey:8 "$key" build valkey/valkey:8 "$key" valkey
+
+# build_mongo IMAGE KEY: no suite of Debian has it, so its programs are made first.
+build_mongo() {
+  local context status=0
+  context=$(mktemp -d)
+  {
+    "$folders/mongo/build" "$context" &&
+      cp "$folders"/mongo/{Dockerfile,docker-entrypoint.sh} "$context" &&
+      docker build --label "$label=$2" --tag "$1" "$context"
+  } || status=$?
+  rm -rf "$context"
+  return "$status"
+}
+
+key=$(key mongo "$base")
+if command -v go >/dev/null && command -v npm >/dev/null; then
+  if ! library mongo:7 "$key" build_mongo mongo:7 "$key"; then
+    say "        NOT BUILT: mongo:7; the tests of MongoDB are skipped. The log above says why."
+  fi
+elif ! obtain mongo:7; then
+  say "        NOT BUILT: mongo:7 cannot be pulled, and there is no Go toolchain and npm to build one with."
+  say "        The tests of MongoDB are skipped. Install Go 1.24 or newer, then run this script again."
+fi
 
 # stale KEY IMAGE...: whether any of these images of our own is missing, or made from something else.
 stale() {
