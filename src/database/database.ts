@@ -3,7 +3,7 @@ import type { Finished } from '../docker/exec.ts';
 import type { ContainerShell, ScriptOptions } from '../docker/shell.ts';
 import type { Container } from '../model/project.ts';
 
-export type EngineName = 'mariadb' | 'mysql' | 'postgres' | 'redis';
+export type EngineName = 'mariadb' | 'mongodb' | 'mysql' | 'postgres' | 'redis' | 'valkey';
 
 /** A database container that runs. */
 export interface RunningDatabase {

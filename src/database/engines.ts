@@ -1,12 +1,13 @@
 import type { Container } from '../model/project.ts';
 import type { DatabaseEngine, EngineName } from './database.ts';
 import { mariadb, mysql } from './mysql.ts';
+import { mongodb } from './mongodb.ts';
 import { postgres } from './postgres.ts';
-import { redis } from './redis.ts';
+import { redis, valkey } from './redis.ts';
 
 export { databaseLabel } from './recognise.ts';
 
-export const databaseEngines = { mariadb, mysql, postgres, redis } satisfies Record<
+export const databaseEngines = { mariadb, mongodb, mysql, postgres, redis, valkey } satisfies Record<
   EngineName,
   DatabaseEngine
 >;

@@ -21,6 +21,9 @@ export interface ServerLooks {
   dataPath(container: Container): string;
 }
 
+/** What the programs of a kind of server are called. */
+export type ProgramNames = Pick<ServerLooks, 'server' | 'client' | 'serverless'>;
+
 /** What a command line does, and the arguments its server gets. */
 export interface CommandRole {
   /**
@@ -79,7 +82,7 @@ export function variable(container: Container, name: string): string | undefined
 }
 
 /** What the container's command does. The arguments have variables in them replaced by the container's own. */
-export function commandRole(looks: ServerLooks, container: Container): CommandRole {
+export function commandRole(looks: ProgramNames, container: Container): CommandRole {
   return roleOf(looks, container, container.command);
 }
 
@@ -92,7 +95,7 @@ const commonTools =
 // What a script is called is all there is to know of it.
 const sidecars = /backup|dump|restore|cron|wait|migrat|seed|import|export|prune/;
 
-function roleOf(looks: ServerLooks, container: Container, command: readonly string[]): CommandRole {
+function roleOf(looks: ProgramNames, container: Container, command: readonly string[]): CommandRole {
   const [path = '', ...rest] = command;
   const program = path.slice(path.lastIndexOf('/') + 1).toLowerCase();
   const answer = (role: CommandRole['role'], args: string[] = []): CommandRole => ({ role, arguments: args });
@@ -126,7 +129,7 @@ function roleOf(looks: ServerLooks, container: Container, command: readonly stri
 
 const byWeight: readonly CommandRole['role'][] = ['server', 'default', 'client', 'opaque', 'tool'];
 
-function roleOfScript(looks: ServerLooks, container: Container, script: string): CommandRole {
+function roleOfScript(looks: ProgramNames, container: Container, script: string): CommandRole {
   const roles = shellCommands(script, (name) => variable(container, name)).map((command) =>
     roleOf(looks, container, command),
   );

@@ -6,10 +6,17 @@ import type { Container } from '../model/project.ts';
 import { clientOf, lastLines, readBack, readSmall, writeSmall, type Client } from './client.ts';
 import type { DatabaseEngine, DataFolder, DumpSource, RunningDatabase } from './database.ts';
 import { parseImageName } from './image-name.ts';
-import { commandRole, looksLike, shellCommands, variable, type ServerLooks } from './recognise.ts';
+import {
+  commandRole,
+  databaseLabel,
+  looksLike,
+  shellCommands,
+  variable,
+  type ServerLooks,
+} from './recognise.ts';
 
 /**
- * Redis, and Valkey, which speaks the same language. A dump is
+ * Redis, and Valkey, which is the same with programs of its own names. A dump is
  *
  *   dump.rdb     every key of every database, as the server hands it to a replica
  *   redis.json   where and how the server keeps its files; written last
@@ -17,27 +24,57 @@ import { commandRole, looksLike, shellCommands, variable, type ServerLooks } fro
  * By hand, without an append-only file: stop the server, put dump.rdb where `dir` and `dbfilename` say, start it. With
  * one, dump.rdb becomes the base of the append-only file, because that wins at start; see `place`.
  */
-export const redis: DatabaseEngine = {
-  name: 'redis',
-  title: 'Redis',
-  recognise: (container) => looksLike(looks, container),
-  dataPath,
-  askDataPath,
-  ready,
-  dump,
-  check,
-  restorer: { into: 'stopped data folder', restore },
-};
+export const redis: DatabaseEngine = engine('redis', 'Redis', {
+  image: /^(?:redis|redis-stack|redis-stack-server|redis-\d+[\w-]*)$/,
+  variables: ['REDIS_DOWNLOAD_URL'],
+});
 
-const looks: ServerLooks = {
-  engine: 'redis',
-  image: /^(?:redis|redis-stack|redis-stack-server|valkey|valkey-bundle|redis-\d+[\w-]*)$/,
-  variables: ['REDIS_DOWNLOAD_URL', 'VALKEY_DOWNLOAD_URL'],
-  server: /(?:^|\/)(?:redis-server|valkey-server|run-redis)$|\/bitnami\/scripts\/(?:redis|valkey)\/run\.sh$/,
+export const valkey: DatabaseEngine = engine('valkey', 'Valkey', {
+  image: /^(?:valkey|valkey-bundle)$/,
+  variables: ['VALKEY_DOWNLOAD_URL'],
+});
+
+function engine(
+  name: 'redis' | 'valkey',
+  title: string,
+  own: Pick<ServerLooks, 'image' | 'variables'>,
+): DatabaseEngine {
+  return {
+    name,
+    title,
+    recognise: (container) =>
+      looksLike({ ...looks, ...own, engine: name }, container) &&
+      (container.labels[databaseLabel] !== undefined || isValkey(container) === (name === 'valkey')),
+    dataPath,
+    askDataPath,
+    ready,
+    dump,
+    check,
+    restorer: { into: 'stopped data folder', restore },
+  };
+}
+
+const looks: Omit<ServerLooks, 'engine' | 'image' | 'variables'> = {
+  server:
+    /(?:^|\/)(?:redis-server|valkey-server|run-redis|run-valkey)$|\/bitnami\/scripts\/(?:redis|valkey)\/run\.sh$/,
   client: /^(?:redis|valkey)-(?:cli|benchmark|sentinel|check-rdb|check-aof)$/,
   serverless: /^--(?:sentinel|version|help)$/,
   dataPath,
 };
+
+/**
+ * Whether the programs are Valkey's. They may go by Redis' names too (valkey's images have links of those names), so
+ * the image's name counts before the command's.
+ */
+function isValkey(container: Container): boolean {
+  const { path } = parseImageName(container.imageName.toLowerCase());
+  const image = path.at(-1) ?? '';
+  if (/^(?:redis|valkey)/.test(image)) return image.startsWith('valkey');
+  return (
+    variable(container, 'VALKEY_DOWNLOAD_URL') !== undefined ||
+    container.command.some((word) => /valkey-server|run-valkey|scripts\/valkey\//.test(word))
+  );
+}
 
 /** The arguments of the server, those included that some images take from a variable. */
 function serverArguments(container: Container): string[] {
@@ -67,11 +104,7 @@ function dataPath(container: Container): string {
 }
 
 function titleOf(container: Container): string {
-  const { path } = parseImageName(container.imageName.toLowerCase());
-  const valkey =
-    path.at(-1)?.startsWith('valkey') === true ||
-    container.command.some((word) => word.includes('valkey-server'));
-  return valkey ? 'Valkey' : 'Redis';
+  return isValkey(container) ? 'Valkey' : 'Redis';
 }
 
 /** Where the command says the password is: in its own words, or in a file it reads (`$(cat /run/secrets/x)`). Pure. */

@@ -35,16 +35,47 @@ describe('servers', () => {
     'redis',
     'redis:7.2-alpine',
     'docker.io/library/redis:6',
-    'valkey/valkey:8',
     'redis/redis-stack-server:latest',
     'redis/redis-stack',
     'localhost/redis',
   ])('%s likewise', (imageName) => {
     expect(engineOf({ imageName, command: [entrypoint, 'redis-server'] })).toBe('redis');
-    expect(engineOf({ imageName, command: [entrypoint, 'valkey-server', '--save', ''] })).toBe('redis');
     expect(engineOf({ imageName, command: [entrypoint, '--appendonly', 'yes'] })).toBe('redis');
     expect(engineOf({ imageName, command: [entrypoint, '/etc/redis.conf'] })).toBe('redis');
     expect(engineOf({ imageName, command: ['/entrypoint.sh'] })).toBe('redis');
+  });
+
+  test.each(['valkey/valkey:8', 'valkey/valkey-bundle', 'ghcr.io/mirror/valkey:7.2-alpine'])(
+    '%s too',
+    (imageName) => {
+      expect(engineOf({ imageName, command: [entrypoint, 'valkey-server', '--save', ''] })).toBe('valkey');
+      // The official image has links of Redis' names.
+      expect(engineOf({ imageName, command: [entrypoint, 'redis-server'] })).toBe('valkey');
+      expect(engineOf({ imageName, command: [entrypoint, '--appendonly', 'yes'] })).toBe('valkey');
+    },
+  );
+
+  test.each([
+    'mongo',
+    'mongo:7.0-jammy',
+    'docker.io/library/mongo:4.4',
+    'arm64v8/mongo',
+    'mongodb/mongodb-community-server:7.0-ubi8',
+    'percona/percona-server-mongodb:6.0',
+  ])('%s as well', (imageName) => {
+    expect(engineOf({ imageName, command: [entrypoint, 'mongod'] })).toBe('mongodb');
+    expect(engineOf({ imageName, command: [entrypoint, 'mongod', '--replSet', 'rs0'] })).toBe('mongodb');
+    expect(engineOf({ imageName, command: [entrypoint, '--auth'] })).toBe('mongodb');
+    expect(engineOf({ imageName, command: ['mongod', '--bind_ip_all'] })).toBe('mongodb');
+  });
+
+  test("by the programs or variables of an image of one's own", () => {
+    const command = [entrypoint, '--port', '1'];
+    expect(engineOf({ command, environment: ['MONGO_MAJOR=7.0'] })).toBe('mongodb');
+    expect(engineOf({ command, environment: ['VALKEY_DOWNLOAD_URL=https://x'] })).toBe('valkey');
+    expect(engineOf({ command: ['valkey-server'] })).toBe('valkey');
+    expect(engineOf({ command: ['redis-server'] })).toBe('redis');
+    expect(engineOf({ command: ['sh', '-c', 'exec mongod --dbpath /x'] })).toBe('mongodb');
   });
 
   test.each([
@@ -91,10 +122,11 @@ describe('servers', () => {
     ['bitnami/postgresql:16', '/opt/bitnami/scripts/postgresql', 'postgres'],
     ['bitnamilegacy/postgresql-repmgr:15', '/opt/bitnami/scripts/postgresql-repmgr', 'postgres'],
     ['bitnami/redis:7.2', '/opt/bitnami/scripts/redis', 'redis'],
-    ['bitnami/valkey', '/opt/bitnami/scripts/valkey', 'redis'],
     ['bitnami/mariadb:11.4', '/opt/bitnami/scripts/mariadb', 'mariadb'],
     ['bitnamilegacy/mariadb-galera:10.11', '/opt/bitnami/scripts/mariadb-galera', 'mariadb'],
     ['bitnami/mysql:8.4', '/opt/bitnami/scripts/mysql', 'mysql'],
+    ['bitnami/mongodb:7.0', '/opt/bitnami/scripts/mongodb', 'mongodb'],
+    ['bitnami/valkey', '/opt/bitnami/scripts/valkey', 'valkey'],
   ])('%s', (imageName, folder, engine) => {
     expect(engineOf({ imageName, command: [`${folder}/entrypoint.sh`, `${folder}/run.sh`] })).toBe(engine);
   });
@@ -204,6 +236,11 @@ describe('not servers', () => {
     'rediscommander/redis-commander:latest',
     'redis/redisinsight',
     'bitnami/redis-sentinel',
+    'oliver006/valkey_exporter',
+    'mongo-express:1',
+    'percona/mongodb_exporter:0.40',
+    'bitnami/mongodb-exporter',
+    'tiredofit/mongo-backup',
     'dpage/pgadmin4',
     'postgres.example.com/shop/app:redis',
     digest,
@@ -225,8 +262,18 @@ test('the label has the last word', () => {
   expect(engineOf({ labels: labels('mysql'), imageName: 'mariadb', command: [entrypoint] })).toBe('mysql');
 });
 
+test.each([
+  ['mongodump', '--host', 'db'],
+  ['mongosh', 'mongodb://db'],
+  ['mongos', '--configdb', 'rs/cfg:27019'],
+  ['mongod', '--version'],
+  ['sh', '-c', 'while :; do mongodump --host db --archive=/b; sleep 86400; done'],
+])('mongo as %s is only a client', (...command) => {
+  expect(engineOf({ imageName: 'mongo:7', command: [entrypoint, ...command] })).toBeUndefined();
+});
+
 describe('the folder of the files', () => {
-  const { mariadb, mysql, postgres, redis } = databaseEngines;
+  const { mariadb, mongodb, mysql, postgres, redis } = databaseEngines;
   const run = [entrypoint, 'postgres'];
   const cases: [Partial<Container>, string][] = [
     [{ imageName: 'postgres:16', command: run }, '/var/lib/postgresql/data'],
@@ -276,6 +323,16 @@ describe('the folder of the files', () => {
       '/a b',
     ],
   ];
+  const mongos: [Partial<Container>, string][] = [
+    [{ imageName: 'mongo:7', command: [entrypoint, 'mongod'] }, '/data/db'],
+    [{ imageName: 'mongo:7', command: [entrypoint, 'mongod', '--dbpath', '/srv/m/'] }, '/srv/m'],
+    [{ imageName: 'mongo:7', command: [entrypoint, '--dbpath=/a', '--dbpath=/b'] }, '/b'],
+    [{ imageName: 'bitnami/mongodb:7.0', command: [] }, '/bitnami/mongodb/data/db'],
+  ];
+  test.each(mongos)('MongoDB %j: %s', (about, path) => {
+    expect(mongodb.dataPath(container(about))).toBe(path);
+  });
+
   test.each(others)('Redis %j: %s', (about, path) => {
     expect(redis.dataPath(container(about))).toBe(path);
   });
