@@ -85,7 +85,7 @@ function nameOf(container: Container): EngineName {
 
 /** What the command says, or where the image of that name keeps it. A `datadir` in a configuration file is not seen here. */
 function dataPath(container: Container): string {
-  const given = option(commandRole({ ...looksOfBoth, engine: 'mysql' }, container).arguments, 'datadir');
+  const given = option(commandRole(looksOfBoth, container).arguments, 'datadir');
   if (given?.startsWith('/') === true) return given.replace(/(?<=.)\/+$/, '');
   const { path } = parseImageName(container.imageName.toLowerCase());
   const [owner = '', name = ''] = [path.at(-2), path.at(-1)];
