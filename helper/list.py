@@ -10,6 +10,8 @@ Standard output: the lines. Standard error: one line of JSON with counts, the le
 the sha256 of all lines. `changed` counts what went away or changed since the lister began.
 """
 
+import collections
+import concurrent.futures
 import errno
 import hashlib
 import json
@@ -21,10 +23,13 @@ import sys
 import time
 
 KINDS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIFO: "p", stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
-buffer = memoryview(bytearray(1 << 20))
 first_name = {}
 total = {"entries": 0, "bytes": 0, "sockets": 0, "longest": 0, "changed": 0}
 digest = hashlib.sha256()
+# Large files are hashed beside the walk, on another core; their lines wait for them, so that the order stays.
+LARGE = 1 << 20
+hashers = concurrent.futures.ThreadPoolExecutor(2)
+waiting = collections.deque()
 # The times that the kernel gives to files lag behind its clock by as much as a tick.
 began = time.time_ns() - 10_000_000
 
@@ -37,12 +42,34 @@ def escape(name):
     )
 
 
-def content_sha256(path):
+def content_sha256(file, size):
+    """Of an open file, which is closed then."""
+    buffer = memoryview(bytearray(min(LARGE, size + 1)))
     sha = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
+    try:
+        while count := os.readv(file, [buffer]):
             sha.update(buffer[:count])
+    finally:
+        os.close(file)
     return sha.hexdigest()
+
+
+def known(text):
+    future = concurrent.futures.Future()
+    future.set_result(text)
+    return future
+
+
+NO_HASH = known("-")
+
+
+def write_lines(most_waiting):
+    """Writes what is known by now, and waits until no more than so many lines are left."""
+    while waiting and (len(waiting) > most_waiting or waiting[0][1].done()):
+        before, sha, after = waiting.popleft()
+        line = "\t".join([*before, sha.result(), *after]).encode("utf-8", "surrogateescape") + b"\n"
+        digest.update(line)
+        sys.stdout.buffer.write(line)
 
 
 def xattrs(path):
@@ -122,7 +149,7 @@ def emit(path, shown):
     if kind == stat.S_IFSOCK:
         total["sockets"] += 1
         return
-    size, sha, extra = "-", "-", []
+    size, sha, extra = "-", NO_HASH, []
     if kind == stat.S_IFLNK:
         extra.append("-> " + escape(os.readlink(path)))
     elif kind in (stat.S_IFCHR, stat.S_IFBLK):
@@ -137,18 +164,19 @@ def emit(path, shown):
         if kind == stat.S_IFREG:
             total["bytes"] += status.st_size
             ahead.listed(status.st_size)
-            sha = content_sha256(path)
+            work = (content_sha256, os.open(path, os.O_RDONLY), status.st_size)
+            sha = hashers.submit(*work) if status.st_size >= LARGE else known(work[0](*work[1:]))
         if linked:
             first_name[inode] = shown
     if attributes := xattrs(path):
         extra.append(attributes)
     seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
-    line = "\t".join([
+    before = [
         KINDS.get(kind, "?"), f"{stat.S_IMODE(status.st_mode):04o}", f"{status.st_uid}:{status.st_gid}", size,
-        f"{seconds}.{nanoseconds:09d}", sha, escape(shown), *extra,
-    ]).encode("utf-8", "surrogateescape") + b"\n"
-    digest.update(line)
-    sys.stdout.buffer.write(line)
+        f"{seconds}.{nanoseconds:09d}",
+    ]
+    waiting.append((before, sha, [escape(shown), *extra]))
+    write_lines(64)
     total["entries"] += 1
     total["longest"] = max(total["longest"], len(shown))
     total["changed"] += status.st_ctime_ns >= began
@@ -186,6 +214,7 @@ root = os.fsencode(sys.argv[1])
 ahead = Ahead(root)
 try:
     walk(root)
+    write_lines(0)
 finally:
     ahead.end()
 sys.stdout.buffer.flush()
