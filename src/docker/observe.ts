@@ -305,7 +305,9 @@ async function findVolumes(
         name,
         ...(key === undefined ? {} : { key }),
         labels: { ...onEngine?.labels, ...declaration?.labels },
-        services: (servedAt.get(name) ?? []).map(({ service }) => model.services[service]?.labels ?? {}),
+        services: usersOf(model, key, servedAt.get(name) ?? []).map(
+          (service) => model.services[service]?.labels ?? {},
+        ),
       }),
     });
   }
@@ -334,6 +336,16 @@ async function findVolumes(
         ],
   );
   return { volumes, notCovered: [...uncovered.values(), ...leftOut] };
+}
+
+/** Services that mount a volume, or will: as containers have it and as the files do. */
+function usersOf({ services }: ComposeModel, key: string | undefined, servedAt: ServedPath[]): string[] {
+  const declared = Object.keys(services).filter(
+    (service) =>
+      key !== undefined &&
+      (services[service]?.volumes ?? []).some(({ type, source }) => type === 'volume' && source === key),
+  );
+  return [...new Set([...declared, ...servedAt.map(({ service }) => service)])];
 }
 
 /** The engine names anonymous volumes with 64 hex digits; since 23.0 it labels them too. */

@@ -59,9 +59,10 @@ function volumeSection({ containers }: Observed, volumes: readonly Volume[]): st
       );
       const title =
         database === undefined ? '' : ` ${recogniseDatabase(database)?.title ?? ''}, dumped as well.`;
-      const hint = looksRecreatable(volume)
-        ? ' By its name it could be made again: if so, say recreatable or cache.'
-        : '';
+      const hint =
+        database === undefined && looksRecreatable(volume)
+          ? ' By its name it could be made again: if so, say recreatable or cache.'
+          : '';
       // A class would be stronger than the label, and let it in.
       if (volume.leftOut !== undefined && volume.class !== 'cache')
         return [`  # ${oneLine(volume.key ?? volume.name)} is left out: ${volume.leftOut}.`];

@@ -249,9 +249,16 @@ function otherFiles({ containers, project }: Observed): string[] {
 }
 
 /** What a person may want to decide; the plan does not depend on it. */
-function suggestionsFor({ volumes }: Observed): string[] {
+function suggestionsFor({ volumes, containers }: Observed): string[] {
+  // A database may be called a cache, and yet hold every session.
+  const ofDatabase = (name: string): boolean =>
+    containers.some(
+      (container) =>
+        container.mounts.some(({ source }) => source === name) && recogniseDatabase(container) !== undefined,
+    );
   return volumes
     .filter((volume) => volume.assumed === true && volume.kind !== 'anonymous' && looksRecreatable(volume))
+    .filter(({ name }) => !ofDatabase(name))
     .map(
       ({ name, key }) =>
         `${name} could be made again, by its name. If so, say volumes.${key ?? name}.class: recreatable (or cache, to leave it out of backups) in safe-update.yml.`,

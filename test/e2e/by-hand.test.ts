@@ -172,7 +172,7 @@ describe('docs/backup-format.md, followed by hand', () => {
 
     await stack.redis(['FLUSHALL']);
     await stack.redis(['SET', 'other', 'value']);
-    await run('Redis keys', variables, only('true'));
+    await run('Redis or Valkey keys', variables, only('true'));
     expect((await eventually(() => snapshot(stack))).keys).toEqual(before.keys);
 
     const compose = await stack.read('compose.yaml');
@@ -181,7 +181,7 @@ describe('docs/backup-format.md, followed by hand', () => {
     });
     await stack.compose(['up', '--detach', '--no-deps', 'cache']);
     await stack.redis(['SET', 'other', 'value']);
-    await run('Redis keys', variables, only('false'));
+    await run('Redis or Valkey keys', variables, only('false'));
     expect((await eventually(() => snapshot(stack))).keys).toEqual(before.keys);
     await stack.write('compose.yaml', compose);
     await stack.compose(['up', '--detach', '--no-deps', 'cache']);

@@ -139,7 +139,9 @@ it('init: writes what an update would do anyway, and never over a file that is t
   const stack = await project({});
   await stack.write(
     'compose.yaml',
-    compose('debian:bookworm-slim').replace('uploads: {}', 'uploads: {}\n  pip_cache: {}'),
+    compose('debian:bookworm-slim')
+      .replace('uploads: {}', 'uploads: {}\n  pip_cache: {}')
+      .replace("'modules:/modules'", "'modules:/modules', 'pip_cache:/c'"),
   );
   const file = path.join(stack.directory, 'safe-update.yml');
   const dry = await stack.safeUpdate(['init', '--dry-run']);

@@ -258,6 +258,16 @@ describe('what else changes', () => {
       expect.stringContaining('volumes.pip_cache.class') as string,
     ]);
     expect(suggested(volume('pip_cache'))).toEqual([]);
+    const redis = container('cache', {
+      imageName: 'redis:7',
+      command: ['docker-entrypoint.sh', 'redis-server'],
+      mounts: [mount('shop_cache', '/data')],
+    });
+    const cache = observed(
+      { cache: {} },
+      { containers: [redis], volumes: [volume('cache', { assumed: true })] },
+    );
+    expect(planUpdate(cache, pulled).suggestions).toEqual([]);
   });
 
   it('a service that uses the container of one that is replaced, and one that uses that', () => {
