@@ -117,7 +117,8 @@ export async function startHelper(
   options: HelperOptions,
 ): Promise<Helper> {
   const places = new Map(options.volumes.map((volume, index) => [volume.name, `/volumes/${index}`]));
-  const folder = options.folder === undefined ? undefined : await realpath(options.folder);
+  const folder =
+    options.folder === undefined ? undefined : await realpath(options.folder).catch(() => undefined);
   let shared = folder;
   let id = await startContainer(engine, containerOptions(image, options, places, folder)).catch(
     async (error: unknown) => {
@@ -224,8 +225,9 @@ const probePrefix = '.safe-update-shared-';
 /** Removes what is left of `isShared` where a run was killed in the middle of it. */
 export async function removeProbes(folder: string): Promise<void> {
   const entries = await readdir(folder).catch(() => []);
+  // On a disk that takes no more writing there may be a stack to put back; this is no reason not to.
   for (const name of entries.filter((entry) => entry.startsWith(probePrefix)))
-    await rm(path.join(folder, name), { force: true });
+    await rm(path.join(folder, name), { force: true }).catch(() => undefined);
 }
 
 /** Whether a container uses this very folder at `sharedAt`: it can read a file made here now, and write to it. */
@@ -234,15 +236,18 @@ async function isShared(shell: ContainerShell, folder: string, access: 'read' | 
   const name = probePrefix + token;
   const file = path.join(folder, name);
   const answer = access === 'read' ? 'written' : '';
-  await writeFile(file, token, { flag: 'wx', mode: 0o600 });
   try {
+    await writeFile(file, token, { flag: 'wx', mode: 0o600 });
     const { stdout } = await shell.run('cat "$FILE" && [ -z "$ANSWER" ] || printf %s "$ANSWER" >> "$FILE"', {
       env: { FILE: path.posix.join(sharedAt, name), ANSWER: answer },
       timeout: 20_000,
     });
     return stdout === token && (await readFile(file, 'utf8')) === token + answer;
+  } catch {
+    // A folder that is full or read-only. What is in it can still be read, and go by the pipe.
+    return false;
   } finally {
-    await rm(file, { force: true });
+    await rm(file, { force: true }).catch(() => undefined);
   }
 }
 

@@ -67,7 +67,11 @@ export async function copyVolume(
         const { content, done } = volumeReader(reading, source, context.signal).archive(zstd, (bytes) => {
           context.emit({ type: 'step-progress', step: 'copy', item: source, bytes });
         });
-        const [{ exact }] = await Promise.all([done, writer.extract(zstd, content, () => undefined)]);
+        const [{ exact }] = await Promise.all([done, writer.extract(zstd, content, () => undefined)]).catch(
+          (error: unknown) => {
+            throw unfinished(error, source, target);
+          },
+        );
         const [summary] = await Promise.all([writer.summary(), writer.flush()]);
         const wanted = await volumeWriter(reading, source).summary();
         const equal = exact && summary.digest === wanted.digest;
@@ -87,6 +91,15 @@ export async function copyVolume(
   } finally {
     await lock.release();
   }
+}
+
+function unfinished(error: unknown, source: string, target: string): unknown {
+  if (!(error instanceof SafeUpdateError)) return error;
+  return new SafeUpdateError(error.code, error.message, {
+    state: `${source} is as it was. ${target} holds what was copied so far.`,
+    hint: `When the cause is gone: docker volume rm ${target}, and copy again.`,
+    cause: error,
+  });
 }
 
 function nameOf({ volumes }: Observed, given: string): string {

@@ -159,7 +159,8 @@ export async function startVolumeHelper(
   volumes: readonly Pick<Volume, 'name' | 'kind'>[],
   access: 'read' | 'write',
 ): Promise<Helper> {
-  const folder = await store.folder();
+  // What is wrong with the folder shows when a backup is begun there; putting one back only has to read.
+  const folder = await store.folder().catch(() => undefined);
   return startHelper(context.engine, context.exec, image, {
     project,
     run,

@@ -601,6 +601,16 @@ describe('an archive that the helper writes itself', async () => {
         message: expect.stringContaining('No space left on device') as string,
       });
       await helper.remove();
+
+      // A backup on such a disk, and on one that has become read-only, can still be put back.
+      await writeFile(path.join(small, 'filler'), Buffer.alloc(2_000_000)).catch(() => undefined);
+      for (const options of ['remount,rw', 'remount,ro']) {
+        await execa('mount', ['-o', options, small]);
+        const writing = await helperWith({ access: 'write', folder: small }, await newVolume());
+        expect((await writing.shell.run('true')).exitCode).toBe(0);
+        expect(writing.reach(file)).toBeUndefined();
+        await writing.remove();
+      }
     } finally {
       await execa('umount', [small]);
     }

@@ -105,7 +105,9 @@ const scenarios: Record<string, Scenario> = {
 const hasCompose = spawnSync('docker', ['compose', 'version']).status === 0;
 
 /** `docker compose config` needs no engine. */
-describe.skipIf(!hasCompose)('the project resolved here is the one compose means', () => {
+const without = hasCompose ? '' : ' (SKIPPED: docker compose is not installed)';
+
+describe.skipIf(!hasCompose)(`the project resolved here is the one compose means${without}`, () => {
   it.each(Object.entries(scenarios))('%s', async (_, scenario) => {
     const folder = folderWith(scenario.files);
     if (scenario.cwd === 'shop') symlinkSync('releases/42', join(folder, 'shop'));

@@ -143,6 +143,15 @@ describe('startHelper', () => {
       expect(helper.reach(path.join(folder, 'b.tar'))).toBeUndefined();
     });
 
+    it.each(['none', 'a file'])('does without one that cannot be written to here: %s', async (kind) => {
+      const place = path.join(folder, 'place');
+      if (kind === 'a file') await writeFile(place, '');
+      const { engine } = fakeEngine();
+      const helper = await startHelper(engine, seeing(), 'helper:1', { ...sharing, folder: place });
+      expect(helper.reach(path.join(place, 'b.tar'))).toBeUndefined();
+      await rm(place, { force: true });
+    });
+
     it('does without one that its engine does not have', async () => {
       const { engine, created } = fakeEngine([], { mount: true });
       const helper = await startHelper(engine, fakeExec(), 'helper:1', sharing);
