@@ -48,26 +48,32 @@ export class BackupInProgress {
     const { service, number } = database.container;
     const folder = `databases/${safeName(service)}${number > 1 ? `-${number}` : ''}`;
     const parts: Part[] = [];
-    await engine.dump(database, {
-      write: async (name, content) => {
-        const counted = metered(content, (bytes) => {
-          progress(service, bytes);
-        });
-        const part = await this.writer.putFile(`${folder}/${name}`, counted);
-        parts.push(part);
-        return { bytes: part.bytes };
-      },
-    });
-    await engine.check(database, {
-      names: parts.map(({ path }) => path.slice(folder.length + 1)),
-      open: (name) => this.writer.open(`${folder}/${name}`),
-    });
+    const dumpAndCheck = async (): Promise<void> => {
+      await engine.dump(database, {
+        write: async (name, content) => {
+          const counted = metered(content, (bytes) => {
+            progress(service, bytes);
+          });
+          const part = await this.writer.putFile(`${folder}/${name}`, counted);
+          parts.push(part);
+          return { bytes: part.bytes };
+        },
+      });
+      await engine.check(database, {
+        names: parts.map(({ path }) => path.slice(folder.length + 1)),
+        open: (name) => this.writer.open(`${folder}/${name}`),
+      });
+    };
+    const [dumped, counted] = await Promise.allSettled([dumpAndCheck(), engine.fingerprint(database)]);
+    for (const outcome of [dumped, counted]) if (outcome.status === 'rejected') throw outcome.reason;
+    const fingerprint = counted.status === 'fulfilled' ? counted.value : undefined;
     this.#databases.push({
       service,
       engine: engine.name,
       ...(volume === undefined ? {} : { volume }),
       dataPath,
       parts: parts.map(({ path }) => path),
+      ...(fingerprint === undefined ? {} : { fingerprint }),
     });
   }
 

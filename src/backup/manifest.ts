@@ -73,6 +73,13 @@ const manifestSchema = z.object({
       dataPath: z.string(),
       /** Parts of the dump. */
       parts: z.array(z.string()),
+      /** What it held at about that time; absent where there was nobody to ask. */
+      fingerprint: z
+        .object({
+          of: z.enum(['rows', 'documents', 'keys']),
+          counts: z.record(z.string(), z.number()),
+        })
+        .optional(),
     }),
   ),
   /** Configuration files as they were, and where each came from. */

@@ -136,6 +136,14 @@ export async function loadSettings(input: LoadInput): Promise<Settings> {
       ),
     },
     volumes: merged(fromTop.volumes ?? {}, fromEntry.volumes ?? {}),
+    databases: Object.fromEntries(
+      Object.entries(merged(fromTop.databases ?? {}, fromEntry.databases ?? {})).map(([service, said]) => [
+        service,
+        said.passwordFile === undefined
+          ? said
+          : { ...said, passwordFile: resolve(project.directory, withHome(said.passwordFile, home)) },
+      ]),
+    ),
     space: { minimumFree: pick((options) => options.space?.minimumFree) ?? defaults.space.minimumFree },
     warnings: [...warnings, ...projectWarnings],
   };

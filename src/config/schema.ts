@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Project, VolumeClass } from '../model/project.ts';
+import { engineNames, type EngineName, type Project, type VolumeClass } from '../model/project.ts';
 import { durationPattern, longestDuration, parseDuration } from './duration.ts';
 
 /** What holds where nothing is configured, as it would be written in safe-update.yml. */
@@ -192,6 +192,38 @@ const shape = {
     )
     .optional()
     .describe('Single volumes, by the name in the compose files or by the name on the engine.'),
+  databases: z
+    .record(
+      z.string().min(1, words("a service's name")),
+      z.strictObject({
+        engine: z
+          .enum([...engineNames, 'none'], words([...engineNames, 'none'].join(', ')))
+          .optional()
+          .describe(
+            'What kind of database the service is, where its image does not tell, or `none` if it is not to be dumped. The label `safe-update.database` on the service says the same.',
+          ),
+        user: z
+          .string()
+          .min(1, words("a user's name"))
+          .optional()
+          .describe(
+            "A user who may read everything. Only where the container's own environment has none. It goes with `passwordFile`.",
+          ),
+        passwordFile: path
+          .optional()
+          .describe(
+            "A file on this machine that holds that user's password, and nothing else. Relative to the project directory.",
+          ),
+        mayBecomeEmpty: z
+          .array(z.string().min(1, words('a name')))
+          .optional()
+          .describe(
+            'Tables, collections or key spaces that a release may empty or remove, such as a queue: `shop.public.jobs`, as the message says it. `*` stands for anything. An update after which anything else that held data is empty or gone is rolled back.',
+          ),
+      }),
+    )
+    .optional()
+    .describe('Single databases, by the name of their service.'),
   space: z
     .strictObject({
       minimumFree: z
@@ -268,6 +300,16 @@ export interface Settings {
   };
   /** By the key in the compose files or by the name on the engine; `sharingAllowed` and `classify` read them. */
   volumes: Record<string, { shared?: 'allow' | undefined; class?: VolumeClass | undefined }>;
+  /** By service. Paths are absolute. */
+  databases: Record<
+    string,
+    {
+      engine?: EngineName | 'none' | undefined;
+      user?: string | undefined;
+      passwordFile?: string | undefined;
+      mayBecomeEmpty?: string[] | undefined;
+    }
+  >;
   space: {
     /** Percent of the disk. */
     minimumFree: number;

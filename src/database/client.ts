@@ -250,6 +250,11 @@ export function withoutSecrets(text: string, container: Container): string {
   return clean;
 }
 
+/** The end of a hint: where a person can say with which login a database is reached. */
+export function sayInConfiguration({ service }: Container): string {
+  return `name a login in safe-update.yml: databases.${service}.user and .passwordFile.`;
+}
+
 /** A name as it may stand in a message: quoted, and on one line. */
 export function quoted(name: string): string {
   return JSON.stringify(name);

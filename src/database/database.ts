@@ -1,9 +1,9 @@
 import type { Readable } from 'node:stream';
 import type { Finished } from '../docker/exec.ts';
 import type { ContainerShell, ScriptOptions } from '../docker/shell.ts';
-import type { Container } from '../model/project.ts';
-
-export type EngineName = 'mariadb' | 'mongodb' | 'mysql' | 'postgres' | 'redis' | 'valkey';
+import type { Container, EngineName } from '../model/project.ts';
+import type { Fingerprint } from './fingerprint.ts';
+import type { Login } from './logins.ts';
 
 /** A database container that runs. */
 export interface RunningDatabase {
@@ -12,6 +12,8 @@ export interface RunningDatabase {
   /** Milliseconds a single client command may take. */
   timeout: number;
   signal?: AbortSignal;
+  /** Logins from elsewhere than the container, to be tried where those of its own environment do not do. */
+  logins?: readonly Login[];
 }
 
 /** Receives the files of a dump as they are made. Resolves when the file is on disk. */
@@ -71,6 +73,11 @@ export interface DatabaseEngine {
   /** Reads a dump back from the store and proves it complete. Throws SafeUpdateError `database` if it is not. */
   check(database: RunningDatabase, source: DumpSource): Promise<void>;
   readonly restorer: Restorer;
+  /**
+   * Counts what the server holds: of everything that is people's and not the server's own. Undefined where the container
+   * has no client that could. Throws SafeUpdateError `database`.
+   */
+  fingerprint(database: RunningDatabase): Promise<Fingerprint | undefined>;
   /**
    * Given the environments of two images, returns their versions if the next one's server cannot read the former one's
    * files. Undefined if it can, or if they do not say. Pure.

@@ -1,5 +1,5 @@
-import type { Container } from '../model/project.ts';
-import type { DatabaseEngine, EngineName } from './database.ts';
+import type { Container, EngineName } from '../model/project.ts';
+import type { DatabaseEngine } from './database.ts';
 import { mariadb, mysql } from './mysql.ts';
 import { mongodb } from './mongodb.ts';
 import { postgres } from './postgres.ts';

@@ -3,8 +3,18 @@ import { z } from 'zod';
 import type { Finished } from '../docker/exec.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container } from '../model/project.ts';
-import { clientOf, lastLines, quoted, readBack, readSmall, writeSmall, type Client } from './client.ts';
+import {
+  clientOf,
+  lastLines,
+  quoted,
+  readBack,
+  readSmall,
+  sayInConfiguration,
+  writeSmall,
+  type Client,
+} from './client.ts';
 import type { DatabaseEngine, DumpSource, RunningDatabase } from './database.ts';
+import { qualified, type Fingerprint } from './fingerprint.ts';
 import { parseImageName } from './image-name.ts';
 import { readArchive, type Archive } from './mongodb-archive.ts';
 import { commandRole, looksLike, variable, type ServerLooks } from './recognise.ts';
@@ -39,6 +49,7 @@ export const mongodb: DatabaseEngine = {
     await open(source);
   },
   restorer: { into: 'running server', restore },
+  fingerprint,
 };
 
 const looks: ServerLooks = {
@@ -91,8 +102,8 @@ secret() {
   if [ -n "$value" ]; then printf '%s' "$value"; elif [ -n "$file" ] && [ -r "$file" ]; then cat "$file"; fi
 }
 user= word=
-# The official image, bitnami's, and mongodb/mongodb-community-server
-for names in MONGO_INITDB_ROOT_USERNAME:MONGO_INITDB_ROOT_PASSWORD MONGODB_ROOT_USER:MONGODB_ROOT_PASSWORD \
+# One from elsewhere, the official image, bitnami's, and mongodb/mongodb-community-server
+for names in SU_LOGIN:SU_WORD MONGO_INITDB_ROOT_USERNAME:MONGO_INITDB_ROOT_PASSWORD MONGODB_ROOT_USER:MONGODB_ROOT_PASSWORD \
   MONGODB_INITDB_ROOT_USERNAME:MONGODB_INITDB_ROOT_PASSWORD; do
   word=$(secret "${'$'}{names#*:}")
   [ -n "$word" ] || continue
@@ -142,6 +153,16 @@ const listAll = `${connect} if (welcome) { ${tell(
   'names.map(function (n) { return {database: n, collections: c.getDB(n).getCollectionNames()}; })',
 )} }`;
 
+// The server's own count may be wrong after a crash; whether there is anything at all must not be.
+const countAll =
+  `${connect} if (welcome) { var all = []; ` +
+  `a.runCommand({listDatabases: 1, nameOnly: true}).databases.forEach(function (d) { ` +
+  `if (names.indexOf(d.name) >= 0) { return; } var b = c.getDB(d.name); ` +
+  `b.getCollectionInfos().forEach(function (k) { ` +
+  `if (k.type === "view" || k.name.indexOf("system.") === 0) { return; } ` +
+  `var n = Number(b.runCommand({count: k.name}).n) || (b.getCollection(k.name).findOne() ? 1 : 0); ` +
+  `all.push([d.name, k.name, n]); }); }); ${tell('all')} }`;
+
 const said = (name: string, printed: string): string => {
   const line = printed.split('\n').findLast((one) => one.startsWith('su:'));
   if (line !== undefined) return line.slice(3);
@@ -157,26 +178,36 @@ function environmentOf(container: Container): Record<string, string> {
 
 const refusal = /AuthenticationFailed|Unauthorized|auth error|requires authentication|not authorized/i;
 
+/** A client that is let in. */
+interface Session {
+  client: Client;
+  /** Variables that its scripts need. */
+  env: Record<string, string>;
+}
+
 /** Throws SafeUpdateError `database` unless the server lets mongodump in. */
-async function logIn(database: RunningDatabase): Promise<Client> {
-  const { container } = database;
+async function logIn(database: RunningDatabase): Promise<Session> {
+  const { container, logins = [] } = database;
   const client = clientOf(database, { title: mongodb.title });
   const what = 'logging in';
-  const finished = await client.attempt({
-    what,
-    script: `${begin}log_in`,
-    env: environmentOf(container),
-  });
-  if (finished.exitCode === 0) return client;
-  if (!refusal.test(finished.stderr)) throw failure(container, what, finished);
+  const own = environmentOf(container);
+  const elsewhere = logins.map(({ user, password }) => ({ ...own, SU_LOGIN: user, SU_WORD: password }));
+  let said: string | undefined;
+  for (const env of [own, ...elsewhere]) {
+    const finished = await client.attempt({ what, script: `${begin}log_in`, env });
+    if (finished.exitCode === 0) return { client, env };
+    if (!refusal.test(finished.stderr)) throw failure(container, what, finished);
+    said ??= finished.stderr;
+  }
   throw new SafeUpdateError(
     'database',
     `MongoDB in ${container.name} does not let its own client in; user or password are not right: ` +
-      reasonOf(finished.stderr, container),
+      reasonOf(said ?? '', container),
     {
       hint:
         'They are taken from MONGO_INITDB_ROOT_USERNAME and MONGO_INITDB_ROOT_PASSWORD (or their _FILE variants; ' +
-        'bitnami: MONGODB_ROOT_USER, MONGODB_ROOT_PASSWORD) of the container. Correct them to what the server has.',
+        'bitnami: MONGODB_ROOT_USER, MONGODB_ROOT_PASSWORD) of the container. Correct them to what the server has, or ' +
+        sayInConfiguration(container),
     },
   );
 }
@@ -255,30 +286,48 @@ export function readFacts(printed: string, container: Container): { set?: string
 
 async function askDataPath(database: RunningDatabase): Promise<string> {
   const { container } = database;
-  const client = await logIn(database);
+  const { client, env } = await logIn(database);
   const printed = await client.run({
     what: 'asking for its folder',
     script: `${begin}script '${askFacts}'`,
-    env: environmentOf(container),
+    env,
   });
   return readFacts(printed, container).dataPath;
 }
 
 /** Is it a member of a replica set? Where there is no shell to ask, what the container says counts. */
-async function hasOplog(database: RunningDatabase, client: Client): Promise<boolean> {
-  const { container } = database;
+async function hasOplog({ container }: RunningDatabase, { client, env }: Session): Promise<boolean> {
   const what = 'asking for its replica set';
-  const finished = await client.attempt({
-    what,
-    script: `${begin}script '${askFacts}'`,
-    env: environmentOf(container),
-  });
+  const finished = await client.attempt({ what, script: `${begin}script '${askFacts}'`, env });
   if (finished.exitCode === 0) return readFacts(finished.stdout, container).set !== undefined;
   if (finished.exitCode !== nobodyIsAsked) throw failure(container, what, finished);
   return (
     option(container, 'replSet') !== undefined ||
     variable(container, 'MONGODB_REPLICA_SET_MODE') !== undefined
   );
+}
+
+/** Documents of every collection. */
+async function fingerprint(database: RunningDatabase): Promise<Fingerprint | undefined> {
+  const { container } = database;
+  const { client, env } = await logIn(database);
+  const what = 'counting the documents';
+  const finished = await client.attempt({
+    what,
+    script: `${begin}script '${countAll}'`,
+    env: { ...env, SU_NAMES: JSON.stringify([...ownDatabases]) },
+  });
+  if (finished.exitCode === nobodyIsAsked) return undefined;
+  if (finished.exitCode !== 0) throw failure(container, what, finished);
+  const counted = z
+    .array(z.tuple([z.string(), z.string(), z.number()]))
+    .parse(JSON.parse(said(container.name, finished.stdout)));
+  return {
+    of: 'documents',
+    counts: Object.fromEntries(
+      counted.map(([name, collection, count]) => [qualified(name, collection), count]),
+    ),
+  };
 }
 
 const archiveName = 'dump.archive';
@@ -295,14 +344,15 @@ const listSchema = z.object({
 type List = z.infer<typeof listSchema>;
 
 async function dump(database: RunningDatabase, sink: Parameters<DatabaseEngine['dump']>[1]): Promise<void> {
-  const client = await logIn(database);
-  const oplog = await hasOplog(database, client);
+  const session = await logIn(database);
+  const { client, env } = session;
+  const oplog = await hasOplog(database, session);
   const hash = createHash('sha256');
   await client.dump(
     {
       what: 'mongodump',
       script: `${begin}tool mongodump --archive ${oplog ? '--oplog ' : ''}</dev/null`,
-      env: environmentOf(database.container),
+      env,
     },
     sink,
     archiveName,
@@ -377,9 +427,10 @@ export function restoreArguments({ archive, oplog }: { archive: Archive; oplog: 
 async function restore(database: RunningDatabase, source: DumpSource): Promise<void> {
   const { container } = database;
   const dumped = await open(source);
-  const client = await logIn(database);
+  const session = await logIn(database);
+  const { client } = session;
   const names = replacedDatabases(dumped.archive);
-  const env = { ...environmentOf(container), SU_NAMES: JSON.stringify(names) };
+  const env = { ...session.env, SU_NAMES: JSON.stringify(names) };
 
   const dropping = 'dropping the databases';
   const dropped = await client.attempt({ what: dropping, script: `${begin}script '${dropAll}'`, env });

@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container } from '../model/project.ts';
-import { clientOf, lastLines, type Client, type ClientCommand } from './client.ts';
+import { clientOf, lastLines, sayInConfiguration, type Client, type ClientCommand } from './client.ts';
 import type { RunningDatabase } from './database.ts';
+import { loginEnvironment, loginVariables } from './logins.ts';
 import { literal } from './mysql-accounts.ts';
 import { commandRole, type ServerLooks } from './recognise.ts';
 
@@ -64,6 +65,7 @@ const logins: readonly (readonly [user: string, password: string])[] = [
   ['', ''],
   ['MARIADB_USER', 'MARIADB_PASSWORD'],
   ['MYSQL_USER', 'MYSQL_PASSWORD'],
+  ...loginVariables,
 ];
 
 // One who may do all this, and hand it on, may read and replace everything.
@@ -153,7 +155,11 @@ export async function tryToConnect(
     const finished = await plain.attempt({
       what: 'connecting',
       script: connectScript,
-      env: { SU_PRIVATE: own ? '' : privateOption, SU_PORT: option(args, 'port') ?? '' },
+      env: {
+        SU_PRIVATE: own ? '' : privateOption,
+        SU_PORT: option(args, 'port') ?? '',
+        ...loginEnvironment(database),
+      },
       ...(user === undefined ? {} : { user }),
       timeout: Math.min(limit, database.timeout),
     });
@@ -169,6 +175,7 @@ export async function tryToConnect(
       SU_SOCKET: socket,
       SU_PORT: port,
       SU_SINCE: connection,
+      ...loginEnvironment(database),
     };
     const runAs = user === undefined ? {} : { user };
     const afterCut = () => database.shell.run(`${loggedIn}${endWaiting}`, { env, ...runAs, timeout: 15_000 });
@@ -225,7 +232,7 @@ export async function connect(
       {
         hint:
           'The password is taken from MARIADB_ROOT_PASSWORD or MYSQL_ROOT_PASSWORD (or their _FILE variants) of the ' +
-          'container. Correct it to what the server has.',
+          `container. Correct it to what the server has, or ${sayInConfiguration(container)}`,
       },
     );
   }

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { SafeUpdateError } from '../model/error.ts';
-import type { Container } from '../model/project.ts';
+import type { Container, EngineName } from '../model/project.ts';
 import { quoted, readBack, readSmall, writeSmall, type Filter } from './client.ts';
-import type { DatabaseEngine, DumpSink, DumpSource, EngineName, RunningDatabase } from './database.ts';
+import type { DatabaseEngine, DumpSink, DumpSource, RunningDatabase } from './database.ts';
 import { fileNames } from './file-names.ts';
+import { countLimit, qualified, type Fingerprint } from './fingerprint.ts';
 import { parseImageName } from './image-name.ts';
 import {
   accountsFile,
@@ -69,6 +70,7 @@ function engineOf(name: EngineName & ('mysql' | 'mariadb'), title: string): Data
     dump: (database, sink) => dump(kind, database, sink),
     check: (_, source) => check(kind, source),
     restorer: { into: 'running server', restore: (database, source) => restore(kind, database, source) },
+    fingerprint: (database) => fingerprint(kind, database),
     unreadable: (former, next) => unreadable(name, former, next),
   };
 }
@@ -204,6 +206,40 @@ async function dump(kind: Kind, database: RunningDatabase, sink: DumpSink): Prom
   await writeSmall(sink, listName, `${JSON.stringify(list, null, 2)}\n`);
 }
 
+/** Rows of every table that this server has itself. */
+async function fingerprint(kind: Kind, database: RunningDatabase): Promise<Fingerprint> {
+  const session = await connect(database, kind);
+  const count = async (): Promise<string[][]> => {
+    const tables = await query(
+      session,
+      'listing the tables',
+      `SELECT table_schema, table_name FROM information_schema.tables
+       WHERE LOWER(table_schema) NOT IN (${systemDatabases.map(literal).join(', ')})
+       AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')
+       AND engine NOT IN ('FEDERATED', 'CONNECT', 'SPIDER', 'BLACKHOLE') ORDER BY 1, 2;`,
+    );
+    const statements = tables.map(
+      ([schema = '', table = '']) =>
+        `SELECT ${literal(schema)}, ${literal(table)}, COUNT(*) FROM (SELECT 1 FROM ${identifier(schema)}.${identifier(table)} LIMIT ${countLimit}) AS counted;`,
+    );
+    return statements.length === 0 ? [] : query(session, 'counting the rows', statements.join('\n'));
+  };
+  // A table may be dropped between being listed and being counted.
+  const counted = await count().catch(async (error: unknown) =>
+    database.signal?.aborted === true ? Promise.reject(error as Error) : count(),
+  );
+  return {
+    of: 'rows',
+    counts: Object.fromEntries(
+      counted.map(([schema = '', table = '', rows]) => [qualified(schema, table), Number(rows)]),
+    ),
+  };
+}
+
+function identifier(name: string): string {
+  return `\`${name.replaceAll('`', '``')}\``;
+}
+
 /** SHOW CREATE USER came with MySQL 5.7 and MariaDB 10.2. */
 function requireAccounts({ title }: Kind, { container }: RunningDatabase, session: Session): void {
   if (isAtLeast(session, session.isMariadb ? [10, 2] : [5, 7])) return;
@@ -264,7 +300,6 @@ async function readAccounts(session: Session): Promise<Account[]> {
       ? { name: literal(user), kind: 'ROLE' as const }
       : { name: `${literal(user)}@${literal(host)}`, kind: 'USER' as const },
   );
-  // Hashes of caching_sha2_password are bytes of any kind.
   // Hashes of caching_sha2_password are bytes of any kind.
   const asHex = session.isMariadb ? '' : '/*!80017 SET SESSION print_identified_with_as_hex = ON */;\n';
   const answered = await query(session, 'asking about the users', `${asHex}${askAbout(accounts)}`);

@@ -1,12 +1,24 @@
+import { isUtf8 } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { z } from 'zod';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container } from '../model/project.ts';
-import { clientOf, lastLines, quoted, readBack, readSmall, writeSmall, type Client } from './client.ts';
+import {
+  clientOf,
+  lastLines,
+  quoted,
+  readBack,
+  readSmall,
+  sayInConfiguration,
+  writeSmall,
+  type Client,
+} from './client.ts';
 import type { DatabaseEngine, DumpSource, RunningDatabase } from './database.ts';
 import { fileNames } from './file-names.ts';
+import { countLimit, qualified, type Fingerprint } from './fingerprint.ts';
 import { parseImageName } from './image-name.ts';
+import { loginEnvironment, loginVariables } from './logins.ts';
 import { fitGlobals, globalsComplete, type ExistingRole } from './postgres-globals.ts';
 import { commandRole, looksLike, variable, type ServerLooks } from './recognise.ts';
 
@@ -35,6 +47,7 @@ export const postgres: DatabaseEngine = {
   dump,
   check,
   restorer: { into: 'running server', restore, settings: '*.conf' },
+  fingerprint,
   unreadable,
 };
 
@@ -121,6 +134,7 @@ const logins: readonly (readonly [user: string, password: string])[] = [
   ['PGUSER', 'PGPASSWORD'],
   ['', 'POSTGRES_PASSWORD'],
   ['', 'POSTGRESQL_PASSWORD'],
+  ...loginVariables,
 ];
 
 // The server's own postmaster.pid says where it listens: line 4 is the port, 5 the socket's folder. Of the facts, some
@@ -203,7 +217,7 @@ async function tryToConnect(database: RunningDatabase, limit = database.timeout)
     const finished = await plain.attempt({
       what: 'connecting',
       script: connectScript,
-      env: { SU_NAME: name, SU_DATA: dataPath(container) },
+      env: { SU_NAME: name, SU_DATA: dataPath(container), ...loginEnvironment(database) },
       ...(user === undefined ? {} : { user }),
       timeout: Math.min(limit, database.timeout),
     });
@@ -220,6 +234,7 @@ async function tryToConnect(database: RunningDatabase, limit = database.timeout)
       SU_PORT: port,
       SU_ENCODING: encoding,
       SU_OPTIONS: '',
+      ...loginEnvironment(database),
     };
     // A killed client leaves its server process behind, waiting for a lock and holding others.
     const afterCut = () =>
@@ -261,7 +276,7 @@ async function connect(database: RunningDatabase): Promise<Session> {
       {
         hint:
           'The user and password are taken from POSTGRES_USER and POSTGRES_PASSWORD (or their _FILE variants) of the ' +
-          'container. Correct them to what the server has.',
+          `container. Correct them to what the server has, or ${sayInConfiguration(container)}`,
       },
     );
   }
@@ -271,7 +286,7 @@ async function connect(database: RunningDatabase): Promise<Session> {
       `PostgreSQL in ${container.name}: no login found in the container's environment is a superuser, ` +
         'and only one can dump every database and role.',
       {
-        hint: 'Give the container POSTGRES_USER and POSTGRES_PASSWORD (bitnami: POSTGRESQL_POSTGRES_PASSWORD) of one.',
+        hint: `Give the container POSTGRES_USER and POSTGRES_PASSWORD (bitnami: POSTGRESQL_POSTGRES_PASSWORD) of one, or ${sayInConfiguration(container)}`,
       },
     );
   }
@@ -400,6 +415,53 @@ function decodeName(name: Buffer, container: Container): string {
       },
     );
   }
+}
+
+/**
+ * Rows of every table. A partitioned one is counted as a whole, for its partitions come and go; so do the chunks of
+ * TimescaleDB.
+ */
+async function fingerprint(database: RunningDatabase): Promise<Fingerprint> {
+  const session = await connect(database);
+  const partitions = session.version >= 100_000 ? 'AND NOT c.relispartition' : '';
+  const tables = `FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') ${partitions} AND c.relpersistence <> 't' AND n.nspname <> 'information_schema'
+    AND n.nspname !~ '^(pg_|_timescaledb_)'`;
+  const hex = (name: string): string => `encode(convert_to(${name}::text, getdatabaseencoding()), 'hex')`;
+  const sql = `SELECT format('SELECT %L, count(*) FROM (SELECT 1 FROM %I.%I LIMIT ${countLimit}) AS counted',
+    ${hex('n.nspname')} || ' ' || ${hex('c.relname')}, n.nspname, c.relname) ${tables} \\gexec`;
+  const counts: [string, number][] = [];
+  for (const [name = empty, open = empty, encoding = empty] of await query(
+    session,
+    'listing the databases',
+    listDatabases,
+  )) {
+    if (open[0] !== 1) continue;
+    const counting = command(
+      session,
+      'counting the rows',
+      `printf '%s\\n' "$SU_SQL" | psql -X -w -q -A -t -F ' ' -v ON_ERROR_STOP=1 -f -`,
+      // The statements that count hold the names of the tables, as this database writes them.
+      { SU_SQL: sql, SU_DATABASE: decodeName(name, database.container), SU_ENCODING: encoding.toString() },
+    );
+    // A table may be dropped between being listed and being counted.
+    const printed = await session.client
+      .run(counting)
+      .catch(async (error: unknown) =>
+        database.signal?.aborted === true ? Promise.reject(error as Error) : session.client.run(counting),
+      );
+    for (const line of printed.split('\n').filter((text) => text !== '')) {
+      const [schema = '', table = '', count] = line.split(' ');
+      const parts = [name, Buffer.from(schema, 'hex'), Buffer.from(table, 'hex')];
+      counts.push([qualified(...parts.map(readable)), Number(count)]);
+    }
+  }
+  return { of: 'rows', counts: Object.fromEntries(counts) };
+}
+
+/** A name in whatever encoding. */
+function readable(name: Buffer): string {
+  return isUtf8(name) ? name.toString('utf8') : name.toString('latin1');
 }
 
 /** Reads `databases.json` and `globals.sql`, and proves that they and the names of the files fit together. */

@@ -1,5 +1,4 @@
-import type { Container } from '../model/project.ts';
-import type { EngineName } from './database.ts';
+import type { Container, EngineName } from '../model/project.ts';
 import { parseImageName } from './image-name.ts';
 
 /** The label with which a service says what it is, where its image's name does not: `safe-update.database: postgres`. */

@@ -3,9 +3,19 @@ import { z } from 'zod';
 import type { Finished } from '../docker/exec.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container } from '../model/project.ts';
-import { clientOf, lastLines, readBack, readSmall, writeSmall, type Client } from './client.ts';
+import {
+  clientOf,
+  lastLines,
+  readBack,
+  readSmall,
+  sayInConfiguration,
+  writeSmall,
+  type Client,
+} from './client.ts';
 import type { DatabaseEngine, DataFolder, DumpSource, RunningDatabase } from './database.ts';
+import type { Fingerprint } from './fingerprint.ts';
 import { parseImageName } from './image-name.ts';
+import { loginEnvironment, loginVariables } from './logins.ts';
 import {
   commandRole,
   databaseLabel,
@@ -51,6 +61,7 @@ function engine(
     dump,
     check,
     restorer: { into: 'stopped data folder', restore },
+    fingerprint,
   };
 }
 
@@ -118,7 +129,7 @@ export function requiredPassword(container: Container): { value?: string; file?:
 }
 
 /** Variables for `begin`. The password goes in as the variable that redis-cli itself reads. */
-function environmentOf(container: Container): Record<string, string> {
+function environmentOf({ container, ...database }: RunningDatabase): Record<string, string> {
   const args = serverArguments(container);
   const { value, file } = requiredPassword(container);
   return {
@@ -126,6 +137,7 @@ function environmentOf(container: Container): Record<string, string> {
     SU_PORT: option(args, 'port') ?? '',
     SU_SOCKET: option(args, 'unixsocket') ?? '',
     SU_PASSWORD_FILE: file ?? '',
+    ...loginEnvironment(database),
     ...(value === undefined ? {} : { REDISCLI_AUTH: value }),
   };
 }
@@ -168,7 +180,7 @@ try() {
 }
 log_in() {
   try || try "$given" || try "$(secret REDIS_PASSWORD)" || try "$(secret VALKEY_PASSWORD)" || try "$(secret REDIS_PASS)" ||
-    try "${'$'}{VALKEYCLI_AUTH-}" || try "$(cat "$SU_PASSWORD_FILE" 2>/dev/null)" || try "$(config requirepass)"
+    ${loginVariables.map(([, word]) => `try "\${${word}-}" ||`).join(' ')} try "${'$'}{VALKEYCLI_AUTH-}" || try "$(cat "$SU_PASSWORD_FILE" 2>/dev/null)" || try "$(config requirepass)"
 }
 `;
 
@@ -190,7 +202,7 @@ async function runLoggedIn(
   const finished = await client.attempt({
     what,
     script: `${loggedIn}${script}`,
-    env: environmentOf(database.container),
+    env: environmentOf(database),
   });
   if (finished.exitCode === 0) return finished.stdout;
   throw failure(database, what, finished);
@@ -210,7 +222,8 @@ function failure(
         {
           hint:
             'The password is taken from --requirepass in the command, REDISCLI_AUTH, REDIS_PASSWORD (or its _FILE ' +
-            'variant) of the container, or the configuration file. Correct it to what the server has.',
+            'variant) of the container, or the configuration file. Correct it to what the server has, or ' +
+            sayInConfiguration(container),
         },
       );
     case unreachableExit:
@@ -229,7 +242,7 @@ async function ready(database: RunningDatabase): Promise<boolean> {
     const finished = await client.attempt({
       what: 'PING',
       script: `${begin}log_in || exit 0; case $answer in *PONG) exit 0 ;; *) exit 1 ;; esac`,
-      env: environmentOf(database.container),
+      env: environmentOf(database),
       timeout: Math.min(15_000, database.timeout),
     });
     // A server that refuses a password does answer; a dump then says what is wrong.
@@ -334,13 +347,32 @@ async function dump(database: RunningDatabase, sink: Parameters<DatabaseEngine['
     {
       what: 'the transfer of the keys',
       script: `${loggedIn}${transfer}`,
-      env: { ...environmentOf(container), SU_DIR: facts.dir, SU_FILE: facts.dbfilename },
+      env: { ...environmentOf(database), SU_DIR: facts.dir, SU_FILE: facts.dbfilename },
     },
     sink,
     rdbName,
     withoutEndMark,
   );
   await writeSmall(sink, factsName, `${JSON.stringify(facts, null, 2)}\n`);
+}
+
+async function fingerprint(database: RunningDatabase): Promise<Fingerprint> {
+  const client = clientOf(database, { title: titleOf(database.container) });
+  const script = `ask INFO persistence; ask INFO keyspace; printf 'says %s\\n' "$(ask CONFIG GET save | tr '\\n' ' ')"`;
+  return readKeys(await runLoggedIn(database, client, 'counting the keys', script));
+}
+
+/**
+ * Keys of each database: of those that stay until somebody deletes them. Of the others fewer may be left at any time;
+ * and a server that writes nothing down has none after every start. Pure.
+ */
+export function readKeys(printed: string): Fingerprint {
+  const lines = printed.split(/\r?\n/);
+  const forgets = lines.some((line) => /^says save *$/.test(line)) && !lines.includes('aof_enabled:1');
+  const found = [...printed.matchAll(/^(db\d+):keys=(\d+),expires=(\d+)/gm)].map(
+    ([, name = '', keys, expires]) => [name, Number(keys) - Number(expires)] as const,
+  );
+  return { of: 'keys', counts: forgets ? {} : Object.fromEntries(found) };
 }
 
 function majorOf({ version }: RedisFacts): number {

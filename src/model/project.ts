@@ -115,6 +115,10 @@ export interface Container {
   publishesPorts: boolean;
 }
 
+/** The kinds of database that can be dumped; src/database has a file for each. */
+export const engineNames = ['mariadb', 'mongodb', 'mysql', 'postgres', 'redis', 'valkey'] as const;
+export type EngineName = (typeof engineNames)[number];
+
 export type VolumeKind = 'named' | 'external' | 'anonymous' | 'bind';
 
 /** A volume of the project: what is backed up, and put back. */

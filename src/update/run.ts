@@ -318,7 +318,7 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
     hint:
       failedBackup === undefined
         ? 'Your compose files were not changed by the rollback. Correct the cause, then update again.'
-        : `See why it failed: ${state.session.context.again(`show ${failedBackup} --logs`)}\nYour compose files were not changed by the rollback.`,
+        : `${error instanceof SafeUpdateError && error.hint !== undefined ? `${error.hint}\n` : ''}See why it failed: ${state.session.context.again(`show ${failedBackup} --logs`)}\nYour compose files were not changed by the rollback.`,
     failed: failedRun(state, failedBackup),
     cause: error,
   });

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { listBackups, type ListedBackup } from '../backup/open.ts';
 import { backupId, type BackupKind } from '../backup/id.ts';
 import type { Manifest } from '../backup/manifest.ts';
@@ -5,7 +6,8 @@ import { BackupInProgress, mountHolding } from '../backup/create.ts';
 import type { Store } from '../backup/store/store.ts';
 import { coversBindMount } from '../config/bind-mounts.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
-import { recogniseDatabase } from '../database/engines.ts';
+import { databaseLabel, recogniseDatabase } from '../database/engines.ts';
+import { loginsInUrls } from '../database/logins.ts';
 import { helperImage, labels, removeProbes, startHelper, type Helper } from '../docker/helper.ts';
 import { observe, readContainer, requireServices, type Observed } from '../docker/observe.ts';
 import type { StackRecord } from '../docker/record.ts';
@@ -51,7 +53,7 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
       engineOnly: engineOnly !== undefined,
       coversBind(container, mount) {
         if (coversBindMount(context.settings.bindMounts.include, mount.source)) return true;
-        const engine = recogniseDatabase(container);
+        const engine = recogniseDatabase(asConfigured(context.settings, container));
         return (
           engine !== undefined &&
           !mount.readOnly &&
@@ -62,7 +64,8 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
     },
   );
   if (engineOnly === undefined) requireServices(observed);
-  return observed;
+  const containers = observed.containers.map((container) => asConfigured(context.settings, container));
+  return { ...observed, containers };
 }
 
 /** A name for a run: sorts by time, and no two are the same. Pure. */
@@ -209,24 +212,63 @@ export async function currentContainers(context: Context, project: string): Prom
   return (await context.engine.projectContainers(project)).map(readContainer).filter(({ oneOff }) => !oneOff);
 }
 
-/** The databases among the running containers. */
-export function runningDatabases(
+/** The databases among the running containers of a project. */
+export async function runningDatabases(
   context: Context,
-  observed: Observed,
-): { engine: DatabaseEngine; database: RunningDatabase }[] {
-  return observed.containers
+  containers: readonly Container[],
+): Promise<{ engine: DatabaseEngine; database: RunningDatabase }[]> {
+  const found = containers
     .filter(({ running, status }) => running && status === 'running')
-    .flatMap((container) => {
-      const engine = recogniseDatabase(container);
-      if (engine === undefined) return [];
-      const shell = containerShell(context.exec, container.id);
-      return [
-        {
-          engine,
-          database: { container, shell, timeout: context.settings.timeouts.dump, signal: context.signal },
-        },
-      ];
+    .map((container) => asConfigured(context.settings, container))
+    .map((container) => ({ container, engine: recogniseDatabase(container) }));
+  return Promise.all(
+    found.flatMap(({ container, engine }) =>
+      engine === undefined
+        ? []
+        : [
+            runningDatabase(context, container, containers).then((database) => ({
+              engine,
+              database: { ...database, signal: context.signal },
+            })),
+          ],
+    ),
+  );
+}
+
+/** A database's container, with what is needed to talk to the server in it. Throws SafeUpdateError `config`. */
+export async function runningDatabase(
+  { exec, settings }: Context,
+  container: Container,
+  others: readonly Container[],
+): Promise<RunningDatabase> {
+  const { user = '', passwordFile } = settings.databases[container.service] ?? {};
+  const configured = passwordFile === undefined ? [] : [{ user, password: await readPassword(passwordFile) }];
+  return {
+    container,
+    shell: containerShell(exec, container.id),
+    timeout: settings.timeouts.dump,
+    logins: [...configured, ...loginsInUrls(container, others)],
+  };
+}
+
+async function readPassword(file: string): Promise<string> {
+  try {
+    return (await readFile(file, 'utf8')).replace(/\r?\n$/, '');
+  } catch (error) {
+    throw new SafeUpdateError('config', `The password file ${file} cannot be read: ${messageOf(error)}`, {
+      hint: 'Correct databases.….passwordFile in safe-update.yml.',
+      cause: error,
     });
+  }
+}
+
+/** The container as the configuration wants it to be seen: what it says of a service's kind counts like the label. */
+function asConfigured({ databases }: Context['settings'], container: Container): Container {
+  const engine = Object.hasOwn(databases, container.service)
+    ? databases[container.service]?.engine
+    : undefined;
+  if (engine === undefined) return container;
+  return { ...container, labels: { ...container.labels, [databaseLabel]: engine } };
 }
 
 /** Starts a backup in the store, after removing remains of ones that were never sealed. */

@@ -2,6 +2,7 @@ import { listBackups } from '../backup/open.ts';
 import { expired } from '../backup/retention.ts';
 import { mountHolding, type BackupInProgress } from '../backup/create.ts';
 import type { BackupKind } from '../backup/id.ts';
+import type { ManifestDatabase } from '../backup/manifest.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
 import { measureVolumes, type Helper } from '../docker/helper.ts';
@@ -15,6 +16,7 @@ import { formatBytes, formatDuration } from '../model/units.ts';
 import type { Context } from './context.ts';
 import { archived } from './classes.ts';
 import { downtime } from './downtime.ts';
+import { requireNothingLost } from './fingerprints.ts';
 import { dropStack } from './journal.ts';
 import { isFinishedOneShot, statedReplicas } from './plan.ts';
 import {
@@ -41,6 +43,8 @@ export interface Update {
   backupKind: BackupKind;
   backup?: BackupInProgress;
   backupId?: string;
+  /** What the backup says of the databases. */
+  databases?: readonly ManifestDatabase[];
   watching?: { events: EngineEvent[]; stop: () => void };
 }
 
@@ -158,7 +162,7 @@ const apply = {
     const { session, observed } = state;
     const { context } = session;
     const backup = await backupOf(state);
-    const databases = runningDatabases(context, observed);
+    const databases = await runningDatabases(context, observed.containers);
     const dumps = databases.map(async ({ engine, database }) => {
       const { service } = database.container;
       const dataPath = await askDataPath(engine, database, context.accept);
@@ -238,6 +242,10 @@ const apply = {
     const backup = await backupOf(state);
     const manifest = await sealBackup(session, backup, state.backupKind, plan.consistency, record, 'seal');
     state.backupId = manifest.id;
+    // What is left out of backups may well begin empty.
+    state.databases = manifest.databases.filter(
+      ({ volume }) => volume === undefined || manifest.volumes.some(({ name }) => name === volume),
+    );
     return manifest.id;
   },
 
@@ -288,7 +296,7 @@ const apply = {
     return undefined;
   },
 
-  async verify({ session, observed, plan }) {
+  async verify({ session, observed, plan, databases }) {
     const { context, project } = session;
     const { timeouts } = context.settings;
     const from = context.clock.monotonic();
@@ -313,7 +321,9 @@ const apply = {
         },
       },
     );
-    return `green after ${formatDuration(context.clock.monotonic() - from - timeouts.stableFor)}, stable for ${formatDuration(timeouts.stableFor)}`;
+    const green = context.clock.monotonic() - from - timeouts.stableFor;
+    const data = await requireNothingLost(session, databases ?? []);
+    return `green after ${formatDuration(green)}, stable for ${formatDuration(timeouts.stableFor)}${data === undefined ? '' : `, ${data}`}`;
   },
 
   async commit(state) {

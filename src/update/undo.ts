@@ -15,13 +15,22 @@ import {
   type Recreated,
   type StackRecord,
 } from '../docker/record.ts';
-import { containerShell, type ScriptOptions } from '../docker/shell.ts';
+import type { ScriptOptions } from '../docker/shell.ts';
 import type { ExpectedService } from '../health/probe.ts';
 import { probesFor, verify } from '../health/verify.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container, Volume } from '../model/project.ts';
 import { formatBytes } from '../model/units.ts';
-import { beginBackup, currentContainers, sealBackup, showStep, withHelper, type Session } from './session.ts';
+import { requireSameData } from './fingerprints.ts';
+import {
+  beginBackup,
+  currentContainers,
+  runningDatabase,
+  sealBackup,
+  showStep,
+  withHelper,
+  type Session,
+} from './session.ts';
 
 export interface PutBack {
   /** The stack to come back to. */
@@ -95,7 +104,7 @@ export async function putBack(
   });
   await showStep(context, 'undo-verify', 'Verify the former release', async () => {
     await verifyRecord(session, record);
-    return undefined;
+    return requireSameData(session, open?.manifest.databases ?? []);
   });
 }
 
@@ -384,7 +393,7 @@ async function restoreIntoServer(
   dump: ManifestDatabase,
 ): Promise<(() => Promise<void>) | undefined> {
   const { context, journal } = session;
-  const { engine, exec, clock, settings } = context;
+  const { engine, clock, settings } = context;
   const restorer = restorerOf(dump.engine);
   if (restorer.into !== 'running server') return undefined;
   const recorded = record.containers.map(readContainer).find(({ service }) => service === dump.service);
@@ -398,11 +407,11 @@ async function restoreIntoServer(
   await engine.start(id);
   const inspect = await engine.container(id);
   if (inspect === null) throw new SafeUpdateError('database', `The container of ${dump.service} has gone.`);
-  const database = {
-    container: readContainer(inspect),
-    shell: containerShell(exec, id),
-    timeout: settings.timeouts.dump,
-  };
+  const database = await runningDatabase(
+    context,
+    readContainer(inspect),
+    record.containers.map(readContainer),
+  );
   const deadline = clock.monotonic() + settings.timeouts.verify;
   while (!(await databaseEngine(dump.engine).ready(database))) {
     if (clock.monotonic() > deadline) {

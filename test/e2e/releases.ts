@@ -15,6 +15,7 @@ export type Release =
   | 'exit0'
   | 'drop-table'
   | 'drop-table-crash'
+  | 'empty'
   | 'flaky'
   | 'one-shot';
 

@@ -68,6 +68,7 @@ const subject: Subject = {
   wrongPassword: {
     env: { MONGO_INITDB_ROOT_USERNAME: 'boss', MONGO_INITDB_ROOT_PASSWORD: 'former one' },
     secret: 'former one',
+    user: 'boss',
     spoil: async (server) => {
       await shell(server, `base('admin').runCommand({ updateUser: 'boss', pwd: 'rotated' })`);
     },
@@ -94,6 +95,15 @@ const subject: Subject = {
     );
   },
   contents: (server) => shell(server, everything),
+  holds: {
+    'Shop.customers': 2000,
+    'Shop.orders': 2,
+    'Shop.nothing in it': 0,
+    'Shop.capped': 0,
+    'Shop."a.b-c"': 1,
+    'other-1.things': 1,
+  },
+  lost: ['Shop.orders', 'other-1.things'],
   async migrate(server) {
     await shell(
       server,

@@ -160,6 +160,15 @@ export function subjectOf({ image, quick, prefix, defaultRole }: Flavour): Subje
       ]);
       return parts.join('\n');
     },
+    holds: {
+      'shop.customers': 3126,
+      'shop.orders': 2,
+      'shop.a_first': 1,
+      'shop.old': 1,
+      '-x.t': 1,
+      [`${JSON.stringify(strange)}.t`]: 1,
+    },
+    lost: ['shop.orders', 'shop.a_first', `${JSON.stringify(strange)}.t`],
     async migrate(server) {
       await sql(
         server,

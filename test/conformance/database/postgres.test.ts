@@ -129,6 +129,14 @@ const subject: Subject = {
     ]);
     return parts.join('\n');
   },
+  holds: {
+    'shop.public.customers': 20_000,
+    'shop.public.orders': 50,
+    'latin.public.t': 1,
+    'postgres.public.in_postgres': 1,
+    [`${JSON.stringify(strange)}.public.t`]: 1,
+  },
+  lost: ['shop.public.orders', 'postgres.public.in_postgres'],
   async migrate(server) {
     await sql(
       server,

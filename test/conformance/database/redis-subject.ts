@@ -20,7 +20,8 @@ interface Programs {
 /** A server of this kind, filled, looked into and disturbed by its own client. */
 export function subjectOf({ image, server: program, cli, password }: Programs): Subject {
   const redis = (server: Server, ...argv: string[]): Promise<string> =>
-    server.exec([cli, ...argv], { REDISCLI_AUTH: server.secret });
+    // With an empty password it would complain, and leave -n out.
+    server.exec([cli, ...argv], server.secret === '' ? {} : { REDISCLI_AUTH: server.secret });
 
   return {
     image,
@@ -88,8 +89,12 @@ export function subjectOf({ image, server: program, cli, password }: Programs): 
       }
       return parts.join('\n');
     },
+    // Without the key that dies by itself.
+    holds: { db0: 5005, db3: 1 },
+    lost: ['db3'],
     async migrate(server) {
       await redis(server, 'DEL', 'plain');
+      await redis(server, '-n', '3', 'DEL', 'list');
       await redis(server, 'SET', 'new', 'key');
       await redis(server, '-n', '5', 'SET', 'other', 'database');
       await redis(server, 'HSET', 'hash', 'a', 'changed');

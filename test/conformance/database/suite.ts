@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { DatabaseEngine, DumpSink, DumpSource } from '../../../src/database/database.ts';
 import { recogniseDatabase } from '../../../src/database/engines.ts';
+import { differences, isLost, type Fingerprint } from '../../../src/database/fingerprint.ts';
 import { containerShell } from '../../../src/docker/shell.ts';
 import { create, docker, exec, failure, Files, folderOf, inspect, start, until } from './server.ts';
 import type { Server, ServerOptions } from './server.ts';
@@ -18,15 +19,24 @@ export interface Subject {
   /** Servers that must come back equal, by what is special about them. The first also serves the other tests. */
   servers: Record<string, ServerOptions>;
   /** A server whose environment gives a password that it does not accept. */
-  wrongPassword: ServerOptions & { spoil?: (server: Server) => Promise<void> };
+  wrongPassword: ServerOptions & {
+    /** Makes the password `rotated`. */
+    spoil: (server: Server) => Promise<void>;
+    /** Whose it is, where servers of the kind have no such user without being told. */
+    user?: string;
+  };
   /** The image's command when it is only a client. */
   clients: string[][];
   /** Puts data in, of every kind the engine has. */
   fill(server: Server): Promise<void>;
   /** All that a person would miss, as text. */
   contents(server: Server): Promise<string>;
+  /** What the fingerprint of a filled server says. */
+  holds: Readonly<Record<string, number>>;
   /** What an update may do before it fails: add, change, delete. */
   migrate(server: Server): Promise<void>;
+  /** Of `holds`, what is gone or empty after that. */
+  lost: readonly string[];
   /** Makes every dump hang. Returns what ends that. */
   hang(server: Server): Promise<() => Promise<unknown>>;
   /** Client programs, as they are seen in a list of processes. */
@@ -67,6 +77,11 @@ export function conformance(engine: DatabaseEngine, subject: Subject): void {
       await docker(['start', server.container.id]);
       await until(`${engine.title} is ready again`, () => engine.ready(server.database()));
     }
+  };
+  const fingerprintOf = async (server: Server): Promise<Fingerprint> => {
+    const fingerprint = await engine.fingerprint(server.database());
+    if (fingerprint === undefined) throw new Error('no fingerprint');
+    return fingerprint;
   };
   const clientsIn = async (server: Server): Promise<string[]> =>
     (await docker(['top', server.container.id, '-eo', 'pid,args']))
@@ -129,13 +144,18 @@ export function conformance(engine: DatabaseEngine, subject: Subject): void {
         const one = servers.get(name);
         if (one === undefined) throw new Error(`no server: ${name}`);
         const before = await subject.contents(one);
+        const counted = await fingerprintOf(one);
+        expect(counted.counts).toEqual(subject.holds);
         let files = await dumpOf(one);
         await engine.check(one.database(), files);
         await subject.migrate(one);
         expect(await subject.contents(one).catch(() => 'gone')).not.toBe(before);
+        const lost = differences(counted, await fingerprintOf(one)).filter(isLost);
+        expect(lost.map(({ name: what }) => what).sort()).toEqual([...subject.lost].sort());
         files = options.dumped?.(files) ?? files;
         await restore(one, files);
         expect(await subject.contents(one)).toBe(before);
+        expect(differences(counted, await fingerprintOf(one))).toEqual([]);
         if (restorer.into === 'stopped data folder') {
           // Over what the server has made of a restore.
           await restore(one, files);
@@ -259,6 +279,7 @@ export function conformance(engine: DatabaseEngine, subject: Subject): void {
       })();
       const files = await dumpOf(server);
       await engine.check(server.database(), files);
+      await engine.fingerprint(server.database());
       done.abort();
       await watch;
       expect(seen).toEqual([]);
@@ -267,13 +288,26 @@ export function conformance(engine: DatabaseEngine, subject: Subject): void {
 
     test('a wrong password is a clear error that does not hold it', async () => {
       const one = await running(subject.wrongPassword);
-      await subject.wrongPassword.spoil?.(one);
+      await subject.wrongPassword.spoil(one);
       const error = await failure(engine.dump(one.database(), new Files()));
       expect(error.message).toMatch(/does not let its own client in/);
       expect(error.message).toMatch(/password|NOAUTH|WRONGPASS/);
       expect(`${error.message}${error.hint ?? ''}`).not.toContain('former one');
       // It answers, only not to us.
       expect(await engine.ready(one.database())).toBe(true);
+
+      // Somebody else in the project knows.
+      const user = subject.wrongPassword.user ?? '';
+      const logins = [
+        { user, password: 'wrong too' },
+        { user, password: 'rotated' },
+      ];
+      const told = { ...one.database(), logins };
+      const files = new Files();
+      await engine.dump(told, files);
+      await engine.check(told, files);
+      expect(await engine.fingerprint(told)).toBeDefined();
+      expect(await engine.askDataPath(told)).toBe(engine.dataPath(one.container));
     });
 
     test('a dump that hangs is ended, and leaves nothing in the container', async () => {

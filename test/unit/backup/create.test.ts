@@ -156,6 +156,7 @@ describe('a backup in progress', () => {
     async check() {
       await Promise.resolve();
     },
+    fingerprint: () => Promise.resolve({ of: 'rows', counts: { 'shop.public.members': 3 } }),
   } as unknown as DatabaseEngine;
   const toDump = (facts: Partial<DatabaseEngine>, number = 1) => ({
     engine: { ...engine, ...facts },
@@ -187,7 +188,22 @@ describe('a backup in progress', () => {
         volume: 'shop_db',
         dataPath: '/data',
         parts: ['databases/db/db.dump', 'databases/db/globals.sql'],
+        fingerprint: { of: 'rows', counts: { 'shop.public.members': 3 } },
       },
+    ]);
+  });
+
+  it('says what fails first: the dump, or what could not be counted', async () => {
+    const backup = new BackupInProgress(memory().writer);
+    const fails = (message: string) => (): Promise<never> => Promise.reject(new Error(message));
+    const uncounted = { fingerprint: fails('not counted') };
+    await expect(backup.addDump(toDump(uncounted), quiet)).rejects.toThrow('not counted');
+    const both = toDump({ ...uncounted, dump: fails('not dumped') }, 2);
+    await expect(backup.addDump(both, quiet)).rejects.toThrow('not dumped');
+    const nobodyToAsk = toDump({ fingerprint: () => Promise.resolve(undefined) }, 3);
+    await backup.addDump(nobodyToAsk, quiet);
+    expect((await backup.seal(about, record, quiet)).databases).toEqual([
+      expect.not.objectContaining({ fingerprint: expect.anything() as unknown }),
     ]);
   });
 

@@ -33,6 +33,7 @@ describe('without any configuration', () => {
       helper: {},
       bindMounts: { include: [] },
       volumes: {},
+      databases: {},
       space: { minimumFree: 10 },
       warnings: [],
     });

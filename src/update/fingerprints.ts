@@ -1,0 +1,143 @@
+import type { ManifestDatabase } from '../backup/manifest.ts';
+import {
+  describeDifference,
+  differences,
+  isLost,
+  type Difference,
+  type Fingerprint,
+} from '../database/fingerprint.ts';
+import { messageOf, SafeUpdateError } from '../model/error.ts';
+import { currentContainers, runningDatabases, type Session } from './session.ts';
+
+type Counted = ManifestDatabase & { fingerprint: Fingerprint };
+
+/** A database that was counted before, and what has changed since. */
+interface Compared {
+  service: string;
+  before: Fingerprint;
+  /** Undefined: there is no such database any more. */
+  changed: Difference[] | undefined;
+}
+
+/**
+ * "Healthy but empty" is a failed update: throws SafeUpdateError `unhealthy` where something that held data before is
+ * gone or empty now, and nobody has allowed it. Returns what there is to say.
+ */
+export async function requireNothingLost(
+  session: Session,
+  databases: readonly ManifestDatabase[],
+): Promise<string | undefined> {
+  const { settings, accept, emit, signal } = session.context;
+  const compared = await compare(session, databases, signal);
+  const lost = compared.flatMap(({ service, before, changed = [] }) =>
+    changed
+      .filter(isLost)
+      .filter(({ name }) => !mayBecomeEmpty(settings.databases[service]?.mayBecomeEmpty ?? [], name))
+      .map((difference) => ({ service, what: describeDifference(difference, before) })),
+  );
+  const refused = lost.filter(({ service }) => !accept.includes(acceptance(service)));
+  for (const { service, what } of lost.filter((one) => !refused.includes(one)))
+    emit({ type: 'notice', level: 'warning', message: `${service}: ${what}. That was accepted.` });
+  if (refused.length > 0) {
+    const services = [...new Set(refused.map(({ service }) => service))];
+    throw new SafeUpdateError(
+      'unhealthy',
+      `healthy, but data is missing: ${refused.map(({ service, what }) => `${service}: ${what}`).join('; ')}`,
+      {
+        hint: `If that is what the release is meant to do: ${services.map((service) => `--accept ${acceptance(service)}`).join(' ')}, or databases.${services[0] ?? ''}.mayBecomeEmpty in safe-update.yml.`,
+      },
+    );
+  }
+  const there = compared.flatMap(({ before }) => Object.values(before.counts).filter((count) => count > 0));
+  return there.length === 0 ? undefined : `data in ${there.length} places is still there`;
+}
+
+/** What --accept takes: `data-gone:db`. */
+function acceptance(service: string): string {
+  return `data-gone:${service}`;
+}
+
+/** Names as they are shown; `*` stands for anything. Pure. */
+export function mayBecomeEmpty(patterns: readonly string[], name: string): boolean {
+  return patterns.some((pattern) => {
+    const literal = pattern.split('*').map((text) => text.replace(/[\\^$.+?()[\]{}|]/g, '\\$&'));
+    return new RegExp(`^${literal.join('[^]*')}$`).test(name);
+  });
+}
+
+/**
+ * After a rollback. Throws SafeUpdateError `database` where something is gone that was there before. Anything else that
+ * differs was written between the count and the stop: the volumes are equal to their archives. It is said.
+ */
+export async function requireSameData(
+  session: Session,
+  databases: readonly ManifestDatabase[],
+): Promise<string | undefined> {
+  const compared = await compare(session, databases);
+  const gone = compared.flatMap(({ service, before, changed = [] }) =>
+    changed
+      .filter(({ is }) => is === undefined)
+      .map((one) => `${service}: ${describeDifference(one, before)}`),
+  );
+  if (gone.length > 0) {
+    throw new SafeUpdateError('database', `Data is missing after the rollback: ${gone.join('; ')}`);
+  }
+  for (const { service, before, changed = [] } of compared) {
+    if (changed.length === 0) continue;
+    const what = changed.map((one) => describeDifference(one, before)).join('; ');
+    session.context.emit({
+      type: 'notice',
+      level: 'info',
+      message: `${service} was written to between its dump and the stop: ${what}.`,
+    });
+  }
+  return compared.length === 0 ? undefined : `${compared.length} databases hold what they held`;
+}
+
+/** Each database that was counted, with what has changed. Replicas of one service cannot be told apart, and are left out. */
+async function compare(
+  session: Session,
+  databases: readonly ManifestDatabase[],
+  signal?: AbortSignal,
+): Promise<Compared[]> {
+  const counted = databases.filter(
+    (one): one is Counted =>
+      one.fingerprint !== undefined &&
+      databases.filter(({ service }) => service === one.service).length === 1,
+  );
+  return Promise.all(
+    counted.map(async ({ service, fingerprint: before }) => {
+      const after = await countNow(session, service, signal);
+      return { service, before, changed: after === undefined ? undefined : differences(before, after) };
+    }),
+  );
+}
+
+/** Counts a database that may still be busy. Undefined where the stack has none of that name any more. */
+async function countNow(
+  { context, project }: Session,
+  service: string,
+  signal?: AbortSignal,
+): Promise<Fingerprint | undefined> {
+  const { clock, settings } = context;
+  const deadline = clock.monotonic() + settings.timeouts.verify;
+  for (;;) {
+    try {
+      const found = await runningDatabases(context, await currentContainers(context, project));
+      const here = found.find(({ database }) => database.container.service === service);
+      if (here === undefined) return undefined;
+      const { signal: _, ...database } = here.database;
+      return await here.engine.fingerprint(signal === undefined ? database : { ...database, signal });
+    } catch (error) {
+      if (signal?.aborted === true) throw error;
+      if (clock.monotonic() > deadline) {
+        throw new SafeUpdateError(
+          'unhealthy',
+          `what ${service} holds could not be counted: ${messageOf(error)}`,
+          { cause: error },
+        );
+      }
+    }
+    await clock.sleep(500);
+  }
+}
