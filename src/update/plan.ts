@@ -5,6 +5,7 @@ import { exitedLabel } from '../docker/record.ts';
 import type { ComposeService, Container } from '../model/project.ts';
 import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
 import { archived, looksRecreatable } from './classes.ts';
+import { dataPlaceWarnings } from './data-places.ts';
 
 export interface PlanOptions {
   consistency: 'cold' | 'hot';
@@ -47,7 +48,11 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     }),
     databases,
     notCovered: observed.notCovered,
-    warnings: [...observed.warnings, ...otherFiles(observed)],
+    warnings: [
+      ...observed.warnings,
+      ...otherFiles(observed),
+      ...dataPlaceWarnings(observed, options.consistency),
+    ],
     suggestions: suggestionsFor(observed),
     steps: [],
   };

@@ -15,6 +15,7 @@ import type { Plan, Step, StepName } from '../model/plan.ts';
 import { formatBytes, formatDuration } from '../model/units.ts';
 import type { Context } from './context.ts';
 import { archived } from './classes.ts';
+import { misplaced } from './data-places.ts';
 import { downtime } from './downtime.ts';
 import { requireNothingLost } from './fingerprints.ts';
 import { dropStack } from './journal.ts';
@@ -166,6 +167,11 @@ const apply = {
     const dumps = databases.map(async ({ engine, database }) => {
       const { service } = database.container;
       const dataPath = await askDataPath(engine, database, context.accept);
+      // Where the server says something else than the plan could see.
+      if (dataPath !== engine.dataPath(database.container)) {
+        const warning = misplaced(database.container, engine.title, dataPath, observed.volumes);
+        if (warning !== undefined) context.emit({ type: 'notice', level: 'warning', message: warning });
+      }
       const volume = mountHolding(database.container, dataPath)?.source;
       await backup.addDump(
         { engine, database, dataPath, ...(volume === undefined ? {} : { volume }) },
