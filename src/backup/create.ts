@@ -18,6 +18,8 @@ export interface DatabaseToDump {
   database: RunningDatabase;
   dataPath: string;
   volume?: string;
+  /** What its folder in the backup is called; absent: like its service. */
+  name?: string;
 }
 
 /** Where a database's files are: the mount that holds `dataPath`, the longest one that does. Pure. */
@@ -38,15 +40,19 @@ export class BackupInProgress {
   readonly #volumes: Manifest['volumes'] = [];
   readonly #databases: Manifest['databases'] = [];
   readonly #config: Manifest['config'] = [];
+  readonly #dumpFolders = new Set<string>();
 
   constructor(writer: BackupWriter) {
     this.writer = writer;
   }
 
   /** Dumps a database and proves the dump complete by reading it back. Throws SafeUpdateError `database`. */
-  async addDump({ engine, database, dataPath, volume }: DatabaseToDump, progress: Progress): Promise<void> {
+  async addDump(
+    { engine, database, dataPath, volume, name: called }: DatabaseToDump,
+    progress: Progress,
+  ): Promise<void> {
     const { service, number } = database.container;
-    const folder = `databases/${safeName(service)}${number > 1 ? `-${number}` : ''}`;
+    const folder = this.#dumpFolder(`${safeName(called ?? service)}${number > 1 ? `-${number}` : ''}`);
     const parts: Part[] = [];
     const dumpAndCheck = async (): Promise<void> => {
       await engine.dump(database, {
@@ -75,6 +81,20 @@ export class BackupInProgress {
       parts: parts.map(({ path }) => path),
       ...(fingerprint === undefined ? {} : { fingerprint }),
     });
+  }
+
+  /** Notes what a database holds that needs no dump, because the archive of its volume will be exact. */
+  addCounted(counted: Required<Omit<Manifest['databases'][number], 'parts'>>): void {
+    this.#databases.push({ ...counted, parts: [] });
+  }
+
+  /** Two names may become the same folder. */
+  #dumpFolder(name: string): string {
+    const taken = this.#dumpFolders;
+    let candidate = `databases/${name}`;
+    for (let number = 2; taken.has(candidate); number += 1) candidate = `databases/${name}~${number}`;
+    taken.add(candidate);
+    return candidate;
   }
 
   /**

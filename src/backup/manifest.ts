@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { z } from 'zod';
 import { SafeUpdateError } from '../model/error.ts';
 import { backupKinds } from './id.ts';
@@ -71,7 +72,7 @@ const manifestSchema = z.object({
       volume: z.string().optional(),
       /** Where its files are inside the container. */
       dataPath: z.string(),
-      /** Parts of the dump. */
+      /** Parts of the dump; none for a file of SQLite whose archive is exact. */
       parts: z.array(z.string()),
       /** What it held at about that time; absent where there was nobody to ask. */
       fingerprint: z
@@ -93,6 +94,19 @@ const manifestSchema = z.object({
 export type Manifest = z.infer<typeof manifestSchema>;
 export type ManifestVolume = Manifest['volumes'][number];
 export type ManifestDatabase = Manifest['databases'][number];
+
+/** Where a database's files are in its volume, from the volume's root: a folder, or for SQLite a file. Pure. */
+export function placeInVolume(
+  { service, dataPath }: Pick<ManifestDatabase, 'service' | 'dataPath'>,
+  { servedAt }: Pick<ManifestVolume, 'servedAt'>,
+): string {
+  const mountedAt = servedAt
+    .filter((served) => served.service === service)
+    .map((served) => served.path)
+    .filter((folder) => dataPath === folder || dataPath.startsWith(folder.replace(/\/?$/, '/')))
+    .sort((a, b) => b.length - a.length)[0];
+  return path.posix.relative(mountedAt ?? dataPath, dataPath);
+}
 
 /** What is left to do about a damaged backup. */
 export const useAnother = 'Use another backup: safe-update backups';

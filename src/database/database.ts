@@ -54,7 +54,7 @@ export type Restorer =
  * engines.ts, and write a test beside test/conformance/database/postgres.test.ts.
  */
 export interface DatabaseEngine {
-  readonly name: EngineName;
+  readonly name: EngineName | 'sqlite';
   /** What people call it: "PostgreSQL". */
   readonly title: string;
   /** Given a container as the engine has it, is it a server of this kind? Pure. */

@@ -222,6 +222,9 @@ async function startContainer(engine: Engine, options: Docker.ContainerCreateOpt
 
 const probePrefix = '.safe-update-shared-';
 
+/** A file that may be made for a moment in the folder of the backups; one that is left is removed with the probes. */
+export const scratchName = `${probePrefix}copy`;
+
 /** Removes what is left of `isShared` where a run was killed in the middle of it. */
 export async function removeProbes(folder: string): Promise<void> {
   const entries = await readdir(folder).catch(() => []);
@@ -275,3 +278,6 @@ export const listScript = readFileSync(`${packageFolder}list.py`, 'utf8');
 
 /** helper/write.py, which writes a file and says what came in. */
 export const writeScript = readFileSync(`${packageFolder}write.py`, 'utf8');
+
+/** What finds, counts and copies SQLite files. */
+export const sqliteScript = readFileSync(`${packageFolder}sqlite.py`, 'utf8');

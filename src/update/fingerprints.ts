@@ -1,4 +1,9 @@
-import type { ManifestDatabase } from '../backup/manifest.ts';
+import {
+  placeInVolume,
+  type Manifest,
+  type ManifestDatabase,
+  type ManifestVolume,
+} from '../backup/manifest.ts';
 import {
   describeDifference,
   differences,
@@ -7,7 +12,12 @@ import {
   type Fingerprint,
 } from '../database/fingerprint.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
-import { currentContainers, runningDatabases, type Session } from './session.ts';
+import { UnreadableSqlite } from '../database/sqlite.ts';
+import { currentContainers, runningDatabases, withHelper, type Session } from './session.ts';
+import { openFile } from './sqlite.ts';
+
+/** What a backup says of the databases and where their files are. */
+type Data = Pick<Manifest, 'databases' | 'volumes'>;
 
 type Counted = ManifestDatabase & { fingerprint: Fingerprint };
 
@@ -23,12 +33,9 @@ interface Compared {
  * "Healthy but empty" is a failed update: throws SafeUpdateError `unhealthy` where something that held data before is
  * gone or empty now, and nobody has allowed it. Returns what there is to say.
  */
-export async function requireNothingLost(
-  session: Session,
-  databases: readonly ManifestDatabase[],
-): Promise<string | undefined> {
+export async function requireNothingLost(session: Session, data: Data): Promise<string | undefined> {
   const { settings, accept, emit, signal } = session.context;
-  const compared = await compare(session, databases, signal);
+  const compared = await compare(session, data, signal);
   const lost = compared.flatMap(({ service, before, changed = [] }) =>
     changed
       .filter(isLost)
@@ -69,11 +76,8 @@ export function mayBecomeEmpty(patterns: readonly string[], name: string): boole
  * After a rollback. Throws SafeUpdateError `database` where something is gone that was there before. Anything else that
  * differs was written between the count and the stop: the volumes are equal to their archives. It is said.
  */
-export async function requireSameData(
-  session: Session,
-  databases: readonly ManifestDatabase[],
-): Promise<string | undefined> {
-  const compared = await compare(session, databases);
+export async function requireSameData(session: Session, data: Data): Promise<string | undefined> {
+  const compared = await compare(session, data);
   const gone = compared.flatMap(({ service, before, changed = [] }) =>
     changed
       .filter(({ is }) => is === undefined)
@@ -94,23 +98,75 @@ export async function requireSameData(
   return compared.length === 0 ? undefined : `${compared.length} databases hold what they held`;
 }
 
-/** Each database that was counted, with what has changed. Replicas of one service cannot be told apart, and are left out. */
+/**
+ * Each database that was counted, with what has changed. What is left out of backups may begin empty; replicas of one
+ * service cannot be told apart.
+ */
 async function compare(
   session: Session,
-  databases: readonly ManifestDatabase[],
+  { databases, volumes }: Data,
   signal?: AbortSignal,
 ): Promise<Compared[]> {
-  const counted = databases.filter(
-    (one): one is Counted =>
-      one.fingerprint !== undefined &&
-      databases.filter(({ service }) => service === one.service).length === 1,
-  );
-  return Promise.all(
-    counted.map(async ({ service, fingerprint: before }) => {
-      const after = await countNow(session, service, signal);
-      return { service, before, changed: after === undefined ? undefined : differences(before, after) };
-    }),
-  );
+  const counted = databases
+    .filter((one): one is Counted => one.fingerprint !== undefined)
+    .filter(({ volume }) => volume === undefined || volumes.some(({ name }) => name === volume))
+    .filter(
+      (one) =>
+        databases.filter((other) => other.service === one.service && other.dataPath === one.dataPath)
+          .length === 1,
+    );
+  const compared = (one: Counted, after: Fingerprint | undefined): Compared => ({
+    service: one.service,
+    before: one.fingerprint,
+    changed: after === undefined ? undefined : differences(one.fingerprint, after),
+  });
+  const files = counted.filter(({ engine }) => engine === 'sqlite');
+  const servers = counted.filter(({ engine }) => engine !== 'sqlite');
+  return [
+    ...(await Promise.all(
+      servers.map(async (one) => compared(one, await countNow(session, one.service, signal))),
+    )),
+    ...(await countFiles(session, files, volumes, signal)).map(([one, after]) => compared(one, after)),
+  ];
+}
+
+/** Counts SQLite files, by a helper that has their volumes. Undefined for one that cannot be read now. */
+async function countFiles(
+  session: Session,
+  files: readonly Counted[],
+  volumes: readonly ManifestVolume[],
+  signal?: AbortSignal,
+): Promise<(readonly [Counted, Fingerprint | undefined])[]> {
+  if (files.length === 0) return [];
+  const { context, project } = session;
+  const needed = volumes.filter(({ name }) => files.some(({ volume }) => volume === name));
+  const containers = await currentContainers(context, project);
+  return withHelper(session, needed, 'read', async (helper) => {
+    const counts: (readonly [Counted, Fingerprint | undefined])[] = [];
+    for (const file of files) {
+      const volume = needed.find(({ name }) => name === file.volume);
+      const container = containers.find(({ service }) => service === file.service);
+      if (volume === undefined || container === undefined) {
+        counts.push([file, undefined]);
+        continue;
+      }
+      const { engine, database } = await openFile(session, helper, {
+        container,
+        volume: volume.name,
+        path: placeInVolume(file, volume),
+        timeout: context.settings.timeouts.dump,
+        ...(signal === undefined ? {} : { signal }),
+      });
+      const after = await engine.fingerprint(database).catch((error: unknown) => {
+        if (!(error instanceof UnreadableSqlite)) throw error;
+        const message = `${file.service}: what ${file.dataPath} holds now could not be counted: ${error.message}.`;
+        context.emit({ type: 'notice', level: 'warning', message });
+        return undefined;
+      });
+      counts.push([file, after]);
+    }
+    return counts;
+  });
 }
 
 /** Counts a database that may still be busy. Undefined where the stack has none of that name any more. */

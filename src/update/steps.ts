@@ -2,7 +2,7 @@ import { listBackups } from '../backup/open.ts';
 import { expired } from '../backup/retention.ts';
 import { mountHolding, type BackupInProgress } from '../backup/create.ts';
 import type { BackupKind } from '../backup/id.ts';
-import type { ManifestDatabase } from '../backup/manifest.ts';
+import type { Manifest } from '../backup/manifest.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
 import { measureVolumes, type Helper } from '../docker/helper.ts';
@@ -31,6 +31,7 @@ import {
   startVolumeHelper,
 } from './session.ts';
 import { leftOutForSpace, requireSpace } from './space.ts';
+import { backUpSqlite } from './sqlite.ts';
 import { expectedOf, servedBy } from './undo.ts';
 
 /** What the steps of one update hand to each other. */
@@ -44,8 +45,8 @@ export interface Update {
   backupKind: BackupKind;
   backup?: BackupInProgress;
   backupId?: string;
-  /** What the backup says of the databases. */
-  databases?: readonly ManifestDatabase[];
+  /** What the sealed backup says of itself. */
+  manifest?: Manifest;
   watching?: { events: EngineEvent[]; stop: () => void };
 }
 
@@ -155,7 +156,21 @@ const apply = {
     }
     requireSpace(question, accept);
     const total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
-    return `${sizes.size} volumes, ${formatBytes(total)}${space === undefined ? '' : `, ${formatBytes(space.free)} free`}`;
+    const files = await backUpSqlite(
+      session,
+      {
+        helper: state.helper,
+        observed: state.observed,
+        volumes: volumes.filter(({ name }) => sizes.has(name)),
+        dump: state.plan.consistency === 'hot',
+      },
+      () => backupOf(state),
+    );
+    return [
+      `${sizes.size} volumes, ${formatBytes(total)}`,
+      ...(files === 0 ? [] : [`${files} SQLite ${files === 1 ? 'file' : 'files'}`]),
+      ...(space === undefined ? [] : [`${formatBytes(space.free)} free`]),
+    ].join(', ');
   },
 
   /** All at once: a dump waits for its server more than for anything else. */
@@ -248,10 +263,7 @@ const apply = {
     const backup = await backupOf(state);
     const manifest = await sealBackup(session, backup, state.backupKind, plan.consistency, record, 'seal');
     state.backupId = manifest.id;
-    // What is left out of backups may well begin empty.
-    state.databases = manifest.databases.filter(
-      ({ volume }) => volume === undefined || manifest.volumes.some(({ name }) => name === volume),
-    );
+    state.manifest = manifest;
     return manifest.id;
   },
 
@@ -302,7 +314,7 @@ const apply = {
     return undefined;
   },
 
-  async verify({ session, observed, plan, databases }) {
+  async verify({ session, observed, plan, manifest }) {
     const { context, project } = session;
     const { timeouts } = context.settings;
     const from = context.clock.monotonic();
@@ -328,7 +340,7 @@ const apply = {
       },
     );
     const green = context.clock.monotonic() - from - timeouts.stableFor;
-    const data = await requireNothingLost(session, databases ?? []);
+    const data = manifest === undefined ? undefined : await requireNothingLost(session, manifest);
     return `green after ${formatDuration(green)}, stable for ${formatDuration(timeouts.stableFor)}${data === undefined ? '' : `, ${data}`}`;
   },
 

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import type { BackupInProgress } from '../backup/create.ts';
-import type { ManifestDatabase, ManifestVolume } from '../backup/manifest.ts';
+import { placeInVolume, type ManifestDatabase, type ManifestVolume } from '../backup/manifest.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { volumeWriter } from '../backup/volume.ts';
 import type { DumpSource } from '../database/database.ts';
@@ -104,7 +104,7 @@ export async function putBack(
   });
   await showStep(context, 'undo-verify', 'Verify the former release', async () => {
     await verifyRecord(session, record);
-    return requireSameData(session, open?.manifest.databases ?? []);
+    return open === undefined ? undefined : requireSameData(session, open.manifest);
   });
 }
 
@@ -280,7 +280,8 @@ export async function restoreData(
   const chosen = manifest.volumes.filter(only);
   // A database that a hot archive cannot bring back starts empty and is filled from its dump.
   const fromDump = manifest.databases.filter(
-    ({ volume }) => volume !== undefined && chosen.some(({ name, exact }) => name === volume && !exact),
+    ({ volume, parts }) =>
+      parts.length > 0 && volume !== undefined && chosen.some(({ name, exact }) => name === volume && !exact),
   );
   const filledByServer = (volume: ManifestVolume): ManifestDatabase | undefined =>
     fromDump.find((dump) => dump.volume === volume.name && restorerOf(dump.engine).into === 'running server');
@@ -296,7 +297,7 @@ export async function restoreData(
       journal.write({ type: 'restoring', volume: volume.name });
       await writer.clear();
       const dump = filledByServer(volume);
-      const dataFolder = dump === undefined ? undefined : folderOf(dump, volume);
+      const dataFolder = dump === undefined ? undefined : placeInVolume(dump, volume);
       const report = (item: string, bytes: number): void => {
         context.emit({ type: 'step-progress', step, item, bytes, totalBytes: volume.bytes });
       };
@@ -334,7 +335,7 @@ async function placeDump(helper: Helper, open: OpenBackup, dump: ManifestDatabas
   const restorer = restorerOf(dump.engine);
   const volume = open.manifest.volumes.find(({ name }) => name === dump.volume);
   if (restorer.into !== 'stopped data folder' || volume === undefined) return;
-  const data = `${helper.pathOf(volume.name)}/${folderOf(dump, volume)}`;
+  const data = `${helper.pathOf(volume.name)}/${placeInVolume(dump, volume)}`;
   await restorer.restore(
     {
       run: (script: string, options: ScriptOptions = {}) =>
@@ -344,10 +345,25 @@ async function placeDump(helper: Helper, open: OpenBackup, dump: ManifestDatabas
   );
 }
 
-/** The data folder of a database, by path from its volume's root. */
-function folderOf(dump: ManifestDatabase, volume: ManifestVolume): string {
-  const mountedAt = volume.servedAt.find(({ service }) => service === dump.service)?.path ?? dump.dataPath;
-  return path.posix.relative(mountedAt, dump.dataPath);
+/** Puts a SQLite file of an exact archive back, without what is left in a log beside it. */
+async function placeMember(
+  helper: Helper,
+  open: OpenBackup,
+  dump: ManifestDatabase,
+  volume: ManifestVolume,
+): Promise<void> {
+  const { dir, base } = path.posix.parse(placeInVolume(dump, volume));
+  const file = path.posix.join(helper.pathOf(volume.name), dir, base);
+  const finished = await helper.shell.run('rm -f "$FILE-wal" "$FILE-shm" "$FILE-journal"', {
+    env: { FILE: file },
+  });
+  if (finished.exitCode !== 0)
+    throw new SafeUpdateError('store', `${dump.dataPath} cannot be put back: ${finished.stderr.trim()}`);
+  // Whatever belonged to the file when it was archived comes with it.
+  const named = `${base.replace(/[\\*?[\]]/g, '\\$&')}*`;
+  const writer = volumeWriter(helper, volume.name);
+  await open.reader.restoreVolume(volume, writer, () => undefined, { in: dir, named });
+  await writer.flush();
 }
 
 /** Puts the settings of a server back that was filled from its dump: they are files, and in no dump. */
@@ -358,7 +374,7 @@ async function placeSettings(session: Session, open: OpenBackup, dump: ManifestD
   const { settings } = restorer;
   await withHelper(session, [volume], 'write', async (helper) => {
     const writer = volumeWriter(helper, volume.name);
-    const members = { in: folderOf(dump, volume), named: settings };
+    const members = { in: placeInVolume(dump, volume), named: settings };
     await open.reader.restoreVolume(volume, writer, () => undefined, members);
     await writer.flush();
   });
@@ -379,7 +395,9 @@ export async function restoreDatabase(
     await restoreIntoServer(session, open, record, new Map(), dump);
   } else if (volume !== undefined) {
     session.journal.write({ type: 'restoring', volume: volume.name });
-    await withHelper(session, [volume], 'write', async (helper) => placeDump(helper, open, dump));
+    await withHelper(session, [volume], 'write', async (helper) =>
+      dump.parts.length > 0 ? placeDump(helper, open, dump) : placeMember(helper, open, dump, volume),
+    );
     session.journal.write({ type: 'restored', volume: volume.name });
   }
 }
