@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { execa } from 'execa';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { following, page, printed, type Following } from './page.ts';
 import { push, releaseImage } from './releases.ts';
 import {
   docker,
@@ -15,47 +15,10 @@ import {
   type Stack,
 } from './stack.ts';
 
-/** A piece of shell in the page, under its heading, with what the page says it prints. */
-interface Block {
-  heading: string;
-  script: string;
-  prints: string | undefined;
-}
-
-const page = await readFile(new URL('../../docs/backup-format.md', import.meta.url), 'utf8');
-const blocks = readBlocks(page);
-
-function readBlocks(text: string): Block[] {
-  const found: Block[] = [];
-  let heading = '';
-  let fence: { language: string; lines: string[] } | undefined;
-  for (const line of text.split('\n')) {
-    if (fence === undefined) {
-      if (line.startsWith('#')) heading = line.replace(/^#+ /, '');
-      if (line.startsWith('```')) fence = { language: line.slice(3), lines: [] };
-      continue;
-    }
-    if (!line.startsWith('```')) {
-      fence.lines.push(line);
-      continue;
-    }
-    const script = fence.lines.join('\n');
-    const last = found.at(-1);
-    if (fence.language === 'sh') found.push({ heading, script, prints: undefined });
-    else if (last?.heading === heading) last.prints ??= script;
-    fence = undefined;
-  }
-  return found;
-}
-
 let stack: Stack;
 let backup: SealedBackup;
 let before: Snapshot;
-let run: (
-  heading: string,
-  variables?: Record<string, string>,
-  which?: (block: Block) => boolean,
-) => Promise<string>;
+let run: ReturnType<typeof following>;
 
 beforeAll(async () => {
   stack = await shop();
@@ -66,38 +29,7 @@ beforeAll(async () => {
   if (sealed === undefined) throw new Error('no backup');
   backup = sealed;
 
-  /**
-   * Runs what the page says under a heading, as somebody would who types it in: the variables have the values of this
-   * stack, everything else stands as it is in the page. Nothing but the tools that the page asks for is used.
-   */
-  run = async (heading, variables = {}, which = () => true) => {
-    const values: Record<string, string> = { BACKUP: backup.folder, ...variables };
-    const chosen = [...new Set(['Before anything else', heading])].flatMap((title) =>
-      blocks.filter((block) => block.heading === title && (title !== heading || which(block))),
-    );
-    expect(
-      chosen.some((block) => block.heading === heading),
-      heading,
-    ).toBe(true);
-    const lines = chosen
-      .flatMap(({ script }) => script.split('\n'))
-      .map((line) => {
-        const name = /^([A-Z_]+)=\S+$/.exec(line)?.[1];
-        if (name !== undefined) {
-          if (values[name] === undefined) throw new Error(`the page sets ${name}, and the test does not`);
-          return `${name}='${values[name]}'`;
-        }
-        return line.startsWith('cd /') ? `cd '${stack.directory}'` : line;
-      });
-    const { all, exitCode } = await execa('bash', ['-euo', 'pipefail'], {
-      input: lines.join('\n'),
-      all: true,
-      reject: false,
-      env: { COMPOSE_PROJECT_NAME: stack.project },
-    });
-    expect(exitCode, all).toBe(0);
-    return all;
-  };
+  run = following(stack, backup);
 });
 
 function of(name: string): Record<string, string> {
@@ -161,11 +93,13 @@ describe('docs/backup-format.md, followed by hand', () => {
   });
 
   it('brings the keys of a Redis back, with an append-only file and without', async () => {
-    const only = (flag: 'true' | 'false') => (block: Block) => {
-      const place = page.indexOf(block.script);
-      const said = [...page.slice(0, place).matchAll(/With `"appendonly": (true|false)`/g)].at(-1)?.[1];
-      return !block.script.startsWith('docker run') || said === flag;
-    };
+    const only = (flag: 'true' | 'false'): Following => ({
+      which({ script }) {
+        const place = page.indexOf(script);
+        const said = [...page.slice(0, place).matchAll(/With `"appendonly": (true|false)`/g)].at(-1)?.[1];
+        return !script.startsWith('docker run') || said === flag;
+      },
+    });
     const variables = { SERVICE: 'cache', VOLUME: `${stack.project}_cache_data` };
     const facts = await readFile(path.join(backup.folder, 'databases/cache/redis.json'), 'utf8');
     expect(facts).toContain('"appendonly": true');
@@ -225,16 +159,6 @@ describe('docs/backup-format.md, followed by hand', () => {
     }
   });
 });
-
-/** What the page says that a piece of shell under this heading prints. */
-function printed(heading: string, script = ''): string {
-  const block = blocks.find(
-    (candidate) =>
-      candidate.heading === heading && candidate.prints !== undefined && candidate.script.includes(script),
-  );
-  if (block?.prints === undefined) throw new Error(`the page does not say what it prints: ${heading}`);
-  return block.prints;
-}
 
 /** The page keeps the present content of a volume in the project's folder. */
 function withoutFile(taken: Snapshot): Snapshot {
