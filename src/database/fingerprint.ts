@@ -34,6 +34,17 @@ export function isLost({ is }: Difference): boolean {
   return is === undefined || is === 0;
 }
 
+/** For people: `124 rows in 3 tables`. Pure. */
+export function describeFingerprint({ of, counts }: Fingerprint): string {
+  const all = Object.values(counts);
+  const filled = all.filter((count) => count > 0);
+  const total = filled.reduce((sum, count) => sum + count, 0);
+  const more = all.includes(countLimit) ? ' or more' : '';
+  const places = { rows: 'table', documents: 'collection', keys: 'database' }[of];
+  const unit = total === 1 ? of.slice(0, -1) : of;
+  return `${total}${more} ${unit} in ${filled.length} ${places}${filled.length === 1 ? '' : 's'}`;
+}
+
 /** For people: `shop.public.members is gone (it had 3 rows)`. Pure. */
 export function describeDifference({ name, was, is }: Difference, { of }: Fingerprint): string {
   const count = (number: number): string =>

@@ -1,4 +1,5 @@
 import { openBackup } from '../../backup/open.ts';
+import { describeFingerprint } from '../../database/fingerprint.ts';
 import { formatBytes } from '../../model/units.ts';
 import { print } from '../print.ts';
 import { projectNameOf } from '../project-name.ts';
@@ -53,11 +54,16 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
           ? []
           : [
               formatTable(
-                [{ title: 'Database' }, { title: 'Engine' }, { title: 'Dump' }],
-                manifest.databases.map(({ service, engine, parts }) => [
-                  service,
+                [{ title: 'Database' }, { title: 'Engine' }, { title: 'Held' }, { title: 'Dump' }],
+                manifest.databases.map(({ service, engine, dataPath, parts, fingerprint }) => [
+                  engine === 'sqlite' ? `${service}:${dataPath}` : service,
                   engine,
-                  parts.map((part) => `${part.slice(part.lastIndexOf('/') + 1)} ${sizeOf(part)}`).join(', '),
+                  fingerprint === undefined ? '' : describeFingerprint(fingerprint),
+                  parts.length === 0
+                    ? 'in the archive of its volume'
+                    : parts
+                        .map((part) => `${part.slice(part.lastIndexOf('/') + 1)} ${sizeOf(part)}`)
+                        .join(', '),
                 ]),
                 style,
                 columns,

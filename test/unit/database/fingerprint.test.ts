@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   countLimit,
   describeDifference,
+  describeFingerprint,
   differences,
   isLost,
   qualified,
@@ -41,6 +42,14 @@ describe('what a database has lost', () => {
     expect(qualified('a.b', 'c')).not.toBe(qualified('a', 'b.c'));
     expect(qualified('a"b', 'c\u001b[2J')).toBe('"a\\"b"."c\\u001b[2J"');
   });
+});
+
+it('is summed up for people', () => {
+  expect(describeFingerprint(rows({ a: 120, b: 4, c: 0 }))).toBe('124 rows in 2 tables');
+  expect(describeFingerprint({ of: 'keys', counts: { db0: 1 } })).toBe('1 key in 1 database');
+  expect(describeFingerprint({ of: 'documents', counts: { a: countLimit, b: 1 } })).toBe(
+    '100001 or more documents in 2 collections',
+  );
 });
 
 describe('keys of Redis', () => {
