@@ -52,6 +52,8 @@ export interface LoadInput {
   environment?: string | undefined;
   /** Names of the subcommands, so that a mistyped one is recognised where an environment was expected. */
   commands?: readonly string[];
+  /** True: a folder without a compose file will do. It then is the project's directory, with no files in it. */
+  filesOptional?: boolean;
 }
 
 const configFileNames = ['safe-update.yml', 'safe-update.yaml'];
@@ -84,6 +86,7 @@ export async function loadSettings(input: LoadInput): Promise<Settings> {
     layers.map(read).find((value) => value !== undefined);
 
   const { project, warnings: projectWarnings } = await resolveProject({
+    filesOptional: input.filesOptional === true,
     // With --config the project is the one beside that file, wherever the command is started: in a timer, say.
     start: flags.config === undefined ? cwd : configFolder,
     env,

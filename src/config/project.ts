@@ -12,9 +12,10 @@ import {
   isFile,
 } from './compose-files.ts';
 import { composeVariable, readEnvFiles, type EnvFile } from './compose-variables.ts';
+import { projectNamePattern } from '../model/project.ts';
 import { nearest } from './nearest.ts';
 import { configError } from './problem.ts';
-import { environmentNamePattern, projectNamePattern, type Settings } from './schema.ts';
+import { environmentNamePattern, type Settings } from './schema.ts';
 
 /** Absolute paths, and who named them, for messages: "-f", "files in /srv/shop/safe-update.yml". */
 export interface NamedPaths {
@@ -33,6 +34,8 @@ interface ProjectRequest {
   configuredEnvironments: readonly string[];
   /** Subcommands, to tell a mistyped one from an environment. */
   commands: readonly string[];
+  /** Without a compose file there is a project all the same, without files. */
+  filesOptional?: boolean;
   name?: string;
   /** Absolute. */
   directory?: string;
@@ -71,7 +74,8 @@ export async function resolveProject(
   const early = await readEnvFiles((await envFilesOf(request, [before], names)).read);
 
   const chosen = await composeFilesOf(request, names, early, warnings);
-  const directory = request.directory ?? dirname(chosen.files[0] ?? start);
+  const [firstFile] = chosen.files;
+  const directory = request.directory ?? (firstFile === undefined ? start : dirname(firstFile));
   const folders = [...new Set([directory, before])];
   const envFiles = await envFilesOf(request, folders, names);
   warnings.push(...envFiles.warnings);
@@ -134,6 +138,7 @@ async function composeFilesOf(
   }
 
   const { found, searched } = await discover(request.directory ?? request.start, names);
+  if (found === undefined && request.filesOptional === true) return { files: [], hasOwnFile: false };
   if (found === undefined) throw noComposeFile(request, names, searched);
   if (found.base !== undefined && found.passedOver.length > 0) {
     const others = found.passedOver.map((file) => basename(file)).join(', ');

@@ -1,5 +1,11 @@
 import { z } from 'zod';
-import { engineNames, type EngineName, type Project, type VolumeClass } from '../model/project.ts';
+import {
+  engineNames,
+  projectNamePattern,
+  type EngineName,
+  type Project,
+  type VolumeClass,
+} from '../model/project.ts';
 import { durationPattern, longestDuration, parseDuration } from './duration.ts';
 
 /** What holds where nothing is configured, as it would be written in safe-update.yml. */
@@ -14,9 +20,6 @@ export const defaults = {
 const words = (expected: string) => ({ error: `expected ${expected}` });
 
 const path = z.string().min(1, words('a path'));
-
-/** Compose's own rule; a name that breaks it is refused by compose only after everything else was set up. */
-export const projectNamePattern = /^[a-z0-9][a-z0-9_-]*$/;
 
 /** No dots and no slashes: the name becomes part of file names. */
 export const environmentNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;

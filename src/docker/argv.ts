@@ -86,7 +86,27 @@ export function upArgv(project: Project, services: readonly string[], options: U
     'never',
     '--no-deps',
     '--remove-orphans=false',
-    ...Object.entries(options.scale).flatMap(([service, count]) => ['--scale', `${service}=${count}`]),
+    ...scaled(options.scale),
+    ...named(services),
+  ];
+}
+
+function scaled(scale: UpOptions['scale']): string[] {
+  return Object.entries(scale).flatMap(([service, count]) => ['--scale', `${service}=${count}`]);
+}
+
+/** Creates what `up` would, with networks and volumes, and starts nothing. */
+export function createArgv(project: Project, services: readonly string[], { scale }: UpOptions): string[] {
+  return [
+    ...compose(project),
+    'up',
+    '--no-start',
+    '--no-build',
+    '--pull',
+    'never',
+    '--no-deps',
+    '--remove-orphans=false',
+    ...scaled(scale),
     ...named(services),
   ];
 }
@@ -132,6 +152,16 @@ export function buildImageArgv(tag: string, folder: string): string[] {
 /** Pulls one image by digest or name. */
 export function pullImageArgv(image: string): string[] {
   return ['docker', 'pull', '--quiet', '--', image];
+}
+
+/** Writes images as one tar to standard output. Named by id, they carry no name that could move one elsewhere. */
+export function saveImagesArgv(images: readonly string[]): string[] {
+  return ['docker', 'save', '--', ...images];
+}
+
+/** Reads such a tar from standard input. */
+export function loadImagesArgv(): string[] {
+  return ['docker', 'load', '--quiet'];
 }
 
 /** An empty list would mean every service, so it is refused here. `--` keeps a name from being read as a flag. */

@@ -7,6 +7,7 @@ import {
   configArgv,
   configHashArgv,
   configProfilesArgv,
+  createArgv,
   pullArgv,
   removeArgv,
   stopArgv,
@@ -136,6 +137,16 @@ export class Compose {
     options: ComposeOptions,
   ): Promise<void> {
     await this.#run('up', upArgv(project, services, up), project, options);
+  }
+
+  /** Creates containers, networks and volumes as `up` would, and starts nothing. */
+  async create(
+    project: Project,
+    services: readonly string[],
+    up: UpOptions,
+    options: ComposeOptions,
+  ): Promise<void> {
+    await this.#run('up --no-start', createArgv(project, services, up), project, options);
   }
 
   async #run(

@@ -39,6 +39,10 @@ export interface ListedContainer {
   running: boolean;
   labels: Record<string, string>;
   mounts: { name: string; source: string; path: string; readOnly: boolean }[];
+  /** Ports of the host that it serves now. */
+  ports: { port: number; protocol: string }[];
+  /** Names of the networks it is connected to. */
+  networks: string[];
 }
 
 export interface EngineEvent {
@@ -112,6 +116,10 @@ export class Engine {
         path: mount.Destination,
         readOnly: !mount.RW,
       })),
+      ports: container.Ports.flatMap(({ PublicPort, Type }) =>
+        (PublicPort as number | undefined) === undefined ? [] : [{ port: PublicPort, protocol: Type }],
+      ),
+      networks: Object.keys(orElse<Record<string, unknown>>(container.NetworkSettings.Networks, {})),
     }));
   }
 
@@ -199,6 +207,18 @@ export class Engine {
       options: volume.Options ?? {},
       labels: orElse(volume.Labels, {}),
     }));
+  }
+
+  /** Names of every volume on the engine. */
+  async volumeNames(): Promise<Set<string>> {
+    const { Volumes } = await this.#call('list volumes', () => this.#docker.listVolumes());
+    return new Set(((Volumes as typeof Volumes | null) ?? []).map(({ Name }) => Name));
+  }
+
+  /** Names of every network on the engine. */
+  async networkNames(): Promise<Set<string>> {
+    const listed = await this.#call('list networks', () => this.#docker.listNetworks());
+    return new Set(listed.map(({ Name }) => Name));
   }
 
   /** Bytes each volume of the engine takes, as `docker system df -v` counts them. Slow where there is much data. */

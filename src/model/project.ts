@@ -16,6 +16,9 @@ export interface Project {
   environment?: string;
 }
 
+/** Compose's own rule; a name that breaks it is refused by compose only after everything else was set up. */
+export const projectNamePattern = /^[a-z0-9][a-z0-9_-]*$/;
+
 /** Where the engine is: given alike to dockerode and to the docker command. */
 export interface Endpoint {
   /** As DOCKER_HOST takes it: unix:///var/run/docker.sock, tcp://…, ssh://…, npipe://… */

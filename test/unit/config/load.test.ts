@@ -39,6 +39,19 @@ describe('without any configuration', () => {
     });
   });
 
+  it('does without a compose file where none is needed', async () => {
+    const empty = folderWith({ 'safe-update.yml': 'backups: { keep: 9 }' });
+    expect(await load(empty, { filesOptional: true })).toMatchObject({
+      project: { directory: empty, files: [], envFiles: [] },
+      backups: { directory: join(empty, 'backups'), keep: 9 },
+    });
+    expect((await failure(empty)).message).toContain('No compose file was found');
+    const named = await failure(empty, { filesOptional: true, flags: { file: ['compose.yaml'] } });
+    expect(named.message).toContain('does not exist');
+    const folder = folderWith({ 'compose.yaml': stack });
+    expect(await load(folder, { filesOptional: true })).toEqual(await load(folder));
+  });
+
   it('leaves the name out, so that the first `config` asks compose for it', async () => {
     const { project } = await load(folderWith({ 'compose.yaml': stack }));
     expect(configArgv(project)).not.toContain('--project-name');

@@ -34,6 +34,7 @@ const calls: Record<keyof typeof builders, (name: string) => string[][]> = {
     builders.upArgv(projectOf(name), [name], { scale: {} }),
     builders.upArgv(projectOf(name), ['db', name], { scale: { [name]: 3, db: 2 } }),
   ],
+  createArgv: (name) => [builders.createArgv(projectOf(name), ['db', name], { scale: { [name]: 3, db: 2 } })],
   execArgv: (name) => [
     builders.execArgv(name, [name], { env: [], stdin: false }),
     builders.execArgv(name, ['sh', '-c', name], { env: [name], stdin: true, user: name }),
@@ -43,6 +44,8 @@ const calls: Record<keyof typeof builders, (name: string) => string[][]> = {
   logsArgv: (name) => [builders.logsArgv(name, 100)],
   buildImageArgv: (name) => [builders.buildImageArgv(name, name)],
   pullImageArgv: (name) => [builders.pullImageArgv(name)],
+  saveImagesArgv: (name) => [builders.saveImagesArgv([name, name])],
+  loadImagesArgv: () => [builders.loadImagesArgv()],
 };
 
 function projectOf(name: string): Project {
@@ -56,13 +59,23 @@ const allowed: Record<string, string[]> = {
   'compose build': [],
   'compose stop': [],
   'compose rm': ['--force'],
-  'compose up': ['--detach', '--no-build', '--pull', '--no-deps', '--remove-orphans', '--scale'],
+  'compose up': [
+    '--detach',
+    '--no-start',
+    '--no-build',
+    '--pull',
+    '--no-deps',
+    '--remove-orphans',
+    '--scale',
+  ],
   'compose version': ['--short'],
   'context inspect': ['--format'],
   exec: ['--interactive', '--user', '--env'],
   logs: ['--timestamps', '--tail'],
   build: ['--quiet', '--tag'],
   pull: ['--quiet'],
+  save: [],
+  load: ['--quiet'],
 };
 const global = ['--project-name', '--project-directory', '--file', '--env-file', '--profile'];
 

@@ -63,6 +63,8 @@ const uses: Record<Method, (engine: Engine) => Promise<unknown>> = {
   untag: (engine) => engine.untag('safe-update/pin-shop:run-1'),
   volume: (engine) => engine.volume('shop_db'),
   projectVolumes: (engine) => engine.projectVolumes('shop'),
+  volumeNames: (engine) => engine.volumeNames(),
+  networkNames: (engine) => engine.networkNames(),
   volumeSizes: (engine) => engine.volumeSizes(),
   createVolume: (engine) => engine.createVolume(spec),
   projectNetworks: (engine) => engine.projectNetworks('shop'),
