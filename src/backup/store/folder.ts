@@ -25,9 +25,9 @@ import type { BackupReader, BackupWriter, Listed, Part, Store } from './store.ts
 
 const partial = '.partial';
 const deleting = '.deleting';
-const manifestName = 'manifest.json';
+export const manifestName = 'manifest.json';
 /** Checksums of every other file, the manifest included, as `sha256sum --check` reads them. */
-const sumsName = 'SHA256SUMS';
+export const sumsName = 'SHA256SUMS';
 
 /**
  * Backups in a folder: one sub-folder each, files of mode 0600 in folders of mode 0700.
@@ -251,8 +251,7 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
             );
           }
         }
-        const sums = [...parts, { path: manifestName, sha256: sha256Of(manifest) }].map(sumLine).join('');
-        await writeFlushed(path.join(folder, sumsName), sums);
+        await writeFlushed(path.join(folder, sumsName), checksums(parts, manifest));
         const file = path.join(folder, manifestName);
         await writeFlushed(`${file}.tmp`, manifest);
         await rename(`${file}.tmp`, file);
@@ -319,6 +318,11 @@ function folderReader(id: string, folder: string): BackupReader {
         volume.extract(zstd, createReadStream(archive, { highWaterMark: 1 << 18 }), onBytes, members));
     },
   };
+}
+
+/** The text of SHA256SUMS. Pure. */
+export function checksums(parts: readonly Pick<Part, 'path' | 'sha256'>[], manifest: string): string {
+  return [...parts, { path: manifestName, sha256: sha256Of(manifest) }].map(sumLine).join('');
 }
 
 function sha256Of(text: string): string {
