@@ -70,14 +70,39 @@ const described: Record<string, Described> = {
   },
   restore: {
     usage: '<backup> [environment]',
-    summary: 'put a backup back over the present state, which is backed up first',
+    summary:
+      'put a backup back over the present state, which is backed up first; or, with --as, into a new project',
     examples: [
       'safe-update restore pre-update-20241017_143022',
       'safe-update restore pre-update-20241017_143022 --only volume:shop_uploads',
       'safe-update restore pre-update-20241017_143022 --only database:db --confirm shop',
+      'safe-update restore pre-update-20241017_143022 --as shop-2 --no-ports',
     ],
-    options: [only, confirm],
+    options: [
+      only,
+      confirm,
+      new Option('--as <project>', 'into a new project of this name; the present one is not touched'),
+      new Option('--into <folder>', 'with --as: its folder, new or empty (./PROJECT)'),
+      new Option('--no-ports', 'with --as: publish no ports, for a second project beside the first'),
+    ],
     load: () => import('./commands/restore.ts'),
+  },
+  export: {
+    usage: '<backup> [file]',
+    summary: 'write a backup into one file, to take it to another server; - is standard output',
+    examples: [
+      'safe-update export pre-update-20241017_143022',
+      'safe-update export pre-update-20241017_143022 /mnt/usb/shop.tar --images',
+      'safe-update export pre-update-20241017_143022 - | ssh new-server "cd /srv && safe-update import -"',
+    ],
+    options: [new Option('--images', 'with the images, for a server that cannot pull them')],
+    load: () => import('./commands/export.ts'),
+  },
+  import: {
+    usage: '<file>',
+    summary: 'put an exported backup into the backups folder; - is standard input',
+    examples: ['safe-update import shop.tar', 'safe-update import shop.tar --backups /srv/backups'],
+    load: () => import('./commands/import.ts'),
   },
   rollback: {
     usage: '[environment]',

@@ -26,6 +26,13 @@ export interface GlobalFlags extends Flags {
   confirm?: string;
   only?: string[];
   logs?: boolean;
+  images?: boolean;
+  /** The name of a new project to restore into. */
+  as?: string;
+  /** Its folder. */
+  into?: string;
+  /** False: --no-ports. */
+  ports?: boolean;
 }
 
 export interface Runtime {
@@ -34,6 +41,8 @@ export interface Runtime {
   view: View;
   /** The project's name, as far as it is known by now; else empty. */
   project(): string;
+  /** The context that this command would have if it were called in another folder, without flags that name a project. */
+  contextAt(directory: string, environment?: string): Promise<Context>;
   /** Ends the view and stops listening for signals. */
   close(): Promise<void>;
 }
@@ -43,8 +52,17 @@ export async function createRuntime(
   environment: string | undefined,
   flags: GlobalFlags,
   commands: readonly string[],
+  /** True: a folder without a compose file will do. */
+  filesOptional = false,
 ): Promise<Runtime> {
-  const settings = await loadSettings({ cwd: process.cwd(), env: process.env, flags, environment, commands });
+  const settings = await loadSettings({
+    cwd: process.cwd(),
+    env: process.env,
+    flags,
+    environment,
+    commands,
+    filesOptional,
+  });
   const view = await createView({
     json: flags.json === true,
     quiet: flags.quiet === true,
@@ -62,15 +80,12 @@ export async function createRuntime(
   const endpoint = await resolveEndpoint(createExec(base), process.env);
   const exec = createExec({ ...base, ...endpointVariables(endpoint) });
   let project = settings.project.name ?? '';
-  const folderOf = (name: string): string => path.join(settings.backups.directory, name);
   const show = throttled(view.emit, () => performance.now());
   const context: Context = {
     exec,
     engine: new Engine(dockerodeFor(endpoint)),
     compose: new Compose(exec),
-    settings,
-    storeFor: (name) => folderStore(folderOf(name)),
-    stateFor: (name) => path.join(folderOf(name), '.safe-update'),
+    ...foldersOf(settings),
     emit: (event) => {
       if (event.type === 'planned') ({ project } = event.plan);
       if (event.type === 'run-started') ({ project } = event);
@@ -96,11 +111,51 @@ export async function createRuntime(
     settings,
     view,
     project: () => project,
+    async contextAt(directory, name) {
+      const there = await loadSettings({
+        cwd: directory,
+        env: withoutProject(process.env),
+        flags: { ...flags, ...anyProject },
+        environment: name,
+      });
+      const moved = quoted(directory);
+      return {
+        ...context,
+        ...foldersOf(there),
+        again: (words) => `cd ${moved} && ${commandLine(words, name, {})}`,
+      };
+    },
     async close() {
       signals.stop();
       await view.close();
     },
   };
+}
+
+function foldersOf(settings: Settings): Pick<Context, 'settings' | 'storeFor' | 'stateFor'> {
+  const folderOf = (name: string): string => path.join(settings.backups.directory, name);
+  return {
+    settings,
+    storeFor: (name) => folderStore(folderOf(name)),
+    stateFor: (name) => path.join(folderOf(name), '.safe-update'),
+  };
+}
+
+/** No flag that says which project is meant, or where things are. */
+const anyProject: Flags = {
+  file: undefined,
+  projectName: undefined,
+  profile: undefined,
+  envFile: undefined,
+  projectDirectory: undefined,
+  config: undefined,
+  backups: undefined,
+};
+
+function withoutProject(environment: NodeJS.ProcessEnv): Record<string, string | undefined> {
+  return Object.fromEntries(
+    Object.entries(environment).filter(([name]) => !name.startsWith('COMPOSE_') && name !== 'PWD'),
+  );
 }
 
 /**

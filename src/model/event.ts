@@ -2,7 +2,7 @@ import type { ErrorCode } from './error.ts';
 import type { Plan } from './plan.ts';
 
 /** What a run is for. */
-export type RunKind = 'update' | 'backup' | 'restore' | 'rollback' | 'recover';
+export type RunKind = 'update' | 'backup' | 'restore' | 'restore-as' | 'rollback' | 'recover';
 
 /**
  * Everything a run says while it runs. Views are listeners of this stream and nothing else: the terminal, plain

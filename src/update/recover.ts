@@ -5,6 +5,7 @@ import { labels } from '../docker/helper.ts';
 import { pinRepository, restoreImages } from '../docker/record.ts';
 import type { Context } from './context.ts';
 import { dropStack, readRuns, readStack, unfinishedRun, type JournalEntry, type PastRun } from './journal.ts';
+import { whatWasMade } from './made.ts';
 import { lockProject, openSession, removeStrayHelpers, runName } from './session.ts';
 import { putBack } from './undo.ts';
 
@@ -63,6 +64,7 @@ export async function recover(context: Context, project: string): Promise<Outcom
     // Another process may have recovered it while this one waited for the lock.
     const still = await unfinishedRun(state);
     if (still?.run !== found.run) return outcome('nothing-to-do', '');
+    if (begin?.kind === 'restore-as') throw await notComplete(context, project);
     const stopped = whereItStopped(found.entries);
     context.emit({
       type: 'notice',
@@ -101,7 +103,8 @@ export async function recover(context: Context, project: string): Promise<Outcom
     await dropStack(state, found.run);
     return outcome('recovered', found.run, stopped.sealed);
   } catch (error) {
-    if (error instanceof SafeUpdateError && error.code === 'locked') throw error;
+    if (error instanceof SafeUpdateError && (error.code === 'locked' || error.code === 'unfinished'))
+      throw error;
     throw new SafeUpdateError(
       'rollback-incomplete',
       `The interrupted run could not be undone: ${messageOf(error)}`,
@@ -114,6 +117,19 @@ export async function recover(context: Context, project: string): Promise<Outcom
   } finally {
     await session.lock.release().catch(() => undefined);
   }
+}
+
+/** There is nothing to go back to, and what is in its volumes is not known to be whole. */
+async function notComplete({ engine, settings }: Context, project: string): Promise<SafeUpdateError> {
+  const { words, commands } = await whatWasMade(engine, project, settings.project.directory);
+  return new SafeUpdateError(
+    'unfinished',
+    `${project} was being made from a backup when that was interrupted: its data is not complete.`,
+    {
+      state: `There are: ${words}.`,
+      hint: ['Remove what was made, then run safe-update restore --as again:', ...commands].join('\n'),
+    },
+  );
 }
 
 /** What a run leaves that was killed after its end had been noted: its lock and helper, and half of a removed backup. */

@@ -354,7 +354,7 @@ async function replace(
 }
 
 /** The engine's record in a backup: what the stack was. */
-async function recordIn({ reader, manifest }: OpenBackup): Promise<StackRecord> {
+export async function recordIn({ reader, manifest }: OpenBackup): Promise<StackRecord> {
   const chunks: Buffer[] = [];
   for await (const chunk of reader.open(manifest.engineRecord)) chunks.push(Buffer.from(chunk as Buffer));
   return JSON.parse(Buffer.concat(chunks).toString('utf8')) as StackRecord;

@@ -36,6 +36,7 @@ const kindTexts: Record<RunKind, string> = {
   update: 'Update',
   backup: 'Backup',
   restore: 'Restore',
+  'restore-as': 'Restore',
   rollback: 'Rollback',
   recover: 'Recovery',
 };

@@ -43,6 +43,7 @@ const headers: Record<RunKind, (project: string) => string> = {
   update: (project) => `Updating ${project}`,
   backup: (project) => `Backing up ${project}`,
   restore: (project) => `Restoring ${project}`,
+  'restore-as': (project) => `Restoring into ${project}`,
   rollback: (project) => `Rolling back ${project}`,
   recover: (project) => `Recovering ${project}`,
 };

@@ -1,0 +1,847 @@
+import { mkdir, open as openFile, readdir, readFile, rm, rmdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import type { Manifest } from '../backup/manifest.ts';
+import { verifyBackup, type OpenBackup } from '../backup/open.ts';
+import { syncFolder } from '../backup/store/folder.ts';
+import { volumeWriter } from '../backup/volume.ts';
+import { pullImageArgv } from '../docker/argv.ts';
+import { compareVersions } from '../docker/engine.ts';
+import { startHelper } from '../docker/helper.ts';
+import { readContainer } from '../docker/observe.ts';
+import type { StackRecord } from '../docker/record.ts';
+import { probesFor, verify } from '../health/verify.ts';
+import { messageOf, SafeUpdateError } from '../model/error.ts';
+import type { Outcome } from '../model/event.ts';
+import { projectNamePattern, type ComposeModel, type Container, type Project } from '../model/project.ts';
+import { formatBytes, formatDuration } from '../model/units.ts';
+import type { Context } from './context.ts';
+import { startJournal } from './journal.ts';
+import { whatWasMade } from './made.ts';
+import {
+  moved,
+  newProject,
+  overrideName,
+  separate,
+  settingsFor,
+  targetsOf,
+  variablesOf,
+  type NewProject,
+} from './new-project.ts';
+import { statedReplicas } from './plan.ts';
+import { refuse, type Refusal } from './refuse.ts';
+import { recordIn, untouched } from './restore.ts';
+import {
+  currentContainers,
+  lockProject,
+  removeStrayHelpers,
+  requireNotInterrupted,
+  runName,
+  showStep,
+  withHelper,
+  type Session,
+} from './session.ts';
+import { expectedOf, restoreData } from './undo.ts';
+
+export interface RestoreAsOptions {
+  /** The new project's name. */
+  project: string;
+  /** Its folder, absolute: not there, or empty. */
+  directory: string;
+  /** False: nothing of it is published, for a second project beside the first. */
+  ports: boolean;
+  /** The context of whoever calls safe-update in the new folder, once its files are there. */
+  contextAt: (directory: string, environment?: string) => Promise<Context>;
+}
+
+/** Oldest Compose that knows `!reset` and `!override` (docker/compose, release notes of 2.24.4). */
+const oldestForOverride = '2.24.4';
+
+const nothing = 'Nothing was touched.';
+
+/**
+ * Makes a project that does not exist yet out of a backup, on this engine: configuration files in a folder of its own,
+ * volumes under its own names, filled and compared with their lists, then up and verified as after an update.
+ *
+ * The project that the backup is of need not be here, and is not touched if it is. Whatever can be known beforehand is
+ * refused before anything is made. What fails later leaves what was made, and says what that is: no command of ours
+ * removes a volume.
+ */
+export async function restoreAs(
+  context: Context,
+  open: OpenBackup,
+  options: RestoreAsOptions,
+): Promise<Outcome> {
+  const from = context.clock.monotonic();
+  const { manifest } = open;
+  const { project: name, directory } = options;
+  const run = runName(context.clock.now(), context.owner.pid);
+  context.emit({
+    type: 'run-started',
+    run,
+    kind: 'restore-as',
+    project: name,
+    at: context.clock.now().toISOString(),
+  });
+  if (!projectNamePattern.test(name)) {
+    throw new SafeUpdateError('usage', `${JSON.stringify(name)} is not a name compose accepts.`, {
+      state: nothing,
+      hint: 'Use lowercase letters, digits, - and _, beginning with a letter or digit.',
+    });
+  }
+  const becomes = newProject(manifest, name, directory);
+  requirePlaces(manifest, becomes, directory);
+  await showStep(context, 'check', 'Check the backup', async () => {
+    await untouched(
+      verifyBackup(open, (item, bytes) => {
+        context.emit({ type: 'step-progress', step: 'check', item, bytes });
+      }),
+    );
+    return manifest.id;
+  });
+  const record = await recordIn(open);
+  await requireFolder(context, manifest, record, directory);
+  await requireNoProject(context, name);
+
+  const { lock, image } = await lockProject(context, name, run, 'restore-as');
+  try {
+    await removeStrayHelpers(context, name);
+    await requireNoProject(context, name);
+    const images = await showImages(context, record);
+    await requireRoom(context, manifest, { project: name, run, image });
+    const made = await untouched(writeProject(context, open, record, becomes, images, options));
+    await bringUp({ ...made, context, open, record, run, lock, image, options });
+  } finally {
+    await lock.release().catch(() => undefined);
+  }
+  context.emit({
+    type: 'notice',
+    level: 'info',
+    message: `The folder of ${name} is ${directory}: docker compose and safe-update work in there as they are.`,
+  });
+  return { result: 'restored', run, project: name, milliseconds: context.clock.monotonic() - from };
+}
+
+/** Throws SafeUpdateError `refused` for files that a folder of its own has no place for. Pure. */
+function requirePlaces(manifest: Manifest, { outside }: NewProject, directory: string): void {
+  const foreign = manifest.volumes.filter(
+    ({ kind, name }) => kind === 'bind' && moved(name, manifest.project.directory, directory) === undefined,
+  );
+  const all = [...outside, ...foreign.map(({ name }) => name)];
+  if (all.length === 0) return;
+  throw new SafeUpdateError(
+    'refused',
+    `These belong to the project, but are not in its folder ${manifest.project.directory}, or not in the backup: ${all.join(', ')}.`,
+    {
+      state: nothing,
+      hint: 'Move them into the project’s folder on the old server, back up again, and take that backup. By hand: docs/backup-format.md',
+    },
+  );
+}
+
+/**
+ * The new folder is not there, or holds nothing but what the containers need and no backup holds: files that are mounted
+ * into them. Throws SafeUpdateError `refused` for anything else, and for such a file that is not there yet.
+ */
+async function requireFolder(
+  context: Context,
+  manifest: Manifest,
+  record: StackRecord,
+  directory: string,
+): Promise<void> {
+  const backedUp = manifest.volumes.map((volume) => volume.name);
+  const written = new Set(manifest.config.map(({ from }) => from));
+  const needed = new Map<string, string>();
+  for (const container of record.containers.map(readContainer)) {
+    for (const mount of container.mounts.filter(({ type }) => type === 'bind')) {
+      const place = moved(mount.source, manifest.project.directory, directory);
+      if (place === undefined || backedUp.includes(mount.source) || written.has(mount.source)) continue;
+      needed.set(place, container.service);
+    }
+  }
+  const present = await readdir(directory, { recursive: true, withFileTypes: true }).catch(
+    (error: unknown) => {
+      if ((error as { code?: string }).code === 'ENOENT') return [];
+      throw new SafeUpdateError('refused', `The folder ${directory} cannot be used: ${messageOf(error)}`, {
+        state: nothing,
+        hint: 'Name another one with --into.',
+      });
+    },
+  );
+  const strangers = present
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => path.join(entry.parentPath, entry.name))
+    .filter((file) => ![...needed.keys()].some((place) => moved(file, place, place) !== undefined));
+  if (strangers.length > 0) {
+    throw new SafeUpdateError('refused', `The folder ${directory} is not empty.`, {
+      state: nothing,
+      hint: `It holds ${strangers[0] ?? ''}. Name another folder with --into.`,
+    });
+  }
+  const missing: Refusal[] = [];
+  for (const [place, service] of needed) {
+    if ((await stat(place).catch(() => undefined)) !== undefined) continue;
+    const inside = path.relative(directory, place);
+    missing.push({
+      accept: `missing:${inside}`,
+      message: `${service} has ${inside} mounted, which is in no backup.`,
+      hint: `Copy it to ${place}, then run again.`,
+    });
+  }
+  refuse(missing, context.accept);
+}
+
+/** Throws SafeUpdateError `refused` if the engine has anything of a project of this name. */
+async function requireNoProject({ engine }: Context, name: string): Promise<void> {
+  const [containers, volumes, networks] = await Promise.all([
+    engine.projectContainers(name),
+    engine.projectVolumes(name),
+    engine.projectNetworks(name),
+  ]);
+  const found = [
+    ...containers.map((container) => `the container ${readContainer(container).name}`),
+    ...volumes.map((volume) => `the volume ${volume.name}`),
+    ...networks.map((network) => `the network ${network.Name}`),
+  ];
+  if (found.length === 0) return;
+  throw new SafeUpdateError(
+    'refused',
+    `There is a project ${name} on this engine already: ${found.slice(0, 5).join(', ')}${found.length > 5 ? ', …' : ''}.`,
+    {
+      state: nothing,
+      hint: 'Choose another name with --as. To put a backup back over the project it is of: safe-update restore, without --as',
+    },
+  );
+}
+
+async function showImages(context: Context, record: StackRecord): Promise<Map<string, string>> {
+  let services = new Map<string, string>();
+  await showStep(context, 'images', 'Look for the images', async () => {
+    services = await requireImages(context, record);
+    return `${new Set(services.values()).size} images`;
+  });
+  return services;
+}
+
+/** The image of each service, on the engine. Pulls by digest what is not. Throws SafeUpdateError `refused`. */
+async function requireImages(
+  { engine, exec, settings, emit }: Context,
+  record: StackRecord,
+): Promise<Map<string, string>> {
+  const services = new Map(
+    record.containers
+      .map(readContainer)
+      .sort((a, b) => b.number - a.number)
+      .map(({ service, imageId }) => [service, imageId]),
+  );
+  const missing: string[] = [];
+  for (const id of new Set(services.values())) {
+    if ((await engine.image(id)) !== null) continue;
+    const image = record.images.find((candidate) => candidate.id === id);
+    for (const digest of image?.digests ?? []) {
+      emit({ type: 'step-progress', step: 'images', item: `pulling ${digest}` });
+      await exec.run({ argv: pullImageArgv(digest), timeout: settings.timeouts.pull });
+      if ((await engine.image(id)) !== null) break;
+    }
+    if ((await engine.image(id)) === null)
+      missing.push(`${image?.names[0] ?? 'without a name'} (${id.replace('sha256:', '').slice(0, 12)})`);
+  }
+  if (missing.length === 0) return services;
+  throw new SafeUpdateError(
+    'refused',
+    `These images are not on this engine and cannot be pulled: ${missing.join(', ')}.`,
+    {
+      state: 'No project was made.',
+      hint: 'On the server of the backup: safe-update export BACKUP --images. Then here: safe-update import FILE',
+    },
+  );
+}
+
+/** Throws SafeUpdateError `space` unless what the volumes hold fits beside what the engine keeps. */
+async function requireRoom(
+  { engine, exec, settings }: Context,
+  manifest: Manifest,
+  { project, run, image }: { project: string; run: string; image: string },
+): Promise<void> {
+  const needed = manifest.volumes.reduce((sum, volume) => sum + volume.bytes, 0);
+  const helper = await startHelper(engine, exec, image, { project, run, volumes: [], access: 'read' });
+  try {
+    const { stdout } = await helper.shell.run('df --output=avail,size --block-size=1 /', { timeout: 60_000 });
+    const [free = NaN, total = NaN] = (stdout.trim().split('\n').at(-1) ?? '')
+      .trim()
+      .split(/\s+/)
+      .map(Number);
+    if (!(needed > free - (total * settings.space.minimumFree) / 100)) return;
+    throw new SafeUpdateError(
+      'space',
+      `The volumes hold ${formatBytes(needed)}; the disk of the engine has ${formatBytes(free)} free, of which ${settings.space.minimumFree} % of the disk stay free.`,
+      { state: nothing, hint: 'Free some space there, or lower --minimum-free.' },
+    );
+  } finally {
+    await helper.remove();
+  }
+}
+
+interface Written {
+  project: Project;
+  model: ComposeModel;
+  /** Services that get containers. */
+  services: string[];
+  /** The image of each service, by id. */
+  images: Map<string, string>;
+  /** Names that images are given: id and name. */
+  tags: [string, string][];
+  externals: string[];
+  /** Volumes of the engine before: never to be written to. */
+  volumesBefore: ReadonlySet<string>;
+  at: Context;
+}
+
+/**
+ * Writes the folder, and finds out with compose itself what it means. Throws SafeUpdateError `refused` or `config` where
+ * it would share something with another project; then the folder is as it was.
+ */
+async function writeProject(
+  context: Context,
+  open: OpenBackup,
+  record: StackRecord,
+  becomes: NewProject,
+  images: Map<string, string>,
+  { directory, ports, contextAt }: RestoreAsOptions,
+): Promise<Written> {
+  const { engine, compose, emit } = context;
+  const { manifest, reader } = open;
+  const writer = folderWriter(directory);
+  try {
+    for (const { part, to, mode } of becomes.files) {
+      const chunks: Buffer[] = [];
+      for await (const chunk of reader.open(part)) chunks.push(Buffer.from(chunk as Buffer));
+      await writer.write(to, Buffer.concat(chunks), mode);
+    }
+    let { project } = becomes;
+    const { model, warnings } = await compose.model(project);
+    for (const message of warnings) emit({ type: 'notice', level: 'warning', message });
+    const recorded = [...images.keys()];
+    const services = recorded.filter((service) => service in model.services);
+    for (const service of recorded.filter((other) => !services.includes(other))) {
+      const message = `${service} is not in the compose files of the backup, and is left out.`;
+      emit({ type: 'notice', level: 'warning', message });
+    }
+    if (services.length === 0)
+      throw new SafeUpdateError('refused', 'None of the containers of the backup is in its compose files.', {
+        hint: 'Take another backup: safe-update backups',
+      });
+    sayDifferences(context, manifest, record, model, services);
+
+    const everyone = await engine.allContainers();
+    const volumesBefore = await engine.volumeNames();
+    const taken = {
+      volumes: volumesBefore,
+      containers: new Set(everyone.map((container) => container.name)),
+      networks: await engine.networkNames(),
+      firstNetworks: new Set(
+        everyone
+          .filter(({ labels }) => labels['com.docker.compose.project'] === manifest.project.name)
+          .flatMap(({ networks }) => networks),
+      ),
+      ports: new Map(
+        everyone.flatMap(({ name, ports: served }) =>
+          served.map(({ port, protocol }) => [`${port}/${protocol}`, name]),
+        ),
+      ),
+    };
+    const { tags, others } = await nameImages(context, project, model, services, images);
+    const { override, externals, notices, obstacles } = separate(model, services, taken, {
+      ports,
+      images: others,
+    });
+    if (obstacles.length > 0) {
+      throw new SafeUpdateError('refused', obstacles.map(({ message }) => message).join('\n'), {
+        hint: [...new Set(obstacles.map(({ hint }) => hint))].join('\n'),
+      });
+    }
+    for (const message of notices) emit({ type: 'notice', level: 'warning', message });
+    if (override !== undefined) {
+      if (compareVersions(await compose.version(), oldestForOverride) < 0) {
+        throw new SafeUpdateError('refused', `This needs docker compose ${oldestForOverride} or newer.`, {
+          hint: 'Upgrade the compose plugin.',
+        });
+      }
+      const file = path.join(directory, overrideName);
+      await writer.write(file, Buffer.from(override), 0o644);
+      project = { ...project, files: [...project.files, file] };
+    }
+    for (const name of ['safe-update.yml', 'safe-update.yaml']) {
+      const file = path.join(directory, name);
+      const text = await readFile(file, 'utf8').catch(() => undefined);
+      if (text === undefined) continue;
+      const extra = override === undefined ? undefined : overrideName;
+      await writer.replace(file, settingsFor(text, project.name, extra));
+    }
+    const last = project.envFiles.at(-1);
+    for (const file of new Set([path.join(directory, '.env'), ...(last === undefined ? [] : [last])]))
+      await writer.append(file, variablesOf(project));
+
+    const final = await compose.model(project);
+    requireOwnFolders(context, manifest, final.model, services, directory);
+    const at = await contextAt(directory, manifest.project.environment);
+    requireSameProject(at, project);
+    await writer.flush();
+    return { project, model: final.model, services, images, tags, externals, volumesBefore, at };
+  } catch (error) {
+    await writer.undo();
+    if ((error as { syscall?: unknown }).syscall === undefined) throw error;
+    throw new SafeUpdateError('store', `The folder ${directory} cannot be written: ${messageOf(error)}`, {
+      hint: 'Name another one with --into, or give yourself write access to it.',
+      cause: error,
+    });
+  }
+}
+
+/** Writes files that are not there, and can take exactly these away again. */
+function folderWriter(directory: string) {
+  const files: string[] = [];
+  const folders: string[] = [];
+
+  async function makeFolder(folder: string): Promise<void> {
+    if ((await stat(folder).catch(() => undefined)) !== undefined) return;
+    await makeFolder(path.dirname(folder));
+    await mkdir(folder);
+    folders.push(folder);
+  }
+
+  return {
+    async write(file: string, content: Buffer, mode: number): Promise<void> {
+      await makeFolder(path.dirname(file));
+      const handle = await openFile(file, 'wx', mode);
+      files.push(file);
+      try {
+        await handle.writeFile(content);
+        await handle.chmod(mode);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    },
+    /** Of a file that was written here. */
+    async replace(file: string, text: string): Promise<void> {
+      if (!files.includes(file)) throw new Error(`not written here: ${file}`);
+      const handle = await openFile(file, 'w');
+      try {
+        await handle.writeFile(text);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    },
+    async append(file: string, text: string): Promise<void> {
+      if (!files.includes(file)) {
+        await this.write(file, Buffer.from(text.trimStart()), 0o600);
+        return;
+      }
+      const before = await readFile(file, 'utf8');
+      await this.replace(file, before + (before === '' || before.endsWith('\n') ? '' : '\n') + text);
+    },
+    async flush(): Promise<void> {
+      for (const folder of new Set([directory, ...folders])) await syncFolder(folder);
+    },
+    async undo(): Promise<void> {
+      for (const file of files) await rm(file, { force: true });
+      // rmdir takes empty ones only.
+      for (const folder of folders.reverse()) await rmdir(folder).catch(() => undefined);
+    },
+  };
+}
+
+/** Variables of the shell that made the backup are in no file: what renders differently now is said, by name. */
+function sayDifferences(
+  { emit }: Context,
+  { project }: Manifest,
+  record: StackRecord,
+  model: ComposeModel,
+  services: readonly string[],
+): void {
+  const written = (value: unknown): string =>
+    JSON.stringify(value ?? null)
+      .replaceAll(project.directory, '')
+      .replaceAll(project.name, '');
+  for (const service of services) {
+    const before = record.model.services[service];
+    const now = model.services[service];
+    if (before === undefined || now === undefined) continue;
+    const names = [
+      ...new Set([...Object.keys(before.environment ?? {}), ...Object.keys(now.environment ?? {})]),
+    ];
+    const different = names.filter(
+      (variable) =>
+        written(before.environment?.[variable]) !==
+        written(now.environment?.[variable]).replaceAll(model.name, ''),
+    );
+    if (different.length === 0) continue;
+    emit({
+      type: 'notice',
+      level: 'warning',
+      message: `${service}: ${different.join(', ')} had another value when the backup was made; it came from outside of the files that are in it.`,
+    });
+  }
+}
+
+/**
+ * Names for the images: those that the compose files have for them, where they are free. `others`: for services whose
+ * name stands for another image here, one that is theirs.
+ */
+async function nameImages(
+  { engine }: Context,
+  project: Project,
+  model: ComposeModel,
+  services: readonly string[],
+  images: ReadonlyMap<string, string>,
+): Promise<{ tags: [string, string][]; others: Map<string, string> }> {
+  const tags: [string, string][] = [];
+  const others = new Map<string, string>();
+  for (const service of services) {
+    const id = images.get(service) ?? '';
+    const name = model.services[service]?.image ?? `${project.name}-${service}`;
+    const present = await engine.image(name);
+    if (present?.id === id) continue;
+    if (present === null && !name.includes('@')) {
+      tags.push([id, name]);
+      continue;
+    }
+    const own = `${project.name}-${service}:restored`;
+    tags.push([id, own]);
+    others.set(service, own);
+  }
+  return { tags, others };
+}
+
+/**
+ * A folder of the host that a container of the new project may write to must be in the project's own folder: elsewhere
+ * it would be that of the first project. Sockets are not files. Throws SafeUpdateError `refused`.
+ */
+function requireOwnFolders(
+  { accept }: Context,
+  manifest: Manifest,
+  model: ComposeModel,
+  services: readonly string[],
+  directory: string,
+): void {
+  const found: Refusal[] = [];
+  for (const service of services) {
+    for (const { type, source = '', read_only } of model.services[service]?.volumes ?? []) {
+      if (type !== 'bind' || read_only === true || source.endsWith('.sock')) continue;
+      if (moved(source, directory, directory) !== undefined) continue;
+      const ofFirst = moved(source, manifest.project.directory, directory) !== undefined;
+      found.push({
+        accept: `outside:${source}`,
+        message: `${service} would write to ${source}, which is ${ofFirst ? 'the folder of the first project' : `not in ${directory}`}.`,
+        hint: 'Name it relative to the compose file (./data) and back up again.',
+      });
+    }
+  }
+  refuse(found, accept);
+}
+
+/** Whoever calls safe-update in the new folder must not mean the first project. */
+function requireSameProject({ settings }: Context, project: Project): void {
+  const means = settings.project;
+  const same =
+    means.name === project.name &&
+    means.directory === project.directory &&
+    means.files.join('\n') === project.files.join('\n');
+  if (same) return;
+  throw new SafeUpdateError(
+    'refused',
+    `In ${project.directory} safe-update would not mean ${project.name} with ${project.files.join(', ')}, but ${means.name ?? 'another project'} with ${means.files.join(', ')}.`,
+    {
+      hint: `See what safe-update.yml in the backup says of project, directory and files${settings.configFile === undefined ? '' : ` (${path.basename(settings.configFile)})`}: name them relative to it, back up again, and take that backup.`,
+    },
+  );
+}
+
+interface Making extends Written {
+  context: Context;
+  open: OpenBackup;
+  record: StackRecord;
+  run: string;
+  lock: Session['lock'];
+  image: string;
+  options: RestoreAsOptions;
+}
+
+/** Everything from the first thing that is made on the engine. Throws with a list of what was made. */
+async function bringUp(making: Making): Promise<void> {
+  const { context, open, run, lock, image, at, project } = making;
+  const { manifest } = open;
+  const now = (): string => context.clock.now().toISOString();
+  const state = at.stateFor(project.name);
+  const journal = await startJournal(state, {
+    type: 'begin',
+    run,
+    kind: 'restore-as',
+    project: project.name,
+    ...(project.environment === undefined ? {} : { environment: project.environment }),
+    consistency: manifest.consistency,
+    at: now(),
+    tool: context.tool,
+    host: context.owner.host,
+  });
+  const session: Session = {
+    context: at,
+    run,
+    project: project.name,
+    store: context.storeFor(manifest.project.name),
+    state,
+    journal,
+    lock,
+    helperImage: image,
+  };
+  try {
+    journal.write({ type: 'source', backup: manifest.id, only: [] });
+    await showStep(at, 'create', 'Make the containers', async () => create(making));
+    const created = await currentContainers(at, project.name);
+    requireImagesOf(created, making.images);
+    requireNotInterrupted(at);
+    await showStep(at, 'data', 'Put the data in', async () => fill(session, making, created));
+    requireNotInterrupted(at);
+    await start(making, created);
+    journal.write({ type: 'end', result: 'restored', at: now() });
+  } catch (error) {
+    try {
+      journal.write({ type: 'end', result: 'failed', reason: messageOf(error), at: now() });
+    } catch {
+      // The error that is on its way says more.
+    }
+    throw await withWhatWasMade(making, error);
+  }
+}
+
+async function create({
+  at,
+  project,
+  services,
+  model,
+  record,
+  tags,
+  externals,
+  options,
+}: Making): Promise<string> {
+  const { engine, compose, settings, signal, emit } = at;
+  for (const [id, name] of tags) await engine.tag(id, name);
+  for (const name of externals) await engine.createVolume({ name, driver: 'local', options: {}, labels: {} });
+  // Compose has the engine make folders that are not there, but not in each way a mount can be written.
+  for (const service of services) {
+    for (const { type, source } of model.services[service]?.volumes ?? []) {
+      if (type !== 'bind' || source === undefined) continue;
+      if (moved(source, options.directory, options.directory) === undefined) continue;
+      if ((await stat(source).catch(() => undefined)) === undefined) await mkdir(source, { recursive: true });
+    }
+  }
+  const replicas = (service: string): number =>
+    record.containers.map(readContainer).filter((container) => container.service === service).length;
+  const scale = Object.fromEntries(
+    services
+      .filter((service) => statedReplicas(model.services[service] ?? {}) === undefined)
+      .map((service) => [service, replicas(service)] as const)
+      .filter(([, count]) => count > 1),
+  );
+  await compose.create(
+    project,
+    services,
+    { scale },
+    {
+      timeout: settings.timeouts.up ?? settings.timeouts.verify,
+      signal,
+      onLine: (line) => {
+        emit({ type: 'step-progress', step: 'create', item: line.trim() });
+      },
+    },
+  );
+  return services.join(', ');
+}
+
+function requireImagesOf(created: readonly Container[], images: ReadonlyMap<string, string>): void {
+  const other = created.find(({ service, imageId }) => images.get(service) !== imageId);
+  if (other === undefined) return;
+  throw new SafeUpdateError(
+    'refused',
+    `${other.name} was made from another image than the one in the backup.`,
+    {
+      hint: 'Somebody moved a name of an image meanwhile. Remove what was made and run again.',
+    },
+  );
+}
+
+/** Every volume of the backup goes where the containers of the new project have the same paths. */
+async function fill(session: Session, making: Making, created: readonly Container[]): Promise<string> {
+  const { context } = session;
+  const { open, record, project, volumesBefore, options } = making;
+  const { manifest } = open;
+  const recorded = record.containers.map(readContainer);
+  const targets = targetsOf(manifest.volumes, recorded, created);
+  for (const volume of manifest.volumes.filter(({ name }) => !targets.has(name))) {
+    const name = `${project.name}_${volume.key ?? ''}`;
+    if (volume.key === undefined || volume.kind === 'bind' || volumesBefore.has(name)) {
+      const message = `${volume.name} is left out: no container of the new project has it.`;
+      context.emit({ type: 'notice', level: 'warning', message });
+      continue;
+    }
+    const labels = {
+      'com.docker.compose.project': project.name,
+      'com.docker.compose.volume': volume.key,
+    };
+    await context.engine.createVolume({ name, driver: 'local', options: {}, labels });
+    targets.set(volume.name, { name, kind: 'volume' });
+  }
+  await requireOwn(session, making, [...targets.values()]);
+
+  const target = (name: string): string | undefined => targets.get(name)?.name;
+  const volumes = manifest.volumes.flatMap((volume) => {
+    const to = targets.get(volume.name);
+    if (to === undefined) return [];
+    return [{ ...volume, name: to.name, kind: to.kind === 'bind' ? ('bind' as const) : ('named' as const) }];
+  });
+  const databases = manifest.databases.map(({ volume, ...dump }) => {
+    const to = volume === undefined ? undefined : target(volume);
+    return to === undefined ? dump : { ...dump, volume: to };
+  });
+  const binds = volumes.filter(({ kind }) => kind === 'bind');
+  if (binds.length > 0) {
+    await withHelper(session, binds, 'read', async (helper) => {
+      for (const { name } of binds) {
+        const { entries, sockets } = await volumeWriter(helper, name).summary();
+        if (entries + sockets <= 1) continue;
+        throw new SafeUpdateError('refused', `The folder ${name} is not empty.`, {
+          hint: `Look what wrote to it. It must be empty before the data of the backup goes in; ${options.directory} was when this began.`,
+        });
+      }
+    });
+  }
+  const inspects = await context.engine.projectContainers(project.name);
+  return restoreData(
+    session,
+    { ...open, manifest: { ...manifest, volumes, databases } },
+    { ...record, containers: inspects },
+    new Map(),
+    () => true,
+    'data',
+  );
+}
+
+/**
+ * Before anything is emptied: every volume is new, lies where the engine keeps volumes, and no container outside of the
+ * new project has it; every folder is in the project's own.
+ */
+async function requireOwn(
+  { context }: Session,
+  { project, volumesBefore, options }: Making,
+  targets: readonly { name: string; kind: 'volume' | 'bind' }[],
+): Promise<void> {
+  const everyone = await context.engine.allContainers();
+  for (const { name, kind } of targets) {
+    const foreign = everyone.find(
+      (container) =>
+        container.labels['com.docker.compose.project'] !== project.name &&
+        container.mounts.some((mount) => (kind === 'bind' ? mount.source : mount.name) === name),
+    );
+    const spec = kind === 'bind' ? null : await context.engine.volume(name);
+    const own =
+      foreign === undefined &&
+      (kind === 'bind'
+        ? moved(name, options.directory, options.directory) !== undefined
+        : spec !== null &&
+          !volumesBefore.has(name) &&
+          spec.driver === 'local' &&
+          Object.keys(spec.options).length === 0);
+    if (own) continue;
+    throw new SafeUpdateError(
+      'refused',
+      `${name} is not only the new project's${foreign === undefined ? '' : `: ${foreign.name} has it too`}.`,
+      { hint: 'Nothing was written to it. Find out who made it, and choose another name with --as.' },
+    );
+  }
+}
+
+/** Starts what ran when the backup was made, and waits until it is healthy and stable. */
+async function start({ at, project, record, model }: Making, created: readonly Container[]): Promise<void> {
+  const { compose, settings, signal, emit, clock } = at;
+  const ran = new Set(
+    record.containers
+      .map(readContainer)
+      .filter(({ id }) => record.running.includes(id))
+      .map(({ service }) => service),
+  );
+  const running = created.filter(({ service }) => ran.has(service));
+  const services = [...new Set(running.map(({ service }) => service))];
+  if (services.length === 0) return;
+  await showStep(at, 'up', 'Start the project', async () => {
+    const scale = Object.fromEntries(
+      services
+        .filter((service) => statedReplicas(model.services[service] ?? {}) === undefined)
+        .map(
+          (service) =>
+            [service, running.filter((container) => container.service === service).length] as const,
+        )
+        .filter(([, count]) => count > 1),
+    );
+    await compose.up(
+      project,
+      services,
+      { scale },
+      {
+        timeout: settings.timeouts.up ?? settings.timeouts.verify,
+        signal,
+        onLine: (line) => {
+          emit({ type: 'step-progress', step: 'up', item: line.trim() });
+        },
+      },
+    );
+    return services.join(', ');
+  });
+  await showStep(at, 'verify', 'Verify the project', async () => {
+    const { timeout, stableFor } = {
+      timeout: settings.timeouts.verify,
+      stableFor: settings.timeouts.stableFor,
+    };
+    const from = clock.monotonic();
+    await verify(
+      expectedOf(running).flatMap((service) => probesFor(service, { stableFor, justStarted: true })),
+      {
+        timeout,
+        stableFor,
+        justStarted: true,
+        signal,
+        sleep: (milliseconds) => clock.sleep(milliseconds),
+        sample: async () => ({
+          at: clock.monotonic(),
+          containers: await currentContainers(at, project.name),
+        }),
+        onLook: (waiting, greenFor) => {
+          const item = waiting[0] ?? `stable for ${formatDuration(greenFor)} of ${formatDuration(stableFor)}`;
+          emit({ type: 'step-progress', step: 'verify', item });
+        },
+      },
+    );
+    return `green after ${formatDuration(clock.monotonic() - from - stableFor)}, stable for ${formatDuration(stableFor)}`;
+  });
+}
+
+/** What there is now that was not there before is for a person to look at, and to remove. */
+async function withWhatWasMade({ at, open, project, externals }: Making, error: unknown): Promise<unknown> {
+  const { words, commands } = await whatWasMade(at.engine, project.name, project.directory, externals);
+  if (!(error instanceof SafeUpdateError)) {
+    at.emit({ type: 'notice', level: 'warning', message: `Made so far: ${words}. ${commands.join('; ')}` });
+    return error;
+  }
+  const first = open.manifest.project.name;
+  const untouchedFirst = first === project.name ? '' : ` ${first} was not touched.`;
+  return new SafeUpdateError(error.code, error.message, {
+    state: `${project.name} is not complete.${untouchedFirst} Made so far, and left for you to look at: ${words}.`,
+    hint: [
+      ...(error.hint === undefined ? [] : [error.hint]),
+      `To see what the containers say: docker compose --project-directory ${project.directory} logs`,
+      'To remove what was made, before you try again:',
+      ...commands,
+    ].join('\n'),
+    cause: error,
+  });
+}
