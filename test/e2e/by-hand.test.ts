@@ -140,6 +140,18 @@ describe('docs/backup-format.md, followed by hand', () => {
     expect((await stack.get('/version')).trim()).toBe('1.0.0');
   });
 
+  it('unpacks an exported backup, and loads its images', async () => {
+    const exported = path.join(stack.directory, 'exported.tar');
+    const made = await stack.safeUpdate(['export', backup.id, exported, '--images']);
+    expect(made.exitCode, made.story).toBe(0);
+    const folder = path.join(stack.directory, 'unpacked');
+    const output = await run('An exported backup', { EXPORTED: exported, FOLDER: folder });
+    expect(output).toContain(printed('An exported backup', 'tar --extract'));
+    for (const { imageId: id } of backup.manifest.containers) expect(output).toContain(id);
+    const listed = await readFile(path.join(folder, backup.id, 'manifest.json'), 'utf8');
+    expect(JSON.parse(listed)).toEqual(backup.manifest);
+  });
+
   it('names every field of a manifest, every file of a backup, and no others', () => {
     const section = (heading: string): string => page.split(`\n## ${heading}`)[1]?.split('\n## ')[0] ?? '';
     const [general = '', ofVolume = ''] = section('manifest.json').split('Of a volume:');

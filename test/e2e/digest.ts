@@ -30,10 +30,13 @@ find . -ignore_readdir_race -type f ! -path './.health-*' -exec sha256sum {} + |
 
 /** Reads a volume through a container of its own that mounts it read-only. Nothing is changed, access times included. */
 export async function digest(project: string, volume: string): Promise<Digest> {
-  const printed = await docker([
-    ...['run', '--rm', '--network', 'none', '--label', `${testLabel}=${project}`],
-    ...['--volume', `${volume}:/volume:ro`, 'debian:bookworm-slim', 'sh', '-c', script],
-  ]);
+  const read = (): Promise<string> =>
+    docker([
+      ...['run', '--rm', '--network', 'none', '--label', `${testLabel}=${project}`],
+      ...['--volume', `${volume}:/volume:ro`, 'debian:bookworm-slim', 'sh', '-c', script],
+    ]);
+  // On a machine with far more to do than cores `docker run` has been seen to end well and lose what was printed.
+  const printed = (await read()) || (await read());
   const [root = '', rootChanged = '', tar = '', ...files] = printed.split('\n');
   return { tar, files, root, rootChanged };
 }
