@@ -17,7 +17,7 @@ import { currentContainers, runningDatabases, withHelper, type Session } from '.
 import { openFile } from './sqlite.ts';
 
 /** What a backup says of the databases and where their files are. */
-type Data = Pick<Manifest, 'databases' | 'volumes'>;
+export type Data = Pick<Manifest, 'databases' | 'volumes'>;
 
 type Counted = ManifestDatabase & { fingerprint: Fingerprint };
 
@@ -73,8 +73,9 @@ export function mayBecomeEmpty(patterns: readonly string[], name: string): boole
 }
 
 /**
- * After a rollback. Throws SafeUpdateError `database` where something is gone that was there before. Anything else that
- * differs was written between the count and the stop: the volumes are equal to their archives. It is said.
+ * After data was put back. Throws SafeUpdateError `database` where something is gone that was there when the backup was
+ * made. Anything else that differs was written between the count and the stop, or since the start: the volumes were equal
+ * to their archives. It is said.
  */
 export async function requireSameData(session: Session, data: Data): Promise<string | undefined> {
   const compared = await compare(session, data);
@@ -84,7 +85,7 @@ export async function requireSameData(session: Session, data: Data): Promise<str
       .map((one) => `${service}: ${describeDifference(one, before)}`),
   );
   if (gone.length > 0) {
-    throw new SafeUpdateError('database', `Data is missing after the rollback: ${gone.join('; ')}`);
+    throw new SafeUpdateError('database', `What the backup holds is not there: ${gone.join('; ')}`);
   }
   for (const { service, before, changed = [] } of compared) {
     if (changed.length === 0) continue;
@@ -92,7 +93,7 @@ export async function requireSameData(session: Session, data: Data): Promise<str
     session.context.emit({
       type: 'notice',
       level: 'info',
-      message: `${service} was written to between its dump and the stop: ${what}.`,
+      message: `${service} holds not quite what was counted for the backup: ${what}. It was written to meanwhile.`,
     });
   }
   return compared.length === 0 ? undefined : `${compared.length} databases hold what they held`;

@@ -15,6 +15,7 @@ import type { Outcome } from '../model/event.ts';
 import { projectNamePattern, type ComposeModel, type Container, type Project } from '../model/project.ts';
 import { formatBytes, formatDuration } from '../model/units.ts';
 import type { Context } from './context.ts';
+import { requireSameData, type Data } from './fingerprints.ts';
 import { startJournal } from './journal.ts';
 import { whatWasMade } from './made.ts';
 import {
@@ -601,9 +602,14 @@ async function bringUp(making: Making): Promise<void> {
     const created = await currentContainers(at, project.name);
     requireImagesOf(created, making.images);
     requireNotInterrupted(at);
-    await showStep(at, 'data', 'Put the data in', async () => fill(session, making, created));
+    const filled: Data[] = [];
+    await showStep(at, 'data', 'Put the data in', async () => {
+      const { data, detail } = await fill(session, making, created);
+      filled.push(data);
+      return detail;
+    });
     requireNotInterrupted(at);
-    await start(making, created);
+    await start(session, making, created, filled);
     journal.write({ type: 'end', result: 'restored', at: now() });
   } catch (error) {
     try {
@@ -672,7 +678,11 @@ function requireImagesOf(created: readonly Container[], images: ReadonlyMap<stri
 }
 
 /** Every volume of the backup goes where the containers of the new project have the same paths. */
-async function fill(session: Session, making: Making, created: readonly Container[]): Promise<string> {
+async function fill(
+  session: Session,
+  making: Making,
+  created: readonly Container[],
+): Promise<{ data: Data; detail: string }> {
   const { context } = session;
   const { open, record, project, volumesBefore, options } = making;
   const { manifest } = open;
@@ -717,7 +727,7 @@ async function fill(session: Session, making: Making, created: readonly Containe
     });
   }
   const inspects = await context.engine.projectContainers(project.name);
-  return restoreData(
+  const detail = await restoreData(
     session,
     { ...open, manifest: { ...manifest, volumes, databases } },
     { ...record, containers: inspects },
@@ -725,6 +735,7 @@ async function fill(session: Session, making: Making, created: readonly Containe
     () => true,
     'data',
   );
+  return { data: { volumes, databases }, detail };
 }
 
 /**
@@ -762,7 +773,12 @@ async function requireOwn(
 }
 
 /** Starts what ran when the backup was made, and waits until it is healthy and stable. */
-async function start({ at, project, record, model }: Making, created: readonly Container[]): Promise<void> {
+async function start(
+  session: Session,
+  { at, project, record, model }: Making,
+  created: readonly Container[],
+  filled: readonly Data[],
+): Promise<void> {
   const { compose, settings, signal, emit, clock } = at;
   const ran = new Set(
     record.containers
@@ -821,7 +837,9 @@ async function start({ at, project, record, model }: Making, created: readonly C
         },
       },
     );
-    return `green after ${formatDuration(clock.monotonic() - from - stableFor)}, stable for ${formatDuration(stableFor)}`;
+    const green = clock.monotonic() - from - stableFor;
+    for (const data of filled) await requireSameData(session, data);
+    return `green after ${formatDuration(green)}, stable for ${formatDuration(stableFor)}`;
   });
 }
 

@@ -17,6 +17,7 @@ import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Outcome } from '../model/event.ts';
 import type { Context } from './context.ts';
 import { downtime } from './downtime.ts';
+import { requireSameData, type Data } from './fingerprints.ts';
 import { dropStack, readRuns, unfinishedRun } from './journal.ts';
 import { recover } from './recover.ts';
 import {
@@ -348,9 +349,21 @@ async function replace(
   });
   await showStep(context, 'verify', 'Verify', async () => {
     await verifyRecord(session, target, 'verify');
-    return undefined;
+    return requireSameData(session, chosenOf(open.manifest, selection));
   });
   return target;
+}
+
+/** What of a backup was put back. Pure. */
+function chosenOf({ databases, volumes }: Manifest, selection: Selection): Data {
+  if (selection.what === 'all') return { databases, volumes };
+  return {
+    volumes,
+    databases: databases.filter(
+      ({ service, volume }) =>
+        selection.databases.includes(service) || (volume !== undefined && selection.volumes.includes(volume)),
+    ),
+  };
 }
 
 /** The engine's record in a backup: what the stack was. */
