@@ -27,7 +27,7 @@ export interface Snapshot {
   volumes: string[];
   /** Of each volume that no database has open. */
   digests: Record<string, Digest>;
-  /** What pg_dump prints, of each running PostgreSQL. */
+  /** What pg_dump prints, of each running PostgreSQL; every document, of each running MongoDB. */
   rows: Record<string, string>;
   /** Key and sha1 of the value, of each running Redis. */
   keys: Record<string, string>;
@@ -61,6 +61,7 @@ export async function snapshot(stack: Stack): Promise<Snapshot> {
       if (Type === 'volume' && Name !== undefined) open.add(Name);
     if (!container.State.Running) continue;
     if (kind === 'postgres') taken.rows[key] = await eventually(() => rows(container));
+    else if (kind === 'mongo') taken.rows[key] = await eventually(() => documents(container));
     else taken.keys[key] = await eventually(() => keys(container, stack.secret));
   }
   const labelled = await dockerLines([
@@ -190,7 +191,10 @@ function service({ Id, Image, State, Config, HostConfig, Mounts }: Inspect): Ser
   };
 }
 
-function databaseKind({ Config: { Env, Cmd } }: Inspect): 'postgres' | 'redis' | undefined {
+function databaseKind({ Config: { Env, Cmd } }: Inspect): 'postgres' | 'mongo' | 'redis' | undefined {
+  // A client from the server's image.
+  if (Cmd?.[0] === 'sh') return undefined;
+  if (Env.some((entry) => entry.startsWith('MONGO_MAJOR='))) return 'mongo';
   if (Env.some((entry) => entry.startsWith('PGDATA='))) return 'postgres';
   return Cmd?.[0] === 'redis-server' ? 'redis' : undefined;
 }
@@ -205,6 +209,21 @@ async function rows({ Id, Config: { Env } }: Inspect): Promise<string> {
     .split('\n')
     .filter((line) => !/^\\(un)?restrict /.test(line))
     .join('\n');
+}
+
+const everyDocument = `
+const all = db.getSiblingDB('admin').adminCommand({ listDatabases: 1 }).databases.map(({ name }) => name)
+  .filter((name) => !['admin', 'config', 'local'].includes(name)).sort().flatMap((name) => {
+    const base = db.getSiblingDB(name);
+    return base.getCollectionNames().sort().map((collection) => [name, collection,
+      base.getCollection(collection).find().sort({ _id: 1 }).toArray(), base.getCollection(collection).getIndexes()]);
+  });
+print(EJSON.stringify(all, { relaxed: false }))`;
+
+/** For a MongoDB without users. */
+async function documents({ Id }: Inspect): Promise<string> {
+  const shell = ['env', 'HOME=/tmp', 'mongosh', '--quiet', '--norc', '--eval', everyDocument];
+  return docker(['exec', Id, ...shell]);
 }
 
 const digestOfKeys = `
