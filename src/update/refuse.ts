@@ -2,8 +2,10 @@ import { mountHolding } from '../backup/create.ts';
 import { recogniseDatabase } from '../database/engines.ts';
 import type { ImageFacts } from '../docker/engine.ts';
 import type { Observed } from '../docker/observe.ts';
+import { boundFolder } from '../model/driver-options.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { ComposeService, Container, Volume } from '../model/project.ts';
+import { archived } from './classes.ts';
 
 /** A reason not to go on, found before anything is touched. */
 export interface Refusal {
@@ -67,14 +69,15 @@ function renamedProject({ project, containers, namesakes }: Observed): Refusal[]
 
 /** A backup must not contain itself. */
 function backupsInside({ volumes }: Observed, { backupDirectory }: RefusalOptions): Refusal[] {
-  return volumes
-    .filter(
-      ({ kind, name }) => kind === 'bind' && `${backupDirectory}/`.startsWith(`${name.replace(/\/$/, '')}/`),
-    )
-    .map(({ name }) => ({
+  return archived(volumes)
+    .filter((volume) => {
+      const folder = volume.kind === 'bind' ? volume.name : boundFolder(volume);
+      return folder !== undefined && `${backupDirectory}/`.startsWith(`${folder.replace(/\/$/, '')}/`);
+    })
+    .map(({ name, key }) => ({
       accept: `backups-inside:${name}`,
       message: `The backup folder ${backupDirectory} is inside ${name}, which is to be backed up itself.`,
-      hint: 'Choose a folder outside it: --backups, or backups.directory in safe-update.yml.',
+      hint: `Choose a folder outside it: --backups, or backups.directory in safe-update.yml. Or leave ${key ?? name} out of backups: volumes.${key ?? name}.class: cache.`,
     }));
 }
 

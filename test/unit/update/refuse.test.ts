@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Observed } from '../../../src/docker/observe.ts';
 import { SafeUpdateError } from '../../../src/model/error.ts';
-import type { ComposeService, ComposeVolume, Container } from '../../../src/model/project.ts';
+import type { ComposeService, ComposeVolume, Container, Volume } from '../../../src/model/project.ts';
 import { refusals, refuse, type Refusal, type RefusalOptions } from '../../../src/update/refuse.ts';
 import { anonymousVolume, container, hex, image, mount, observed, volume } from '../model/examples.ts';
 
@@ -116,6 +116,16 @@ describe('a backup folder', () => {
       expect(accepts(bind(name))).toEqual([`backups-inside:${name}`]);
     },
   );
+
+  it('inside a volume that the driver binds to a folder is refused too, unless that is left out', () => {
+    const options = { type: 'none', o: 'bind', device: '/srv/shop/backups' };
+    const bound = (facts: Partial<Volume>) =>
+      accepts(observed({ web: {} }, { volumes: [volume('kept', { options, ...facts })] }));
+    expect(bound({})).toEqual(['backups-inside:shop_kept']);
+    expect(bound({ options: { ...options, o: 'rbind,uid=999' } })).toEqual(['backups-inside:shop_kept']);
+    expect(bound({ options: { type: 'nfs', o: 'addr=10.0.0.1', device: '/srv/shop/backups' } })).toEqual([]);
+    expect(bound({ leftOut: 'its label says so' })).toEqual([]);
+  });
 
   it.each(['/srv/shop/data', '/srv/shop/backups/old', '/srv/sho', '/srv/shop/back'])(
     'beside %s is not',
