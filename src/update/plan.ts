@@ -2,6 +2,7 @@ import { recogniseDatabase } from '../database/engines.ts';
 import type { Observed } from '../docker/observe.ts';
 import { referredTo } from '../docker/references.ts';
 import { exitedLabel } from '../docker/record.ts';
+import { shownOptions } from '../model/driver-options.ts';
 import type { ComposeService, Container } from '../model/project.ts';
 import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
 import { archived, looksRecreatable } from './classes.ts';
@@ -44,7 +45,8 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     unasked: mayChange ? [...pullable, ...buildable].sort() : [],
     volumes: observed.volumes.map((volume) => {
       const bytes = options.sizes?.get(volume.name);
-      return bytes === undefined ? volume : { ...volume, bytes };
+      const shown = { ...volume, options: shownOptions(volume.options) };
+      return bytes === undefined ? shown : { ...shown, bytes };
     }),
     databases,
     notCovered: observed.notCovered,

@@ -364,6 +364,14 @@ describe('what else changes', () => {
     expect(hasAnonymousVolume(shop, 'web')).toBe(false);
   });
 
+  it('shows no password that a volume is mounted with', () => {
+    const options = { type: 'cifs', o: 'username=shop,password=canary', device: '//files/shop' };
+    const shop = observed({ web: {} }, { volumes: [volume('files', { options })] });
+    expect(JSON.stringify(planUpdate(shop, pulled))).not.toContain('canary');
+    // What recreates the volume reads what was observed.
+    expect(shop.volumes[0]?.options).toEqual(options);
+  });
+
   it('warns when the running stack was started from other files', () => {
     const started = (files: string) =>
       container('web', { labels: { 'com.docker.compose.project.config_files': files } });
