@@ -64,8 +64,8 @@ export interface ObserveOptions {
    * and for what the configuration names.
    */
   coversBind(container: Container, mount: Mount): boolean;
-  /** What a volume holds, and whether it is left out of backups. */
-  classify(about: ClassifiedBy): Pick<Volume, 'class' | 'assumed' | 'leftOut'>;
+  /** What a volume holds, whether it is left out of backups, and what its labels say besides. */
+  classify(about: ClassifiedBy): Pick<Volume, 'class' | 'assumed' | 'leftOut' | 'schedule'>;
   /**
    * True: the compose files are not read, because they may be the very thing that is wrong; the model has no services
    * and only what the engine itself knows is observed. Needs a project name.

@@ -144,6 +144,8 @@ export interface Volume {
   assumed?: true;
   /** Why it is in no backup and in no rollback; absent: it is. */
   leftOut?: string;
+  /** When other backup programs are told to back it up, by its label or its services'. Only shown. */
+  schedule?: string;
 }
 
 /**

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { Settings } from '../config/schema.ts';
 import type { ClassifiedBy } from '../docker/observe.ts';
 import type { Volume, VolumeClass } from '../model/project.ts';
@@ -8,12 +9,31 @@ const classLabel = 'safe-update.class';
 /** A label that people have on services and volumes for other backup programs; `"false"`: leave it alone. */
 const enableLabel = 'backup.enable';
 
+/** Another such label: when they are to back it up, as cron writes it. */
+const scheduleLabel = 'backup.schedule';
+
+/** All that people have said about a volume, in the configuration and by labels. Pure. */
+export function classify(
+  settings: Pick<Settings, 'volumes' | 'backups'>,
+  about: ClassifiedBy,
+): Pick<Volume, 'class' | 'assumed' | 'leftOut' | 'schedule'> {
+  const schedule = scheduleOf(about);
+  return { ...classOf(settings, about), ...(schedule === undefined ? {} : { schedule }) };
+}
+
+/** Nothing is done by it: a timer is the person's own. */
+function scheduleOf({ labels, services }: ClassifiedBy): string | undefined {
+  const own = labels[scheduleLabel];
+  const said = own === undefined ? services.flatMap((service) => service[scheduleLabel] ?? []) : [own];
+  return said.length === 0 ? undefined : [...new Set(said)].join(', ');
+}
+
 /**
  * What a volume holds, and whether that keeps it out of backups. The configuration counts before labels, those of the
  * volume before those of services; several services must agree. Nothing is guessed: without a word from a person a
  * volume is critical. Pure.
  */
-export function classify(
+function classOf(
   { volumes, backups }: Pick<Settings, 'volumes' | 'backups'>,
   { name, key, labels, services }: ClassifiedBy,
 ): Pick<Volume, 'class' | 'assumed' | 'leftOut'> {
@@ -56,11 +76,14 @@ export function archived<T extends Pick<Volume, 'exists' | 'leftOut'>>(volumes: 
  * suggestion. Pure.
  */
 export function looksRecreatable({
+  kind,
   name,
   key,
   servedAt,
-}: Pick<Volume, 'name' | 'key' | 'servedAt'>): boolean {
+}: Pick<Volume, 'kind' | 'name' | 'key' | 'servedAt'>): boolean {
   const telling =
     /(^|[-_./])(pip|npm|yarn|pnpm|go|cargo|build|apt)?[-_.]?(cache|caches|pycache|__pycache__|node_modules|venv|virtualenv|tmp|temp)([-_./]|$)/i;
-  return [key ?? name, ...servedAt.map(({ path }) => path)].some((text) => telling.test(text));
+  // Where on the host a folder lies says nothing about what is in it.
+  const own = key ?? (kind === 'bind' ? path.basename(name) : name);
+  return [own, ...servedAt.map((place) => place.path)].some((text) => telling.test(text));
 }

@@ -1,10 +1,12 @@
 import { listBackups } from '../../backup/open.ts';
+import { shownOptions } from '../../model/driver-options.ts';
 import { formatBytes } from '../../model/units.ts';
 import { look } from '../../update/session.ts';
 import type { CommandInput } from '../command.ts';
 import { print } from '../print.ts';
 import { createRuntime } from '../runtime.ts';
 import { formatTime } from '../time.ts';
+import { driverOf } from '../view/driver.ts';
 import { formatTable, type Cell } from '../view/table.ts';
 
 export async function run({ args, flags, commands }: CommandInput): Promise<number> {
@@ -28,8 +30,10 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
         ...(volume.key === undefined ? {} : { key: volume.key }),
         class: volume.class,
         ...(volume.leftOut === undefined ? {} : { leftOut: volume.leftOut }),
+        ...(volume.schedule === undefined ? {} : { schedule: volume.schedule }),
         exists: volume.exists,
         driver: volume.driver,
+        options: shownOptions(volume.options),
         ...(bytes === undefined ? {} : { bytes }),
         usedBy: [...new Set(volume.servedAt.map(({ service, path }) => `${service}:${path}`))],
         ...(last?.manifest === undefined
@@ -39,6 +43,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     });
     await print(flags, { project, volumes }, (style, columns) => {
       if (volumes.length === 0) return `${project} has no volumes.`;
+      const isScheduled = volumes.some(({ schedule }) => schedule !== undefined);
       return formatTable(
         [
           { title: 'Volume' },
@@ -46,6 +51,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
           { title: 'Size', align: 'right' },
           { title: 'Driver' },
           { title: 'Last backup' },
+          ...(isScheduled ? [{ title: 'Schedule' }] : []),
           { title: 'Used by', shrink: true },
         ],
         volumes.map((volume): Cell[] => [
@@ -54,10 +60,11 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
             ? volume.class
             : { text: `${volume.class}, left out`, paint: 'yellow' },
           volume.exists ? (volume.bytes === undefined ? '' : formatBytes(volume.bytes)) : 'new',
-          volume.driver,
+          driverOf(volume),
           volume.lastBackup === undefined
             ? { text: 'none', paint: 'yellow' }
             : formatTime(volume.lastBackup.createdAt),
+          ...(isScheduled ? [volume.schedule ?? ''] : []),
           volume.usedBy.join(', '),
         ]),
         style,

@@ -1,6 +1,7 @@
 import type { Plan, ServiceFate } from '../../model/plan.ts';
 import type { Volume } from '../../model/project.ts';
 import { formatBytes } from '../../model/units.ts';
+import { driverOf } from './driver.ts';
 import { visible } from './escape.ts';
 import { plain, type Style } from './style.ts';
 import { padEnd, padStart, paragraph, textWidth, truncateMiddle, wrap } from './width.ts';
@@ -144,7 +145,8 @@ function volumeName(volume: Volume): string {
 }
 
 function volumeKind(volume: Volume): string {
-  const { kind, driver } = volume;
+  const { kind } = volume;
+  const driver = driverOf(volume);
   const words = driver === 'local' || driver === '' || kind === 'bind' ? [kind] : [kind, visible(driver)];
   return [...words, ...(volume.class === 'critical' ? [] : [volume.class])].join(', ');
 }

@@ -81,5 +81,23 @@ it.each([
   [false, 'cachet_db', '/var/lib/postgresql/data'],
 ])('could be made again, by its name: %s for %s at %s', (expected, key, path) => {
   const servedAt = [{ service: 'web', number: 1, path, readOnly: false }];
-  expect(looksRecreatable({ name: `shop_${key}`, key, servedAt })).toBe(expected);
+  expect(looksRecreatable({ kind: 'named', name: `shop_${key}`, key, servedAt })).toBe(expected);
+});
+
+it.each([
+  ['/tmp/shop/media', false],
+  ['/var/cache/shop/media', false],
+  ['/srv/shop/node_modules', true],
+])('of a bind mount only the folder itself tells: %s %s', (name, expected) => {
+  expect(looksRecreatable({ kind: 'bind', name, servedAt: [] })).toBe(expected);
+});
+
+it.each<[string | undefined, Partial<ClassifiedBy>]>([
+  [undefined, { services: [{}] }],
+  ['0 2 * * *', { services: [{ 'backup.schedule': '0 2 * * *' }, {}] }],
+  ['0 2 * * *, @daily', { services: [{ 'backup.schedule': '0 2 * * *' }, { 'backup.schedule': '@daily' }] }],
+  ['@weekly', { labels: { 'backup.schedule': '@weekly' }, services: [{ 'backup.schedule': '@daily' }] }],
+])('shows the schedule %s of %j', (schedule, about) => {
+  expect(judge({}, about).schedule).toBe(schedule);
+  expect(judge({ pip: { class: 'cache' } }, about).schedule).toBe(schedule);
 });
