@@ -4,7 +4,7 @@ import { readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type Docker from 'dockerode';
-import { SafeUpdateError } from '../model/error.ts';
+import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Volume } from '../model/project.ts';
 import { buildImageArgv, pullImageArgv } from './argv.ts';
 import type { Engine } from './engine.ts';
@@ -122,7 +122,8 @@ export async function startHelper(
   let shared = folder;
   let id = await startContainer(engine, containerOptions(image, options, places, folder)).catch(
     async (error: unknown) => {
-      if (folder === undefined) throw error;
+      const reason = unmountable(error, options.volumes);
+      if (folder === undefined || reason !== undefined) throw reason ?? error;
       // An engine on another machine has no such folder; one in a virtual machine may not be allowed to see it.
       shared = undefined;
       return startContainer(engine, containerOptions(image, options, places, undefined));
@@ -156,6 +157,19 @@ export async function startHelper(
     },
     remove: () => engine.removeContainer(id),
   };
+}
+
+/** What a person can do where the engine cannot mount a volume: its server is away, its folder is gone. */
+function unmountable(error: unknown, volumes: HelperOptions['volumes']): SafeUpdateError | undefined {
+  // error while mounting volume '/…/volumes/NAME/_data': failed to mount local volume: mount :/x:/…, data: …: REASON
+  const said = /mounting volume '[^']*\/([^/']+)\/_data': (.*)/s.exec(messageOf(error));
+  const name = volumes.find((volume) => volume.name === said?.[1])?.name;
+  if (said === null || name === undefined) return undefined;
+  const reason = (said[2] ?? '').split(': ').at(-1) ?? '';
+  return new SafeUpdateError('engine', `The volume ${name} cannot be mounted: ${reason}.`, {
+    hint: `See what the engine is to mount: docker volume inspect ${name}. If it need not be backed up: volumes.${name}.class: cache in safe-update.yml.`,
+    cause: error,
+  });
 }
 
 function containerOptions(

@@ -23,7 +23,7 @@ const options: HelperOptions = {
   access: 'read',
 };
 
-function fakeEngine(images: string[] = [], failing: { start?: boolean; mount?: boolean } = {}) {
+function fakeEngine(images: string[] = [], failing: { start?: boolean | string; mount?: boolean } = {}) {
   const created: Docker.ContainerCreateOptions[] = [];
   const removed: string[] = [];
   const engine = {
@@ -35,6 +35,7 @@ function fakeEngine(images: string[] = [], failing: { start?: boolean; mount?: b
       return 'helper';
     },
     start: async () => {
+      if (typeof failing.start === 'string') throw new Error(failing.start);
       if (failing.start === true) throw new Error('no such volume');
     },
     removeContainer: async (id: string) => {
@@ -45,6 +46,25 @@ function fakeEngine(images: string[] = [], failing: { start?: boolean; mount?: b
 }
 
 describe('startHelper', () => {
+  it.each([
+    ['no such device', ':/srv/archive', 'addr=127.0.0.1,soft'],
+    ['no such file or directory', '/srv/gone', ''],
+  ])('says which volume the engine cannot mount, and why: %s', async (reason, device, data) => {
+    const place = '/var/lib/docker/volumes/shop_db/_data';
+    const { engine, created, removed } = fakeEngine([], {
+      start: `error while mounting volume '${place}': failed to mount local volume: mount ${device}:${place}, data: ${data}: ${reason}`,
+    });
+    const starting = startHelper(engine, fakeExec(), 'helper:1', { ...options, folder: tmpdir() });
+    await expect(starting).rejects.toMatchObject({
+      code: 'engine',
+      message: `The volume shop_db cannot be mounted: ${reason}.`,
+      hint: expect.stringContaining('volumes.shop_db.class: cache') as string,
+    });
+    // It is not tried again without the shared folder, which is not to blame.
+    expect(created).toHaveLength(1);
+    expect(removed).toEqual(['helper']);
+  });
+
   it('has no network, a read-only root, few capabilities, and labels to be found by', async () => {
     const { engine, created } = fakeEngine();
     await startHelper(engine, fakeExec(), 'helper:1', options);
