@@ -184,12 +184,20 @@ it('`tar -xzf uploads.tar.gz -C ./data` is restore --only volume:…, of a volum
   await stack.post('/uploads/a', 'overwritten');
   await writeFile(within(stack, 'media', 'file'), 'overwritten\n');
   await query(stack, 'database', "INSERT INTO products (name) VALUES ('milk')");
-  const only = ['--only', 'volume:uploads', '--only', `volume:${within(stack, 'media')}`];
+  const only = ['prod', '--only', 'volume:uploads', '--only', `volume:${within(stack, 'media')}`];
   const run = await restore(stack, backup?.id ?? '', ...only);
   expect(await fromWeb('a')).toBe('upload a');
   expect(await files()).toBe('first\nfirst\nfirst\nruined');
   expect(await query(stack, 'database', 'SELECT count(*) FROM products')).toBe('3');
   await expectNothingLeft(stack, run);
+});
+
+it('`psql … < backup.sql` is restore --only database:database, and nobody has to delete a volume to try it', async () => {
+  const [backup] = await stack.backups();
+  const id = backup?.id ?? '';
+  expect(await look(stack, ['verify', id, 'prod'])).toMatchObject({ backup: id, sound: true });
+  await restore(stack, id, 'prod', '--only', 'database:database');
+  expect(await query(stack, 'database', 'SELECT name FROM products ORDER BY id')).toBe('tea\ncoffee');
 });
 
 describe('what cannot go well is refused before anything is touched', () => {
@@ -223,8 +231,7 @@ describe('what cannot go well is refused before anything is touched', () => {
     await stack.compose([...production, ...profile, 'create', 'archive']);
     const lives = async () => (await stack.containers()).map(({ Id, State }) => [Id, State.StartedAt]);
     const before = [await lives(), await ids()];
-    const backup = ['backup', 'prod', '--consistency', 'hot', ...brisk];
-    const run = await stack.safeUpdate(backup);
+    const run = await stack.safeUpdate(['backup', 'prod', ...brisk]);
     expect(run.exitCode, run.story).toBe(3);
     expect(run.outcome?.error?.message).toMatch(new RegExp(`volume ${nfs} cannot be mounted: `));
     expect(run.outcome?.error?.state).toMatch(/^Nothing was touched/);
@@ -236,7 +243,7 @@ describe('what cannot go well is refused before anything is touched', () => {
       'safe-update.yml',
       `${await stack.read('safe-update.yml')}\nvolumes:\n  nfs_storage: { class: cache }\n`,
     );
-    const made = await succeed(stack, backup);
+    const made = await succeed(stack, ['backup', 'prod', '--consistency', 'hot', ...brisk]);
     const manifest = (await stack.backups()).find(({ id }) => id === made.outcome?.backup)?.manifest;
     expect(manifest?.notCovered.join('\n')).toContain(nfs);
   });

@@ -1,5 +1,5 @@
 /** A messaging company: gateway with uploads, translator with models, MongoDB, Redis, frontend, proxy with certificates. */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
 import type { ListedBackup } from '../../../src/backup/open.ts';
 import { docker } from '../docker.ts';
@@ -83,7 +83,7 @@ describe.runIf(present)('meeshy', () => {
       await docker(['image', 'rm', `${stack.project}/gateway-built:${tag}`]).catch(() => undefined);
   });
 
-  it('`meeshy.sh prod status` and `health`', async () => {
+  it('`meeshy.sh prod status` and `health`, `docker inspect … | grep Mounts`, `ls` and `df`', async () => {
     const { containers } = await look<{ containers: { service: string; status: string; health: string }[] }>(
       stack,
       ['status', 'prod'],
@@ -97,6 +97,11 @@ describe.runIf(present)('meeshy', () => {
       'translator running none',
     ]);
     expect(await look(stack, ['health', 'prod', '--stable-for', '1s'])).toMatchObject({ healthy: true });
+    const shown = await look<{ volumes: { key: string; usedBy: string[] }[] }>(stack, ['volumes', 'prod']);
+    expect(shown.volumes.map(({ key }) => key)).toEqual(volumes);
+    expect(shown.volumes[2]?.usedBy).toEqual(['gateway:/app/uploads']);
+    const checked = await look<{ good: boolean }[]>(stack, ['doctor', 'prod']);
+    expect(checked.filter(({ good }) => !good)).toEqual([]);
   });
 
   it('1.0.39 → 1.0.40: uploads, messages, translations, models and certificates stay', async () => {
@@ -174,18 +179,21 @@ describe.runIf(present)('meeshy', () => {
     await work();
     expect(await state()).toEqual(['content of later.png', '50', 'salut']);
 
-    await restore(stack, backup, '--only', 'volume:gateway_uploads');
+    await restore(stack, backup, 'prod', '--only', 'volume:gateway_uploads');
     expect(await state()).toEqual(['none', '50', 'salut']);
-    await restore(stack, backup, '--only', 'database:database');
+    await restore(stack, backup, 'prod', '--only', 'database:database');
     expect(await state()).toEqual(['none', '200', 'salut']);
+    await stack.write('env.production', 'JWT_SECRET=lost\n');
+    await restore(stack, backup, 'prod', '--only', 'config');
+    expect(await stack.read('env.production')).toBe(`JWT_SECRET=${stack.secret}\n`);
     await work();
-    const run = await restore(stack, backup);
+    const run = await restore(stack, backup, 'prod');
     expect(await state()).toEqual(['none', '200', 'bonjour']);
     expect(await download('picture.png')).toBe('content of picture.png');
     await expectNothingLeft(stack, run);
   });
 
-  it('the five newest backups are kept, and listed', async () => {
+  it('the five newest backups are kept, and listed; another folder can be named', async () => {
     const of = async (): Promise<string[]> =>
       (await stack.backups()).filter(({ manifest }) => manifest.kind !== 'failed').map(({ id }) => id);
     const former = await of();
@@ -201,6 +209,12 @@ describe.runIf(present)('meeshy', () => {
     const said = await stack.safeUpdate(['backups', 'prod']);
     for (const id of kept) expect(said.stdout).toContain(id);
     await succeed(stack, ['prune', 'prod', '--keep', '2']);
+    expect(await of()).toEqual(kept.slice(-2));
+
+    const elsewhere = within(stack, 'elsewhere');
+    const there = ['backup', 'prod', '--consistency', 'hot', '--backups', elsewhere, ...brisk];
+    const { outcome } = await succeed(stack, there);
+    expect(await readdir(`${elsewhere}/${stack.project}`)).toContain(outcome?.backup);
     expect(await of()).toEqual(kept.slice(-2));
   });
 });

@@ -54,7 +54,14 @@ it('without a word from anybody everything is backed up; init and plan only sugg
   await rename(`${ours}.aside`, ours);
 });
 
-it('with safe-update.yml: which volume is what, and which are left out, is said before and after', async () => {
+it('with safe-update.yml and labels: which volume is what, and which are left out, is said', async () => {
+  // A label that comes after the volume: compose by hand would now ask whether to delete and recreate it.
+  const compose = await stack.read('docker-compose.yml');
+  const labelled = '\n  pwa_cache: { labels: { safe-update.class: cache } }\n';
+  await stack.write('docker-compose.yml', compose.replace(/\n {2}pwa_cache:\n/, labelled));
+  const configuration = await stack.read('safe-update.yml');
+  await stack.write('safe-update.yml', configuration.replace(/.*pwa_cache.*\n/, ''));
+
   const plan = await planOf(stack);
   expect(plan.volumes.map(({ key, class: what }) => `${key ?? ''} ${what}`)).toEqual([
     'backend_cache cache',
