@@ -18,7 +18,8 @@ export interface Digest {
  */
 const script = `
 set -eu
-cd /volume
+for volume in "$@"; do
+cd "$volume"
 stat --format='%F %a %u:%g' .
 stat --format='%y' .
 find . -mindepth 1 -maxdepth 1 ! -name '.health-*' -printf '%P\\0' | LC_ALL=C sort --zero-terminated >/tmp/names
@@ -26,17 +27,34 @@ tar --create --null --files-from=/tmp/names --verbatim-files-from --sort=name --
   --xattrs --xattrs-include='*' --pax-option=exthdr.name=%d/%f.x,delete=atime,delete=ctime | sha256sum | cut -d' ' -f1
 find . -ignore_readdir_race -mindepth 1 ! -path './.health-*' -printf '%P %y %m %U:%G %n %s %T@ %l\\n' | LC_ALL=C sort
 find . -ignore_readdir_race -type f ! -path './.health-*' -exec sha256sum {} + | LC_ALL=C sort -k2
+printf '\\036'
+done
 `;
 
 /** Reads a volume through a container of its own that mounts it read-only. Nothing is changed, access times included. */
 export async function digest(project: string, volume: string): Promise<Digest> {
-  const read = (): Promise<string> =>
+  const { [volume]: found } = await digests(project, [volume]);
+  if (found === undefined) throw new Error(`nothing was read of ${volume}`);
+  return found;
+}
+
+/** Likewise of several volumes, through one container. */
+export async function digests(project: string, volumes: readonly string[]): Promise<Record<string, Digest>> {
+  if (volumes.length === 0) return {};
+  const places = volumes.map((_, index) => `/volumes/${index}`);
+  const look = (): Promise<string> =>
     docker([
       ...['run', '--rm', '--network', 'none', '--label', `${testLabel}=${project}`],
-      ...['--volume', `${volume}:/volume:ro`, 'debian:bookworm-slim', 'sh', '-c', script],
+      ...volumes.flatMap((volume, index) => ['--volume', `${volume}:${places[index] ?? ''}:ro`]),
+      ...['debian:bookworm-slim', 'sh', '-c', script, 'sh', ...places],
     ]);
   // On a machine with far more to do than cores `docker run` has been seen to end well and lose what was printed.
-  const printed = (await read()) || (await read());
-  const [root = '', rootChanged = '', tar = '', ...files] = printed.split('\n');
-  return { tar, files, root, rootChanged };
+  const printed = (await look()) || (await look());
+  const read = printed.split('\x1e').map((text) => text.trimEnd().split('\n'));
+  return Object.fromEntries(
+    volumes.map((volume, index): [string, Digest] => {
+      const [root = '', rootChanged = '', tar = '', ...files] = read[index] ?? [];
+      return [volume, { tar, files, root, rootChanged }];
+    }),
+  );
 }

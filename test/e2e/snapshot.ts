@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect } from 'vitest';
-import { digest, type Digest } from './digest.ts';
+import { digests, type Digest } from './digest.ts';
 import { docker, dockerLines, eventually, imageId, inspectWhere, keyOf, type Inspect } from './docker.ts';
 import type { Finished, Stack } from './stack.ts';
 
@@ -75,8 +75,10 @@ export async function snapshot(stack: Stack): Promise<Snapshot> {
     Mounts.flatMap(({ Type, Name }) => (Type === 'volume' ? [Name ?? ''] : [])),
   );
   taken.volumes = [...new Set([...labelled, ...mounted])].sort();
-  for (const volume of taken.volumes)
-    if (!open.has(volume)) taken.digests[volume] = await digest(stack.project, volume);
+  taken.digests = await digests(
+    stack.project,
+    taken.volumes.filter((volume) => !open.has(volume)),
+  );
   taken.networks = (
     await dockerLines([
       'network',

@@ -155,7 +155,6 @@ describe.runIf(present)('meeshy', () => {
     const run = await stack.safeUpdate(['prod', ...brisk]);
     const { failed } = await expectRolledBack(stack, before, run, /gateway-1 is unhealthy/);
     expect(await stack.get('/version')).toBe('1.0.40-alpha');
-    expect([await messages(), await redis('GET', 'translation:hello:fr')]).toEqual(['200', 'bonjour']);
     expect(await download('picture.png')).toBe('content of picture.png');
     // It had really done it.
     const uploads = failed.manifest.volumes.find(({ key }) => key === 'gateway_uploads');
@@ -181,10 +180,9 @@ describe.runIf(present)('meeshy', () => {
 
     await restore(stack, backup, 'prod', '--only', 'volume:gateway_uploads');
     expect(await state()).toEqual(['none', '50', 'salut']);
-    await restore(stack, backup, 'prod', '--only', 'database:database');
-    expect(await state()).toEqual(['none', '200', 'salut']);
     await stack.write('env.production', 'JWT_SECRET=lost\n');
-    await restore(stack, backup, 'prod', '--only', 'config');
+    await restore(stack, backup, 'prod', '--only', 'database:database', '--only', 'config');
+    expect(await state()).toEqual(['none', '200', 'salut']);
     expect(await stack.read('env.production')).toBe(`JWT_SECRET=${stack.secret}\n`);
     await work();
     const run = await restore(stack, backup, 'prod');
