@@ -1,6 +1,8 @@
 /** A web shop with every kind of mount that a compose file can have. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { Manifest } from '../../../src/backup/manifest.ts';
 import { docker, testLabel } from '../docker.ts';
 import { expectRefused, expectRolledBack } from '../outcomes.ts';
 import { mountAt } from '../stack-small.ts';
@@ -243,8 +245,13 @@ describe('what cannot go well is refused before anything is touched', () => {
       'safe-update.yml',
       `${await stack.read('safe-update.yml')}\nvolumes:\n  nfs_storage: { class: cache }\n`,
     );
-    const made = await succeed(stack, ['backup', 'prod', '--consistency', 'hot', ...brisk]);
-    const manifest = (await stack.backups()).find(({ id }) => id === made.outcome?.backup)?.manifest;
-    expect(manifest?.notCovered.join('\n')).toContain(nfs);
+    // Into another folder, as people name one for their own scripts.
+    const elsewhere = within(stack, 'elsewhere');
+    const there = ['backup', 'prod', '--consistency', 'hot', '--backups', elsewhere, ...brisk];
+    const { outcome } = await succeed(stack, there);
+    const file = path.join(elsewhere, stack.project, outcome?.backup ?? '', 'manifest.json');
+    const manifest = JSON.parse(await readFile(file, 'utf8')) as Manifest;
+    expect(manifest.volumes).not.toHaveLength(0);
+    expect(manifest.notCovered.join('\n')).toContain(nfs);
   });
 });
