@@ -1,6 +1,6 @@
 /** A messaging company: gateway with uploads, translator with models, MongoDB, Redis, frontend, proxy with certificates. */
 import { readFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it, test } from 'vitest';
+import { beforeAll, describe, expect, it, test } from 'vitest';
 import type { ListedBackup } from '../../../src/backup/open.ts';
 import { docker } from '../docker.ts';
 import { expectIntact, expectRolledBack } from '../outcomes.ts';
@@ -75,12 +75,6 @@ describe.runIf(present)('meeshy', () => {
     await redis('SET', 'translation:hello:fr', 'bonjour');
     await inside(stack, 'translator', 'head -c 300000 /dev/urandom >/workspace/models/fr-en.bin');
     await inside(stack, 'traefik', 'umask 077; echo certificate >/letsencrypt/acme.json');
-  });
-
-  // Built here, for no longer than this file.
-  afterAll(async () => {
-    for (const tag of ['1.0.39-alpha', '1.0.40-alpha', '1.0.41-alpha'])
-      await docker(['image', 'rm', `${stack.project}/gateway-built:${tag}`]).catch(() => undefined);
   });
 
   it('`meeshy.sh prod status` and `health`, `docker inspect … | grep Mounts`, `ls` and `df`', async () => {
