@@ -210,7 +210,8 @@ async function readEntries(
     throw damaged(`${sumsName} and ${manifestName} do not fit together`);
 
   const store = storeFor(manifest.project.name);
-  if ((await store.list()).some((listed) => listed.id === id && listed.sealed)) {
+  const present = (await store.list()).find((listed) => listed.id === id);
+  if (present?.sealed === true) {
     throw new SafeUpdateError('refused', `There is a backup ${id} of ${manifest.project.name} already.`, {
       state: 'Nothing was touched.',
       hint: `It is in ${store.location}. To look into it: safe-update show ${id} -p ${manifest.project.name}`,
@@ -223,6 +224,8 @@ async function readEntries(
     next = await entries.next();
   }
   begin(manifest);
+  // What an import left that was killed.
+  if (present !== undefined) await store.remove(id);
   const writer = await store.begin(id);
   try {
     let done = 0;

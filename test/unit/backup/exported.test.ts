@@ -306,6 +306,14 @@ describe('what is no exported backup', () => {
     await verifyBackup(await openBackup(folderStore(path.join(folder, 'to', 'shop')), id));
   });
 
+  it('is no obstacle that an import of it was killed before', async () => {
+    const bytes = await exported();
+    await folderStore(path.join(folder, 'to', 'shop')).begin(id);
+    await imported(bytes);
+    await verifyBackup(await openBackup(folderStore(path.join(folder, 'to', 'shop')), id));
+    expect((await left()).filter((name) => name.includes(id))).toEqual([id]);
+  });
+
   it('is nothing when its images cannot be loaded', async () => {
     const bytes = await exported(Buffer.from('images'));
     const failing = readExported(Readable.from([bytes]), {
