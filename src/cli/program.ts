@@ -23,7 +23,7 @@ const dryRun = new Option('--dry-run', 'print the plan and do nothing');
 const confirm = new Option('--confirm <project>', 'the name of the project, instead of being asked for it');
 const only = new Option(
   '--only <what>',
-  'volume:NAME, database:SERVICE or config; may be given more than once',
+  'volume:NAME, database:SERVICE, database:SERVICE/NAME or config; may be given more than once',
 ).argParser(list);
 
 const described: Record<string, Described> = {

@@ -37,12 +37,14 @@ export interface DataFolder {
 /** How dumps of this engine come back. */
 export type Restorer =
   /**
-   * Into a running server, by its client. What the server holds of the dumped databases is replaced. No other client
-   * may be connected.
+   * Into a running server, by its client. What the server holds of the dumped databases is replaced; with `only`, of
+   * these. No other client may be connected.
    */
   | {
       into: 'running server';
-      restore(database: RunningDatabase, source: DumpSource): Promise<void>;
+      restore(database: RunningDatabase, source: DumpSource, only?: readonly string[]): Promise<void>;
+      /** Names of the databases in a dump. Each can be restored without the others, and without users and roles. */
+      databasesIn(source: DumpSource): Promise<string[]>;
       /** Files of the data folder that hold settings and are in no dump, as a pattern: `*.conf`. */
       settings?: string;
     }

@@ -48,7 +48,11 @@ export const mongodb: DatabaseEngine = {
   check: async (_, source) => {
     await open(source);
   },
-  restorer: { into: 'running server', restore },
+  restorer: {
+    into: 'running server',
+    restore,
+    databasesIn: async (source) => replacedDatabases((await open(source)).archive),
+  },
   fingerprint,
 };
 
@@ -424,12 +428,16 @@ export function restoreArguments({ archive, oplog }: { archive: Archive; oplog: 
  * Checks the dump, then replaces its databases. They are dropped first: `mongorestore --drop` drops only collections
  * that it knows, so that those of a migration would stay.
  */
-async function restore(database: RunningDatabase, source: DumpSource): Promise<void> {
+async function restore(
+  database: RunningDatabase,
+  source: DumpSource,
+  only?: readonly string[],
+): Promise<void> {
   const { container } = database;
   const dumped = await open(source);
   const session = await logIn(database);
   const { client } = session;
-  const names = replacedDatabases(dumped.archive);
+  const names = replacedDatabases(dumped.archive).filter((name) => only?.includes(name) ?? true);
   const env = { ...session.env, SU_NAMES: JSON.stringify(names) };
 
   const dropping = 'dropping the databases';
@@ -450,14 +458,26 @@ async function restore(database: RunningDatabase, source: DumpSource): Promise<v
   const restoring = 'mongorestore';
   const restored = await client.attempt({
     what: restoring,
-    script: `${begin}tool mongorestore ${restoreArguments(dumped)}`,
-    env,
+    script:
+      only === undefined
+        ? `${begin}tool mongorestore ${restoreArguments(dumped)}`
+        : // Without the oplog, which is that of all of them. Names are patterns to it.
+          `${begin}tool mongorestore ${restoreArguments({ ...dumped, oplog: false })} ${names.map((_, index) => `--nsInclude="$SU_ONLY_${index}"`).join(' ')}`,
+    env: {
+      ...env,
+      ...Object.fromEntries(
+        names.map((name, index) => [`SU_ONLY_${index}`, `${name.replace(/[\\*]/g, '\\$&')}.*`]),
+      ),
+    },
     stdin: readBack(source, archiveName),
   });
   // It may end with 0 all the same.
   const lost = /\b([1-9]\d*) document\(s\) failed to restore/.exec(restored.stderr)?.[1];
   if (restored.exitCode !== 0 || lost !== undefined) throw failure(container, restoring, restored);
-  await proveRestored(database, client, dumped.archive, env);
+  const namespaces = dumped.archive.namespaces.filter(
+    (one) => only === undefined || names.includes(one.database),
+  );
+  await proveRestored(database, client, { ...dumped.archive, namespaces }, env);
 }
 
 async function proveRestored(

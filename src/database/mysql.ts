@@ -69,7 +69,11 @@ function engineOf(name: EngineName & ('mysql' | 'mariadb'), title: string): Data
     ready: (database) => ready(kind, database),
     dump: (database, sink) => dump(kind, database, sink),
     check: (_, source) => check(kind, source),
-    restorer: { into: 'running server', restore: (database, source) => restore(kind, database, source) },
+    restorer: {
+      into: 'running server',
+      restore: (database, source, only) => restore(kind, database, source, only),
+      databasesIn: async (source) => (await open(kind, source)).databases.map(({ name: known }) => known),
+    },
     fingerprint: (database) => fingerprint(kind, database),
     unreadable: (former, next) => unreadable(name, former, next),
   };
@@ -363,21 +367,27 @@ async function check(kind: Kind, source: DumpSource): Promise<void> {
  * to see the rights of that one's owner; and they go last, because a right to a table or routine cannot be given before
  * there is that table or routine.
  */
-async function restore(kind: Kind, database: RunningDatabase, source: DumpSource): Promise<void> {
+async function restore(
+  kind: Kind,
+  database: RunningDatabase,
+  source: DumpSource,
+  only?: readonly string[],
+): Promise<void> {
   await check(kind, source);
   const list = await open(kind, source);
+  const chosen = list.databases.filter(({ name }) => only?.includes(name) ?? true);
   const accounts = readAccountsFile((await readSmall(source, list.users.file)).toString('utf8'));
   const session = await connect(database, kind);
   requireAccounts(kind, database, session);
 
-  await restoreAccounts(session, accounts, '--force');
+  if (only === undefined) await restoreAccounts(session, accounts, '--force');
   await withLargePackets(session, async () => {
-    for (const { name, file } of list.databases) await restoreDatabase(session, source, name, file);
+    for (const { name, file } of chosen) await restoreDatabase(session, source, name, file);
   });
-  await restoreAccounts(session, accounts);
+  if (only === undefined) await restoreAccounts(session, accounts);
 
   const present = (await query(session, 'listing the databases', listDatabases)).map(([name]) => name);
-  const missing = list.databases.filter(({ name }) => !present.includes(name));
+  const missing = chosen.filter(({ name }) => !present.includes(name));
   if (missing.length > 0) {
     const names = missing.map(({ name }) => quoted(name)).join(', ');
     throw new SafeUpdateError(

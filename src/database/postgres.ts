@@ -46,7 +46,7 @@ export const postgres: DatabaseEngine = {
   ready,
   dump,
   check,
-  restorer: { into: 'running server', restore, settings: '*.conf' },
+  restorer: { into: 'running server', restore, databasesIn, settings: '*.conf' },
   fingerprint,
   unreadable,
 };
@@ -501,17 +501,20 @@ async function check(database: RunningDatabase, source: DumpSource): Promise<voi
  * Checks the dump, then replaces databases and roles. A database is dropped and made anew: without that, a restore
  * fails on what a migration has added, such as a foreign key, or leaves it.
  */
-async function restore(database: RunningDatabase, source: DumpSource): Promise<void> {
+async function restore(
+  database: RunningDatabase,
+  source: DumpSource,
+  only?: readonly string[],
+): Promise<void> {
   await check(database, source);
   const { list, globals } = await open(source);
+  const chosen = list.databases.filter(({ name }) => only?.includes(name) ?? true);
   const session = await connect(database);
-  await restoreGlobals(session, globals);
-  for (const { name, file } of list.databases) await restoreDatabase(session, source, name, file);
+  if (only === undefined) await restoreGlobals(session, globals);
+  for (const { name, file } of chosen) await restoreDatabase(session, source, name, file);
 
   const present = await query(session, 'listing the databases', listDatabases);
-  const missing = list.databases.filter(
-    ({ name }) => !present.some(([found]) => found?.toString('utf8') === name),
-  );
+  const missing = chosen.filter(({ name }) => !present.some(([found]) => found?.toString('utf8') === name));
   if (missing.length > 0) {
     const names = missing.map(({ name }) => quoted(name)).join(', ');
     throw new SafeUpdateError(
@@ -519,6 +522,10 @@ async function restore(database: RunningDatabase, source: DumpSource): Promise<v
       `PostgreSQL in ${database.container.name} lacks after the restore: ${names}`,
     );
   }
+}
+
+async function databasesIn(source: DumpSource): Promise<string[]> {
+  return (await open(source)).list.databases.map(({ name }) => name);
 }
 
 async function restoreGlobals(session: Session, globals: string): Promise<void> {

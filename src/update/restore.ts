@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { Manifest, ManifestVolume } from '../backup/manifest.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { requireWritable, syncFolder } from '../backup/store/folder.ts';
+import { qualified } from '../database/fingerprint.ts';
 import { readContainer, type Observed } from '../docker/observe.ts';
 import {
   recordStack,
@@ -32,12 +33,18 @@ import {
   withHelper,
   type Session,
 } from './session.ts';
-import { putBack, restoreData, restoreDatabase, verifyRecord } from './undo.ts';
+import { databasesIn, putBack, restoreData, restoreDatabase, verifyRecord } from './undo.ts';
 
 /** What of a backup is put back. */
 export type Selection =
   /** The release: containers, images, networks, and every volume. Files on disk stay as they are. */
-  { what: 'all' } | { what: 'some'; volumes: string[]; databases: string[]; config: boolean };
+  { what: 'all' } | { what: 'some'; volumes: string[]; databases: SelectedDatabase[]; config: boolean };
+
+/** A server's databases, or with a name one of them. */
+interface SelectedDatabase {
+  service: string;
+  name?: string;
+}
 
 export interface RestoreOptions {
   backup: string;
@@ -48,7 +55,8 @@ export interface RestoreOptions {
 }
 
 /**
- * Reads what --only was given: volume:NAME (on the engine or in the compose files), database:SERVICE, config.
+ * Reads what --only was given: volume:NAME (on the engine or in the compose files), database:SERVICE,
+ * database:SERVICE/NAME, config.
  * Throws SafeUpdateError `usage` for a word it does not know or a thing the backup does not hold. Pure.
  */
 export function readSelection(only: readonly string[], manifest: Manifest): Selection {
@@ -68,18 +76,21 @@ export function readSelection(only: readonly string[], manifest: Manifest): Sele
         );
       selection.volumes.push(volume.name);
     } else if (kind === 'database') {
-      if (!manifest.databases.some(({ service }) => service === name)) {
+      // No service has a slash in its name.
+      const slash = name.indexOf('/');
+      const service = slash === -1 ? name : name.slice(0, slash);
+      if (!manifest.databases.some((known) => known.service === service)) {
         throw unknown(
           'database',
-          name,
-          manifest.databases.map(({ service }) => service),
+          service,
+          manifest.databases.map((known) => known.service),
         );
       }
-      selection.databases.push(name);
+      selection.databases.push({ service, ...(slash === -1 ? {} : { name: name.slice(slash + 1) }) });
     } else {
       throw new SafeUpdateError(
         'usage',
-        `--only takes volume:NAME, database:SERVICE or config, not ${word}.`,
+        `--only takes volume:NAME, database:SERVICE, database:SERVICE/NAME or config, not ${word}.`,
         {
           state: 'Nothing was touched.',
           hint: `See what the backup holds: safe-update show ${manifest.id}`,
@@ -129,6 +140,7 @@ export async function restore(context: Context, project: string, options: Restor
       context.emit({ type: 'step-progress', step: 'check', item, bytes });
     };
     await untouched(verifyBackup(open, report));
+    await requireNames(open, options.selection);
     return options.backup;
   });
   const observed = await lookWhatever(context, project);
@@ -279,7 +291,7 @@ async function keepPresentState(
 function volumesTouched(selection: Selection, target: Manifest): (name: string) => boolean {
   if (selection.what === 'all') return () => true;
   const ofDatabases = target.databases
-    .filter(({ service }) => selection.databases.includes(service))
+    .filter(({ service }) => selection.databases.some((chosen) => chosen.service === service))
     .map(({ volume }) => volume);
   return (name) => selection.volumes.includes(name) || ofDatabases.includes(name);
 }
@@ -322,7 +334,7 @@ async function replace(
   }
   if (selection.what === 'some') {
     for (const dump of open.manifest.databases.filter(({ service }) =>
-      selection.databases.includes(service),
+      selection.databases.some((chosen) => chosen.service === service),
     )) {
       mark('up');
       await showStep(
@@ -330,7 +342,7 @@ async function replace(
         `database ${dump.service}`,
         `Put the database ${dump.service} back`,
         async () => {
-          await restoreDatabase(session, open, present, dump);
+          await restoreDatabase(session, open, present, dump, namesOf(selection, dump.service));
           return undefined;
         },
       );
@@ -359,11 +371,43 @@ function chosenOf({ databases, volumes }: Manifest, selection: Selection): Data 
   if (selection.what === 'all') return { databases, volumes };
   return {
     volumes,
-    databases: databases.filter(
-      ({ service, volume }) =>
-        selection.databases.includes(service) || (volume !== undefined && selection.volumes.includes(volume)),
-    ),
+    databases: databases.flatMap((database) => {
+      const { service, volume, fingerprint } = database;
+      if (volume !== undefined && selection.volumes.includes(volume)) return [database];
+      if (!selection.databases.some((chosen) => chosen.service === service)) return [];
+      const names = namesOf(selection, service);
+      if (names === undefined || fingerprint === undefined) return [database];
+      const counts = Object.entries(fingerprint.counts).filter(([counted]) =>
+        names.some((name) => counted.startsWith(`${qualified(name)}.`)),
+      );
+      return [{ ...database, fingerprint: { ...fingerprint, counts: Object.fromEntries(counts) } }];
+    }),
   };
+}
+
+/** Which databases of a server are chosen; undefined: all. Pure. */
+function namesOf(selection: Selection & { what: 'some' }, service: string): string[] | undefined {
+  const chosen = selection.databases.filter((database) => database.service === service);
+  return chosen.some(({ name }) => name === undefined) ? undefined : chosen.flatMap(({ name }) => name ?? []);
+}
+
+/** Throws SafeUpdateError `usage` for a database that a dump does not hold, or that cannot be had without the others. */
+async function requireNames(open: OpenBackup, selection: Selection): Promise<void> {
+  if (selection.what === 'all') return;
+  for (const { service, name } of selection.databases) {
+    if (name === undefined) continue;
+    for (const dump of open.manifest.databases.filter((candidate) => candidate.service === service)) {
+      const known = await databasesIn(open, dump);
+      if (known === undefined) {
+        throw new SafeUpdateError(
+          'usage',
+          `The databases of ${service} (${dump.engine}) can only be put back together.`,
+          { state: 'Nothing was touched.', hint: `Leave the name out: --only database:${service}` },
+        );
+      }
+      if (!known.includes(name)) throw unknown('database', `${service}/${name}`, known);
+    }
+  }
 }
 
 /** The engine's record in a backup: what the stack was. */
@@ -471,7 +515,9 @@ function wordsOf(selection: Selection): string[] {
   if (selection.what === 'all') return [];
   return [
     ...selection.volumes.map((name) => `volume:${name}`),
-    ...selection.databases.map((name) => `database:${name}`),
+    ...selection.databases.map(
+      ({ service, name }) => `database:${service}${name === undefined ? '' : `/${name}`}`,
+    ),
     ...(selection.config ? ['config'] : []),
   ];
 }

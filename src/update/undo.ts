@@ -389,10 +389,11 @@ export async function restoreDatabase(
   open: OpenBackup,
   record: StackRecord,
   dump: ManifestDatabase,
+  only?: readonly string[],
 ): Promise<void> {
   const volume = open.manifest.volumes.find(({ name }) => name === dump.volume);
   if (restorerOf(dump.engine).into === 'running server') {
-    await restoreIntoServer(session, open, record, new Map(), dump);
+    await restoreIntoServer(session, open, record, new Map(), dump, only);
   } else if (volume !== undefined) {
     session.journal.write({ type: 'restoring', volume: volume.name });
     await withHelper(session, [volume], 'write', async (helper) =>
@@ -409,6 +410,7 @@ async function restoreIntoServer(
   record: StackRecord,
   recreated: Recreated,
   dump: ManifestDatabase,
+  only?: readonly string[],
 ): Promise<(() => Promise<void>) | undefined> {
   const { context, journal } = session;
   const { engine, clock, settings } = context;
@@ -443,8 +445,14 @@ async function restoreIntoServer(
     }
     await clock.sleep(300);
   }
-  await restorer.restore(database, dumpSource(open, dump));
+  await restorer.restore(database, dumpSource(open, dump), only);
   return () => stopContainers(engine, [database.container]);
+}
+
+/** Names of the databases in a dump; undefined where they come back together or not at all. */
+export async function databasesIn(open: OpenBackup, dump: ManifestDatabase): Promise<string[] | undefined> {
+  const restorer = restorerOf(dump.engine);
+  return restorer.into === 'running server' ? restorer.databasesIn(dumpSource(open, dump)) : undefined;
 }
 
 function databaseEngine(name: string) {

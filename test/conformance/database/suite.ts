@@ -171,6 +171,35 @@ export function conformance(engine: DatabaseEngine, subject: Subject): void {
       expect(await subject.contents(one)).toBe(await subject.contents(server));
     });
 
+    test.runIf(restorer.into === 'running server')('one database comes back without the others', async () => {
+      if (restorer.into !== 'running server') return;
+      const one = await running(firstOptions);
+      await subject.fill(one);
+      const files = await dumpOf(one);
+      const named = await restorer.databasesIn(files);
+      const [chosen = ''] = subject.lost.map((name) => named.find((known) => name.startsWith(`${known}.`)));
+      await subject.migrate(one);
+      await restorer.restore(one.database(), files, [chosen]);
+      const counted = await fingerprintOf(one);
+      const lost = differences({ ...counted, counts: subject.holds }, counted).filter(isLost);
+      const others = subject.lost.filter((name) => !name.startsWith(`${chosen}.`));
+      expect(others.length, 'something else was lost').toBeGreaterThan(0);
+      expect(lost.map(({ name }) => name).sort()).toEqual([...others].sort());
+    });
+
+    test('a server that dies in the middle of a dump is an error', async () => {
+      const one = await running(firstOptions);
+      await subject.fill(one);
+      const dying: DumpSink = {
+        async write(_, content) {
+          await docker(['kill', one.container.id]);
+          for await (const _chunk of content) continue;
+          return { bytes: 0 };
+        },
+      };
+      expect((await failure(engine.dump(one.database(), dying))).code).toBe('database');
+    });
+
     test('a file cut off anywhere is refused', async () => {
       // The largest and the smallest dump, and whatever is not checked by the client itself.
       const bySize = dump.names

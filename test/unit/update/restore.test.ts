@@ -31,8 +31,11 @@ describe('readSelection', () => {
     expect(readSelection(['volume:uploads', 'database:db', 'config', 'volume:/srv/a:b'], held)).toEqual({
       what: 'some',
       volumes: ['shop_uploads', '/srv/a:b'],
-      databases: ['db'],
+      databases: [{ service: 'db' }],
       config: true,
+    });
+    expect(readSelection(['database:db/a/b:c'], held)).toMatchObject({
+      databases: [{ service: 'db', name: 'a/b:c' }],
     });
     expect(readSelection(['volume:shop_uploads'], held)).toMatchObject({
       volumes: ['shop_uploads'],
@@ -42,15 +45,16 @@ describe('readSelection', () => {
 
   it.each([
     ['volume:nothing', 'The backup holds no volume nothing.', 'It holds: shop_uploads, /srv/a:b'],
+    ['database:web/shop', 'The backup holds no database web.', 'It holds: db'],
     ['database:web', 'The backup holds no database web.', 'It holds: db'],
     [
       'uploads',
-      '--only takes volume:NAME, database:SERVICE or config, not uploads.',
+      '--only takes volume:NAME, database:SERVICE, database:SERVICE/NAME or config, not uploads.',
       'See what the backup holds: safe-update show manual-20241017_143022',
     ],
     [
       'config:x',
-      '--only takes volume:NAME, database:SERVICE or config, not config:x.',
+      '--only takes volume:NAME, database:SERVICE, database:SERVICE/NAME or config, not config:x.',
       'See what the backup holds: safe-update show manual-20241017_143022',
     ],
     ['volume:', 'The backup holds no volume .', 'It holds: shop_uploads, /srv/a:b'],
