@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Volume } from '../model/project.ts';
+import type { Retention } from '../model/retention.ts';
 import { discover, environmentNames, filesIn } from './compose-files.ts';
 import { readEnvFiles } from './compose-variables.ts';
 import { parseDuration } from './duration.ts';
@@ -117,7 +118,7 @@ export async function loadSettings(input: LoadInput): Promise<Settings> {
     backups: {
       directory:
         pick((options) => options.backups?.directory) ?? join(project.directory, defaults.backups.directory),
-      keep: pick((options) => options.backups?.keep) ?? defaults.backups.keep,
+      keep: retentionOf(pick((options) => options.backups?.keep) ?? defaults.backups.keep),
       caches: pick((options) => options.backups?.caches) ?? defaults.backups.caches,
     },
     consistency: pick((options) => options.consistency) ?? defaults.consistency,
@@ -167,6 +168,10 @@ export function sharingAllowed(
   return [volume.key, volume.name].some(
     (name) => name !== undefined && Object.hasOwn(volumes, name) && volumes[name]?.shared === 'allow',
   );
+}
+
+function retentionOf(keep: NonNullable<NonNullable<Options['backups']>['keep']>): Retention {
+  return typeof keep === 'number' ? { last: keep } : defined(keep);
 }
 
 /** What is said of a volume for one environment, over what is said of it for all. */

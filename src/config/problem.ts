@@ -22,8 +22,19 @@ interface Problem {
 
 /** What zod found, in the words of this program. Never contains a value that was read. */
 export function problemsOf(error: z.ZodError): Problem[] {
-  return error.issues.flatMap((issue): Problem[] => {
-    const path = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
+  return problemsIn(error.issues, []);
+}
+
+function problemsIn(issues: readonly z.core.$ZodIssue[], within: Problem['path']): Problem[] {
+  return issues.flatMap((issue): Problem[] => {
+    const path = [...within, ...issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part))];
+    if (issue.code === 'invalid_union') {
+      // What was written is of one of the kinds that are allowed: what is wrong with it says more.
+      const meant = issue.errors.find((branch) =>
+        branch.every(({ code, path: at }) => code !== 'invalid_type' || at.length > 0),
+      );
+      if (meant !== undefined) return problemsIn(meant, path);
+    }
     if (issue.code === 'unrecognized_keys') {
       return issue.keys.map((key) => ({
         path: [...path, key],

@@ -6,6 +6,7 @@ import {
   type Project,
   type VolumeClass,
 } from '../model/project.ts';
+import type { Retention } from '../model/retention.ts';
 import { durationPattern, longestDuration, parseDuration } from './duration.ts';
 
 /** What holds where nothing is configured, as it would be written in safe-update.yml. */
@@ -52,6 +53,13 @@ function duration({ zero = false, ...meta }: DurationMeta) {
     });
 }
 
+/** How many of something are kept. */
+const count = () =>
+  z
+    .int(words('a whole number'))
+    .min(1, words('1 or more: the last good backup is never removed'))
+    .max(10_000, words('10000 or less'));
+
 /** What can be said for the whole file, and again, differently, for one environment. */
 const shape = {
   project: z
@@ -94,12 +102,31 @@ const shape = {
         default: defaults.backups.directory,
       }),
       keep: z
-        .int(words('a whole number'))
-        .min(1, words('1 or more: the last good backup is never removed'))
-        .max(10_000, words('10000 or less'))
+        .union(
+          [
+            count(),
+            z
+              .strictObject({
+                last: count().optional().describe('The newest ones.'),
+                hourly: count().optional().describe('The newest of each hour, for so many hours.'),
+                daily: count().optional().describe('The newest of each day, for so many days.'),
+                weekly: count().optional().describe('The newest of each week, for so many weeks.'),
+                monthly: count().optional().describe('The newest of each month, for so many months.'),
+                yearly: count().optional().describe('The newest of each year, for so many years.'),
+                days: count()
+                  .optional()
+                  .describe('All that are not older than so many days before the newest one.'),
+              })
+              .refine((rules) => Object.values(rules).some((rule) => rule !== undefined), {
+                error: 'expected at least one of last, hourly, daily, weekly, monthly, yearly and days',
+              }),
+          ],
+          words('a whole number, or rules such as { last: 5, daily: 7 }'),
+        )
         .optional()
         .meta({
-          description: 'How many update backups to keep. Older ones are removed after a successful update.',
+          description:
+            'Which backups are kept: a number of the newest ones, or rules, of which one is enough to keep a backup. Others are removed after a successful update.',
           default: defaults.backups.keep,
         }),
       caches: z.boolean(words('true or false')).optional().meta({
@@ -277,7 +304,7 @@ export interface Settings {
   configFile?: string;
   backups: {
     directory: string;
-    keep: number;
+    keep: Retention;
     /** Archive volumes of the class `cache` too. */
     caches: boolean;
   };

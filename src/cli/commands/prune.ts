@@ -1,6 +1,7 @@
 import { unfinishedRun } from '../../update/journal.ts';
 import { pruneBackups } from '../../update/steps.ts';
 import { SafeUpdateError } from '../../model/error.ts';
+import { describeRetention } from '../../model/retention.ts';
 import type { Context } from '../../update/context.ts';
 import { lockProject, runName } from '../../update/session.ts';
 import { print } from '../print.ts';
@@ -29,7 +30,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
         : await underLock(context, project);
     await print(flags, { removed, dryRun: flags.dryRun === true }, () => {
       if (removed.length === 0)
-        return `Nothing to remove: at most ${context.settings.backups.keep} backups are kept.`;
+        return `Nothing to remove. Kept: ${describeRetention(context.settings.backups.keep)}.`;
       return `${flags.dryRun === true ? 'Would be removed' : 'Removed'}: ${removed.join(', ')}`;
     });
     return 0;

@@ -111,7 +111,7 @@ it('PostgreSQL comes back alone: from its dump, and from its volume', async () =
   const cold = (await stack.backups()).find(({ manifest }) => manifest.kind === 'pre-update')?.id ?? '';
   const counted = await inside(stack, 'redis', 'redis-cli GET members:created');
   for (const [backup, only] of [
-    [id, 'database:postgres'],
+    [id, 'database:postgres/novaclub_db'],
     [cold, 'volume:postgres_data'],
   ] as const) {
     await query(stack, 'postgres', "DELETE FROM members WHERE name = 'Ada'");
@@ -121,4 +121,10 @@ it('PostgreSQL comes back alone: from its dump, and from its volume', async () =
     await expectNothingLeft(stack, run);
   }
   expect(await inside(stack, 'redis', 'redis-cli GET members:created')).toBe(String(Number(counted) + 2));
+
+  const wrong = ['--only', 'database:postgres/novaclub', '--confirm', stack.project, '--json'];
+  const misspelt = await stack.safeUpdate(['restore', id, ...wrong]);
+  expect(misspelt.exitCode, misspelt.story).toBe(2);
+  expect(misspelt.outcome?.error?.message).toBe('The backup holds no database postgres/novaclub.');
+  expect(misspelt.outcome?.error?.hint).toBe('It holds: novaclub_db, postgres');
 });

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { backupKinds, type BackupKind } from '../../../src/backup/id.ts';
 import type { ListedBackup } from '../../../src/backup/open.ts';
 import { expired } from '../../../src/backup/retention.ts';
+import type { Retention } from '../../../src/model/retention.ts';
 import { manifest } from '../model/examples.ts';
 
 function sealed(id: string, kind: BackupKind = 'pre-update'): ListedBackup {
@@ -14,14 +15,14 @@ const none: readonly string[] = [];
 describe('expired', () => {
   it('is what is older than those that are kept', () => {
     const backups = ['a', 'b', 'c', 'd'].map((id) => sealed(id));
-    expect(expired(backups, { keep: 2, inUse: none })).toEqual(['a', 'b']);
-    expect(expired(backups, { keep: 4, inUse: none })).toEqual([]);
-    expect(expired(backups, { keep: 9, inUse: none })).toEqual([]);
-    expect(expired([], { keep: 2, inUse: none })).toEqual([]);
+    expect(expired(backups, { keep: { last: 2 }, inUse: none })).toEqual(['a', 'b']);
+    expect(expired(backups, { keep: { last: 4 }, inUse: none })).toEqual([]);
+    expect(expired(backups, { keep: { last: 9 }, inUse: none })).toEqual([]);
+    expect(expired([], { keep: { last: 2 }, inUse: none })).toEqual([]);
   });
 
   it.each([0, -1, 1])('keeps one at least: --keep %i', (keep) => {
-    expect(expired([sealed('a'), sealed('b')], { keep, inUse: none })).toEqual(['a']);
+    expect(expired([sealed('a'), sealed('b')], { keep: { last: keep }, inUse: none })).toEqual(['a']);
   });
 
   it('counts what was kept of failed updates on its own, so that it pushes no good backup out', () => {
@@ -32,18 +33,52 @@ describe('expired', () => {
       sealed('d', 'failed'),
       sealed('e', 'manual'),
     ];
-    expect(expired(backups, { keep: 2, inUse: none })).toEqual(['b']);
-    expect(expired(backups, { keep: 1, inUse: none })).toEqual(['a', 'b', 'c']);
+    expect(expired(backups, { keep: { last: 2 }, inUse: none })).toEqual(['b']);
+    expect(expired(backups, { keep: { last: 1 }, inUse: none })).toEqual(['a', 'b', 'c']);
   });
 
   it('is never what is in use', () => {
     const backups = ['a', 'b', 'c'].map((id) => sealed(id));
-    expect(expired(backups, { keep: 1, inUse: ['a'] })).toEqual(['b']);
+    expect(expired(backups, { keep: { last: 1 }, inUse: ['a'] })).toEqual(['b']);
   });
 
   it('is never what cannot be read, which is for a person to look at; it does not count as kept either', () => {
     const backups = [broken('x'), sealed('a'), broken('y'), sealed('b'), broken('z')];
-    expect(expired(backups, { keep: 1, inUse: none })).toEqual(['a']);
+    expect(expired(backups, { keep: { last: 1 }, inUse: none })).toEqual(['a']);
+  });
+
+  const at = (text: string): ListedBackup => ({
+    id: text,
+    manifest: manifest(text, { createdAt: new Date(`${text.replace(' ', 'T')}:00`).toISOString() }),
+  });
+
+  it.each<[string, Retention, string[]]>([
+    ['the last two', { last: 2 }, ['03-30 01:00', '03-31 02:00']],
+    ['one of each of two hours', { hourly: 2 }, ['03-30 01:00', '03-31 02:00']],
+    ['one of each of three days', { daily: 3 }, ['03-29 23:50', '03-30 01:00', '03-31 02:00']],
+    ['one of each of two weeks, which begin on Monday', { weekly: 2 }, ['03-29 23:50', '03-31 02:00']],
+    ['one of each of three months', { monthly: 3 }, ['01-31 12:00', '02-28 12:00', '03-31 02:00']],
+    ['one of each year', { yearly: 5 }, ['03-31 02:00']],
+    [
+      'all of two days, by the newest one',
+      { days: 2 },
+      ['03-29 10:00', '03-29 23:50', '03-30 01:00', '03-31 02:00'],
+    ],
+    ['whatever any rule keeps', { last: 1, monthly: 2 }, ['02-28 12:00', '03-31 02:00']],
+  ])('keeps %s', (_, keep, expected) => {
+    // The 30th of March 2026 is a Monday.
+    const days = ['01-31 12:00', '02-28 12:00', '03-29 10:00', '03-29 23:50', '03-30 01:00', '03-31 02:00'];
+    const backups = days.map((day) => at(`2026-${day}`));
+    const gone = expired(backups, { keep, inUse: none });
+    expect(backups.map(({ id }) => id).filter((id) => !gone.includes(id))).toEqual(
+      expected.map((day) => `2026-${day}`),
+    );
+  });
+
+  it('keeps the newest by its sequence, whatever the clock was', () => {
+    const backups = [at('2027-01-01 00:00'), at('2026-03-01 00:00'), at('2026-03-02 00:00')];
+    for (const keep of [{ last: 1 }, { daily: 1 }, { days: 1 }])
+      expect(expired(backups, { keep, inUse: none })).not.toContain('2026-03-02 00:00');
   });
 
   it('whatever there is: never the newest, never one in use, never an unreadable one, never too many', () => {
@@ -58,7 +93,7 @@ describe('expired', () => {
           readable ? sealed(`b${index}`, kind) : broken(`b${index}`),
         );
         const inUse = backups.filter((_, index) => list[index]?.inUse === true).map(({ id }) => id);
-        const gone = expired(backups, { keep, inUse });
+        const gone = expired(backups, { keep: { last: keep }, inUse });
         const readable = backups.filter(({ manifest: found }) => found !== undefined);
 
         expect(new Set(gone).size).toBe(gone.length);

@@ -26,7 +26,7 @@ describe('without any configuration', () => {
     const folder = folderWith({ 'compose.yaml': stack });
     expect(await load(folder)).toEqual({
       project: { directory: folder, files: [join(folder, 'compose.yaml')], envFiles: [], profiles: [] },
-      backups: { directory: join(folder, 'backups'), keep: 5, caches: false },
+      backups: { directory: join(folder, 'backups'), keep: { last: 5 }, caches: false },
       consistency: 'cold',
       pull: 'always',
       timeouts: { pull: 1_800_000, dump: 1_800_000, verify: 300_000, stableFor: 10_000 },
@@ -43,7 +43,7 @@ describe('without any configuration', () => {
     const empty = folderWith({ 'safe-update.yml': 'backups: { keep: 9 }' });
     expect(await load(empty, { filesOptional: true })).toMatchObject({
       project: { directory: empty, files: [], envFiles: [] },
-      backups: { directory: join(empty, 'backups'), keep: 9 },
+      backups: { directory: join(empty, 'backups'), keep: { last: 9 } },
     });
     expect((await failure(empty)).message).toContain('No compose file was found');
     const named = await failure(empty, { filesOptional: true, flags: { file: ['compose.yaml'] } });
@@ -178,7 +178,7 @@ describe("compose's own flags", () => {
     [{ pull: 'sometimes' }, 'usage', /^--pull: expected always, missing or never/],
     [{ verifyTimeout: 'soon' }, 'usage', /^--verify-timeout: expected a duration/],
     [{ pullTimeout: '0' }, 'usage', /^--pull-timeout: expected more than zero/],
-    [{ keep: 'all' }, 'usage', /^--keep: expected a number, found text/],
+    [{ keep: 'all' }, 'usage', /^--keep: expected a whole number, or rules/],
     [{ keep: '0' }, 'usage', /^--keep: expected 1 or more/],
     [{ file: [''] }, 'usage', /^--file: expected a path/],
     [{ stableFor: '5m' }, 'config', /stableFor is not shorter than timeouts\.verify/],
@@ -471,7 +471,7 @@ describe('safe-update.yml', () => {
     expect(top).toMatchObject({
       project: { name: 'shop', profiles: ['top'] },
       configFile: join(cwd, 'safe-update.yml'),
-      backups: { directory: join(folder, 'safe'), keep: 3 },
+      backups: { directory: join(folder, 'safe'), keep: { last: 3 } },
       consistency: 'hot',
       timeouts: { verify: 120_000, stop: 30_000, dump: 1_800_000 },
       bindMounts: { include: [join(cwd, 'uploads'), '/mnt/*'] },
@@ -499,7 +499,7 @@ describe('safe-update.yml', () => {
     };
     expect(await load(cwd, { environment: 'prod', flags })).toMatchObject({
       project: { name: 'mine', profiles: ['flag'] },
-      backups: { directory: join(cwd, 'there'), keep: 9 },
+      backups: { directory: join(cwd, 'there'), keep: { last: 9 } },
       consistency: 'hot',
       pull: 'never',
       timeouts: { verify: 60_000, stableFor: 0, stop: 5000, up: 420_000 },

@@ -73,7 +73,9 @@ describe('parseConfig', () => {
   });
 
   it('points at the key where nothing follows it', () => {
-    expect(messageOf('backups:\n  keep:\n')).toMatch(/:2:3: backups\.keep: expected a number, found nothing/);
+    expect(messageOf('backups:\n  keep:\n')).toMatch(
+      /:2:3: backups\.keep: expected a whole number, or rules/,
+    );
   });
 
   it('points at the anchor where an alias stands', () => {
@@ -98,7 +100,10 @@ describe('parseConfig', () => {
     ['timeouts: { pull: 25d }\n', /timeouts\.pull: expected at most 24 days/],
     ['timeouts: { pull: -1 }\n', /timeouts\.pull: expected a duration/],
     ['backups: { keep: 0 }\n', /backups\.keep: expected 1 or more: the last good backup is never removed/],
-    ['backups: { keep: 1.5 }\n', /backups\.keep: expected a whole number, found a number/],
+    ['backups: { keep: 1.5 }\n', /backups\.keep: expected a whole number, or rules/],
+    ['backups: { keep: { daily: 0 } }\n', /backups\.keep\.daily: expected 1 or more/],
+    ['backups: { keep: { last: 1, dialy: 7 } }\n', /backups\.keep\.dialy: unknown key. Did you mean daily?/],
+    ['backups: { keep: {} }\n', /backups\.keep: expected at least one of last, hourly/],
     ['project: My Shop\n', /project: expected lowercase letters/],
     ['files: []\n', /files: expected at least one compose file/],
     ['environments: { "../x": {} }\n', /:1:17: environments\.\.\.\/x: expected letters, digits/],
