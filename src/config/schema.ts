@@ -354,6 +354,7 @@ export interface JsonSchema {
   default?: unknown;
   properties?: Record<string, JsonSchema>;
   additionalProperties?: JsonSchema | boolean;
+  anyOf?: JsonSchema[];
   [keyword: string]: unknown;
 }
 
