@@ -96,7 +96,8 @@ function knownKey(key: string, path: readonly (string | number)[]): string | und
   let here: JsonSchema | undefined = schema;
   for (const part of path) {
     const entries: JsonSchema | boolean | undefined = here?.additionalProperties;
-    const next = here?.properties?.[part] ?? (typeof entries === 'object' ? entries : undefined);
+    const next: JsonSchema | undefined =
+      here?.properties?.[part] ?? (typeof entries === 'object' ? entries : undefined);
     here = next?.anyOf?.find(({ properties }) => properties !== undefined) ?? next;
   }
   const near = nearest(key, Object.keys(here?.properties ?? {}));

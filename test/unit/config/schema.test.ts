@@ -15,6 +15,7 @@ function options(schema: JsonSchema, prefix = ''): [path: string, schema: JsonSc
     return [
       [path, property],
       ...options(property, `${path}.`),
+      ...(property.anyOf ?? []).flatMap((one) => options(one, `${path}.`)),
       ...(entries === undefined ? [] : options(entries, `${path}.NAME.`)),
     ];
   });
