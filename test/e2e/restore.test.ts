@@ -239,7 +239,9 @@ describe('restore touches nothing', () => {
     const file = path.join(stack.backupFolder, backup, part);
     const whole = await readFile(file);
     const flipped = Buffer.from(whole);
-    flipped[whole.length >> 1]! ^= 4;
+    // In a manifest that is still JSON, a checksum is another one.
+    const at = name === 'manifest.json' ? whole.indexOf('"sha256": "') + 20 : whole.length >> 1;
+    flipped[at]! ^= 4;
     await writeFile(file, flipped);
     try {
       await expectRefusal(await restore(backup, ...only), 3, new RegExp(part));
