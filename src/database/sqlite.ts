@@ -62,6 +62,8 @@ export async function findSqlite(
     timeout,
     ...(signal === undefined ? {} : { signal }),
   });
+  if (signal?.aborted === true)
+    throw new SafeUpdateError('interrupted', 'The search of the volumes was interrupted.');
   if (finished.exitCode !== 0) {
     throw new SafeUpdateError(
       'store',
