@@ -1,5 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { execa } from 'execa';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { following, page, printed, type Following } from './page.ts';
 import { push, releaseImage } from './releases.ts';
@@ -147,7 +148,12 @@ describe('docs/backup-format.md, followed by hand', () => {
     const folder = path.join(stack.directory, 'unpacked');
     const output = await run('An exported backup', { EXPORTED: exported, FOLDER: folder });
     expect(output).toContain(printed('An exported backup', 'tar --extract'));
-    for (const { imageId: id } of backup.manifest.containers) expect(output).toContain(id);
+    // The engine names what it has loaded by its id only if the last of them has no name.
+    expect(output).toMatch(/^Loaded image/m);
+    const pieces = `cat images/*.part | zstd --decompress --stdout | tar --extract --to-stdout manifest.json`;
+    const { stdout: saved } = await execa('sh', ['-c', pieces], { cwd: folder });
+    for (const { imageId: id } of backup.manifest.containers)
+      expect(saved).toContain(id.replace('sha256:', ''));
     const listed = await readFile(path.join(folder, backup.id, 'manifest.json'), 'utf8');
     expect(JSON.parse(listed)).toEqual(backup.manifest);
   });
