@@ -109,7 +109,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
           ),
         ]
       : []),
-    step('verify', [], 'healthy and stable, the right images, every path on its volume'),
+    step('verify', [], 'healthy and stable, the right images, every path on its volume, no data gone'),
     step('commit', [], 'the release is recorded'),
     step('prune', [], 'old backups beyond the number kept'),
   ];

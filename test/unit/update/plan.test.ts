@@ -173,7 +173,7 @@ describe('a new image', () => {
         {
           name: 'verify',
           on: [],
-          cause: 'healthy and stable, the right images, every path on its volume',
+          cause: 'healthy and stable, the right images, every path on its volume, no data gone',
           touches: false,
         },
         { name: 'commit', on: [], cause: 'the release is recorded', touches: false },
