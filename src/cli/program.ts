@@ -209,6 +209,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
         'never',
       ]),
     )
+    .option('--lock-wait <duration>', 'how long to wait while another run holds the lock (not at all)')
     .option('--pull-timeout <duration>', 'how long pulling or building may take (30m)')
     .option('--dump-timeout <duration>', 'how long each database client may take (30m)')
     .option('--stop-timeout <duration>', "how long stopping may take (no limit but the services' own)")

@@ -33,6 +33,7 @@ export interface Flags {
   caches?: boolean | undefined;
   consistency?: string | undefined;
   pull?: string | undefined;
+  lockWait?: string | undefined;
   pullTimeout?: string | undefined;
   dumpTimeout?: string | undefined;
   stopTimeout?: string | undefined;
@@ -124,6 +125,7 @@ export async function loadSettings(input: LoadInput): Promise<Settings> {
     consistency: pick((options) => options.consistency) ?? defaults.consistency,
     pull: pick((options) => options.pull) ?? defaults.pull,
     timeouts: {
+      lock: time('lock'),
       pull: time('pull'),
       dump: time('dump'),
       verify: time('verify'),
@@ -268,6 +270,7 @@ const flagNames: Record<string, string> = {
   'backups.keep': '--keep',
   consistency: '--consistency',
   pull: '--pull',
+  'timeouts.lock': '--lock-wait',
   'timeouts.pull': '--pull-timeout',
   'timeouts.dump': '--dump-timeout',
   'timeouts.stop': '--stop-timeout',
@@ -291,6 +294,7 @@ function optionsOf(flags: Flags): Options {
       consistency: flags.consistency,
       pull: flags.pull,
       timeouts: {
+        lock: flags.lockWait,
         pull: flags.pullTimeout,
         dump: flags.dumpTimeout,
         stop: flags.stopTimeout,

@@ -13,7 +13,7 @@ import { durationPattern, longestDuration, parseDuration } from './duration.ts';
 export const defaults = {
   backups: { directory: './backups', keep: 5, caches: false },
   consistency: 'cold',
-  timeouts: { pull: '30m', dump: '30m', verify: '5m', stableFor: '10s' },
+  timeouts: { lock: '0s', pull: '30m', dump: '30m', verify: '5m', stableFor: '10s' },
   pull: 'always',
   space: { minimumFree: 10 },
 } as const;
@@ -148,6 +148,11 @@ const shape = {
   }),
   timeouts: z
     .strictObject({
+      lock: duration({
+        description: 'How long to wait where another run holds the lock. Without it: not at all.',
+        default: defaults.timeouts.lock,
+        zero: true,
+      }).optional(),
       pull: duration({
         description: 'How long pulling and building the images may take.',
         default: defaults.timeouts.pull,
@@ -311,6 +316,7 @@ export interface Settings {
   consistency: 'cold' | 'hot';
   pull: 'always' | 'missing' | 'never';
   timeouts: {
+    lock: number;
     pull: number;
     dump: number;
     /** Absent: no limit but the services' own. */

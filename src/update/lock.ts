@@ -52,23 +52,84 @@ export async function acquireLock(engine: Engine, options: LockOptions): Promise
     } catch (error) {
       if (!isNameTaken(error) || attempt >= 3) throw error;
     }
-    const holder = await engine.container(name);
-    if (holder === null) continue;
-    const held = (holder.Config.Labels as Record<string, string> | null) ?? {};
-    const value = (key: string): string => held[prefix + key] ?? '';
-    const who = `${value('person')} (pid ${value('pid')}), ${value('purpose')} since ${value('at')}`;
-    if (!isDead(value, options)) {
-      throw new SafeUpdateError('locked', `The project ${options.project} is locked by ${who}.`, {
+    const holder = await findHolder(engine, options);
+    if (holder === undefined) continue;
+    if (!holder.isDead) throw locked(holder, options);
+    takenOver = `The lock of ${holder.who} was taken over: that process is gone.`;
+    await engine.removeContainer(holder.id);
+  }
+}
+
+function locked(
+  { host, who }: Holder,
+  { project, owner }: Pick<LockOptions, 'project' | 'owner'>,
+): SafeUpdateError {
+  return new SafeUpdateError('locked', `The project ${project} is locked by ${who}.`, {
+    state: 'Nothing was touched.',
+    hint:
+      host === owner.host
+        ? 'Wait until it has ended, then run again; --lock-wait 10m waits by itself.'
+        : `Wait until it has ended. If that machine is gone for good: docker rm -f ${lockName(project)}, then: safe-update recover`,
+  });
+}
+
+interface Holder {
+  id: string;
+  host: string;
+  /** For people: who, since when, what for. */
+  who: string;
+  isDead: boolean;
+}
+
+async function findHolder(
+  engine: Engine,
+  options: Pick<LockOptions, 'project' | 'owner' | 'isAlive'>,
+): Promise<Holder | undefined> {
+  const holder = await engine.container(lockName(options.project));
+  if (holder === null) return undefined;
+  const held = (holder.Config.Labels as Record<string, string> | null) ?? {};
+  const value = (key: string): string => held[prefix + key] ?? '';
+  return {
+    id: holder.Id,
+    host: value('host'),
+    who: `${value('person')} (pid ${value('pid')}), ${value('purpose')} since ${value('at')}`,
+    isDead: isDead(value, options),
+  };
+}
+
+/**
+ * Waits until nobody alive holds the project's lock. Returns whether it had to wait: what was seen of the project before
+ * is then old. Takes nothing: somebody else may be faster. Throws SafeUpdateError `locked` after `limit` milliseconds;
+ * with a limit of 0 it does not look at all.
+ */
+export async function waitForLock(
+  engine: Engine,
+  options: Pick<LockOptions, 'project' | 'owner' | 'isAlive'> & {
+    limit: number;
+    signal: AbortSignal;
+    monotonic: () => number;
+    sleep: (milliseconds: number) => Promise<void>;
+    /** Told once, with who holds it. */
+    onWait: (who: string) => void;
+  },
+): Promise<boolean> {
+  const { limit } = options;
+  const deadline = options.monotonic() + limit;
+  let waited = false;
+  while (limit > 0) {
+    const holder = await findHolder(engine, options);
+    if (holder === undefined || holder.isDead) return waited;
+    if (options.signal.aborted) {
+      throw new SafeUpdateError('interrupted', 'Interrupted while waiting for the lock.', {
         state: 'Nothing was touched.',
-        hint:
-          value('host') === options.owner.host
-            ? 'Wait until it has ended, then run again.'
-            : `Wait until it has ended. If that machine is gone for good: docker rm -f ${name}, then: safe-update recover`,
       });
     }
-    takenOver = `The lock of ${who} was taken over: that process is gone.`;
-    await engine.removeContainer(holder.Id);
+    if (options.monotonic() >= deadline) throw locked(holder, options);
+    if (!waited) options.onWait(holder.who);
+    waited = true;
+    await options.sleep(500);
   }
+  return waited;
 }
 
 export function lockName(project: string): string {
@@ -102,7 +163,10 @@ async function create(engine: Engine, name: string, options: LockOptions): Promi
   return id;
 }
 
-function isDead(value: (key: string) => string, { owner, isAlive }: LockOptions): boolean {
+function isDead(
+  value: (key: string) => string,
+  { owner, isAlive }: Pick<LockOptions, 'owner' | 'isAlive'>,
+): boolean {
   if (value('host') !== owner.host) return false;
   if (value('boot') !== owner.boot) return true;
   if (value('namespace') !== owner.namespace) return false;

@@ -6,7 +6,7 @@ import { pinRepository, restoreImages } from '../docker/record.ts';
 import type { Context } from './context.ts';
 import { dropStack, readRuns, readStack, unfinishedRun, type JournalEntry, type PastRun } from './journal.ts';
 import { whatWasMade } from './made.ts';
-import { lockProject, openSession, removeStrayHelpers, runName } from './session.ts';
+import { lockProject, openSession, removeStrayHelpers, runName, waitUntilFree } from './session.ts';
 import { putBack } from './undo.ts';
 
 /** How far an interrupted run had come, in words, and what recovering it means. Pure. */
@@ -42,6 +42,7 @@ export function whereItStopped(entries: readonly JournalEntry[]): {
 export async function recover(context: Context, project: string): Promise<Outcome> {
   const from = context.clock.monotonic();
   const state = context.stateFor(project);
+  await waitUntilFree(context, project);
   const found = await unfinishedRun(state);
   const outcome = (result: Outcome['result'], run: string, backup?: string): Outcome => ({
     result,

@@ -30,6 +30,7 @@ import {
   openSession,
   sealBackup,
   showStep,
+  waitUntilFree,
   withHelper,
   type Session,
 } from './session.ts';
@@ -126,6 +127,7 @@ export async function restore(context: Context, project: string, options: Restor
       { state: 'Nothing was touched.', hint: 'List its own backups with: safe-update backups' },
     );
   }
+  await waitUntilFree(context, project);
   if ((await unfinishedRun(context.stateFor(project))) !== undefined) {
     context.emit({
       type: 'notice',

@@ -10,7 +10,16 @@ import { dropStack, unfinishedRun } from './journal.ts';
 import { planBackup, planUpdate } from './plan.ts';
 import { recover } from './recover.ts';
 import { refusals, refuse, type RefusalOptions } from './refuse.ts';
-import { endUndone, look, noteUndo, openSession, runName, showStep, type Session } from './session.ts';
+import {
+  endUndone,
+  look,
+  noteUndo,
+  openSession,
+  runName,
+  showStep,
+  waitUntilFree,
+  type Session,
+} from './session.ts';
 import { doStep, downtimeOf, titles, type Update } from './steps.ts';
 import { putBack } from './undo.ts';
 
@@ -124,6 +133,7 @@ export function refusalOptions({ settings }: Pick<Context, 'settings'>): Refusal
 async function lookAndRecover(context: Context): Promise<Observed> {
   const observed = await look(context);
   const project = observed.project.name;
+  if (await waitUntilFree(context, project)) return lookAndRecover(context);
   await requireWritable(context.settings.backups.directory);
   if ((await unfinishedRun(context.stateFor(project))) !== undefined) {
     context.emit({

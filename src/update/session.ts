@@ -15,6 +15,7 @@ import { containerShell } from '../docker/shell.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { RunKind } from '../model/event.ts';
 import type { Container, Volume } from '../model/project.ts';
+import { formatDuration } from '../model/units.ts';
 import { classify } from './classes.ts';
 import type { Context } from './context.ts';
 import {
@@ -25,7 +26,7 @@ import {
   type JournalEntry,
   type PastRun,
 } from './journal.ts';
-import { acquireLock, type Lock } from './lock.ts';
+import { acquireLock, waitForLock, type Lock } from './lock.ts';
 
 /** A run under way: the lock it holds, its journal, and what its steps share. */
 export interface Session {
@@ -123,6 +124,24 @@ export async function openSession(
     await lock.release();
     throw error;
   }
+}
+
+/** Waits for the project's lock as long as the settings say. Returns whether it had to. */
+export async function waitUntilFree(context: Context, project: string): Promise<boolean> {
+  const { engine, owner, isAlive, clock, signal, settings } = context;
+  return waitForLock(engine, {
+    project,
+    owner,
+    isAlive,
+    signal,
+    limit: settings.timeouts.lock,
+    monotonic: () => clock.monotonic(),
+    sleep: (milliseconds) => clock.sleep(milliseconds),
+    onWait: (who) => {
+      const message = `Waiting for ${who}, for ${formatDuration(settings.timeouts.lock)} at most.`;
+      context.emit({ type: 'notice', level: 'info', message });
+    },
+  });
 }
 
 /** Takes the project's lock. Throws SafeUpdateError `locked`. Says so when a dead owner's lock was taken over. */

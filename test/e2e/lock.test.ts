@@ -81,6 +81,27 @@ describe('several updates at once', () => {
     await expectNothingLeft(stack, ...runs);
   });
 
+  it('one that waits looks again once the other has ended, and gives up after its time', async () => {
+    const stack = await small();
+    await release(stack, 'second');
+    const first = stack.start([...quick, ...local, '--stable-for', '6s']);
+    await first.step('measure');
+    const [short, long] = [
+      stack.start([...quick, ...local, '--lock-wait', '1s']),
+      stack.start([...quick, ...local, '--lock-wait', '2m']),
+    ];
+    expectLocked(await short.finished, { pid: first.pid });
+    const [done, waited] = [await first.finished, await long.finished];
+    expect(done.exitCode, done.story).toBe(0);
+    expect(waited.exitCode, waited.story).toBe(0);
+    expect(waited.outcome?.result).toBe('nothing-to-do');
+    expect(waited.events).toContainEqual(
+      expect.objectContaining({ message: expect.stringMatching(/^Waiting for .* for 2 min/) as string }),
+    );
+    expect(await stack.backups()).toHaveLength(1);
+    await expectNothingLeft(stack, done, waited);
+  });
+
   it('six, from other folders and with other flags: one holds the lock, and when it is killed the next one takes over', async () => {
     const stack = await small();
     const elsewhere = await mkdtemp(path.join(tmpdir(), `${stack.project}-elsewhere-`));

@@ -3,7 +3,7 @@ import { pruneBackups } from '../../update/steps.ts';
 import { SafeUpdateError } from '../../model/error.ts';
 import { describeRetention } from '../../model/retention.ts';
 import type { Context } from '../../update/context.ts';
-import { lockProject, runName } from '../../update/session.ts';
+import { lockProject, runName, waitUntilFree } from '../../update/session.ts';
 import { print } from '../print.ts';
 import { projectNameOf } from '../project-name.ts';
 import type { CommandInput } from '../command.ts';
@@ -14,6 +14,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   try {
     const { context } = runtime;
     const project = await projectNameOf(context);
+    await waitUntilFree(context, project);
     if ((await unfinishedRun(context.stateFor(project))) !== undefined) {
       throw new SafeUpdateError(
         'unfinished',

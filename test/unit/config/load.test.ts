@@ -29,7 +29,7 @@ describe('without any configuration', () => {
       backups: { directory: join(folder, 'backups'), keep: { last: 5 }, caches: false },
       consistency: 'cold',
       pull: 'always',
-      timeouts: { pull: 1_800_000, dump: 1_800_000, verify: 300_000, stableFor: 10_000 },
+      timeouts: { lock: 0, pull: 1_800_000, dump: 1_800_000, verify: 300_000, stableFor: 10_000 },
       helper: {},
       bindMounts: { include: [] },
       volumes: {},

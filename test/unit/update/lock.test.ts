@@ -2,7 +2,13 @@ import type Docker from 'dockerode';
 import { describe, expect, it } from 'vitest';
 import type { ContainerInspect, Engine } from '../../../src/docker/engine.ts';
 import { SafeUpdateError } from '../../../src/model/error.ts';
-import { acquireLock, lockName, type LockOptions, type Owner } from '../../../src/update/lock.ts';
+import {
+  acquireLock,
+  lockName,
+  waitForLock,
+  type LockOptions,
+  type Owner,
+} from '../../../src/update/lock.ts';
 
 const owner: Owner = {
   host: 'web-1',
@@ -113,7 +119,7 @@ describe('acquireLock', () => {
       code: 'locked',
       message: 'The project shop is locked by grace@web-1 (pid 17), update since 2024-10-17T14:30:22.000Z.',
       state: 'Nothing was touched.',
-      hint: 'Wait until it has ended, then run again.',
+      hint: 'Wait until it has ended, then run again; --lock-wait 10m waits by itself.',
     });
     expect(engine.removed).toEqual([]);
   });
@@ -226,5 +232,61 @@ describe('acquireLock', () => {
       throw new SafeUpdateError('engine', 'no such image', { cause: { statusCode: 404 } });
     };
     await expect(acquireLock(engine.asEngine(), options())).rejects.toThrow('no such image');
+  });
+});
+
+describe('waitForLock', () => {
+  /** A clock that stands still unless somebody sleeps. */
+  function waiting(engine: FakeEngine, limit: number, facts: Partial<LockOptions> = {}) {
+    let now = 0;
+    const told: string[] = [];
+    const controller = new AbortController();
+    const result = waitForLock(engine.asEngine(), {
+      ...options(facts),
+      limit,
+      signal: controller.signal,
+      monotonic: () => now,
+      sleep: async (milliseconds) => {
+        now += milliseconds;
+        if (now > 60_000) throw new Error('it waits for ever');
+        engine.meanwhile();
+      },
+      onWait: (who) => told.push(who),
+    });
+    return { result, told, controller };
+  }
+
+  it('does not wait where nobody holds it, or one who is dead', async () => {
+    expect(await waiting(new FakeEngine(), 5000).result).toBe(false);
+    const dead = await heldBy({ boot: 'another' });
+    expect(await waiting(dead, 5000).result).toBe(false);
+    expect(dead.removed).toEqual([]);
+  });
+
+  it('waits until it is free, and says once for whom', async () => {
+    const engine = await heldBy({});
+    let looks = 0;
+    engine.meanwhile = () => {
+      looks += 1;
+      if (looks === 6) engine.byName.clear();
+    };
+    const { result, told } = waiting(engine, 10_000);
+    expect(await result).toBe(true);
+    expect(told).toEqual(['ada@web-1 (pid 4711), update since 2024-10-17T14:30:22.000Z']);
+  });
+
+  it('gives up after its time, and at a signal', async () => {
+    await expect(waiting(await heldBy({}), 3000).result).rejects.toMatchObject({ code: 'locked' });
+    const { result, controller } = waiting(await heldBy({}), 3000);
+    controller.abort();
+    await expect(result).rejects.toMatchObject({ code: 'interrupted' });
+  });
+
+  it('does not look without a time to wait', async () => {
+    const engine = await heldBy({});
+    engine.meanwhile = () => {
+      throw new Error('it looked');
+    };
+    expect(await waiting(engine, 0).result).toBe(false);
   });
 });
