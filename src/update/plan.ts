@@ -318,6 +318,18 @@ export function statedReplicas({
   return deploy?.replicas ?? scale;
 }
 
+/** What `up` is told about replicas: where there are several, and the files do not say how many. Pure. */
+export function scaleOf(
+  { services }: Pick<Observed['model'], 'services'>,
+  counts: readonly (readonly [service: string, replicas: number])[],
+): Record<string, number> {
+  return Object.fromEntries(
+    counts.filter(
+      ([service, replicas]) => replicas > 1 && statedReplicas(services[service] ?? {}) === undefined,
+    ),
+  );
+}
+
 /**
  * Has this container done its work and ended, so that a release runs it again? Rather than: somebody stopped it.
  *

@@ -9,11 +9,10 @@ import { compareVersions } from '../docker/engine.ts';
 import { startHelper } from '../docker/helper.ts';
 import { readContainer } from '../docker/observe.ts';
 import type { StackRecord } from '../docker/record.ts';
-import { probesFor, verify } from '../health/verify.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Outcome } from '../model/event.ts';
 import { projectNamePattern, type ComposeModel, type Container, type Project } from '../model/project.ts';
-import { formatBytes, formatDuration } from '../model/units.ts';
+import { formatBytes } from '../model/units.ts';
 import type { Context } from './context.ts';
 import { requireSameData, type Data } from './fingerprints.ts';
 import { startJournal } from './journal.ts';
@@ -28,7 +27,7 @@ import {
   variablesOf,
   type NewProject,
 } from './new-project.ts';
-import { statedReplicas } from './plan.ts';
+import { scaleOf } from './plan.ts';
 import { refuse, type Refusal } from './refuse.ts';
 import { recordIn, untouched } from './restore.ts';
 import {
@@ -42,6 +41,7 @@ import {
   type Session,
 } from './session.ts';
 import { expectedOf, restoreData } from './undo.ts';
+import { verifyServices } from './verify.ts';
 
 export interface RestoreAsOptions {
   /** The new project's name. */
@@ -642,13 +642,10 @@ async function create({
       if ((await stat(source).catch(() => undefined)) === undefined) await mkdir(source, { recursive: true });
     }
   }
-  const replicas = (service: string): number =>
-    record.containers.map(readContainer).filter((container) => container.service === service).length;
-  const scale = Object.fromEntries(
-    services
-      .filter((service) => statedReplicas(model.services[service] ?? {}) === undefined)
-      .map((service) => [service, replicas(service)] as const)
-      .filter(([, count]) => count > 1),
+  const recorded = record.containers.map(readContainer);
+  const scale = scaleOf(
+    model,
+    services.map((service) => [service, replicasOf(recorded, service)]),
   );
   await compose.create(
     project,
@@ -779,7 +776,7 @@ async function start(
   created: readonly Container[],
   filled: readonly Data[],
 ): Promise<void> {
-  const { compose, settings, signal, emit, clock } = at;
+  const { compose, settings, signal, emit } = at;
   const ran = new Set(
     record.containers
       .map(readContainer)
@@ -790,14 +787,9 @@ async function start(
   const services = [...new Set(running.map(({ service }) => service))];
   if (services.length === 0) return;
   await showStep(at, 'up', 'Start the project', async () => {
-    const scale = Object.fromEntries(
-      services
-        .filter((service) => statedReplicas(model.services[service] ?? {}) === undefined)
-        .map(
-          (service) =>
-            [service, running.filter((container) => container.service === service).length] as const,
-        )
-        .filter(([, count]) => count > 1),
+    const scale = scaleOf(
+      model,
+      services.map((service) => [service, replicasOf(running, service)]),
     );
     await compose.up(
       project,
@@ -814,33 +806,18 @@ async function start(
     return services.join(', ');
   });
   await showStep(at, 'verify', 'Verify the project', async () => {
-    const { timeout, stableFor } = {
-      timeout: settings.timeouts.verify,
-      stableFor: settings.timeouts.stableFor,
-    };
-    const from = clock.monotonic();
-    await verify(
-      expectedOf(running).flatMap((service) => probesFor(service, { stableFor, justStarted: true })),
-      {
-        timeout,
-        stableFor,
-        justStarted: true,
-        signal,
-        sleep: (milliseconds) => clock.sleep(milliseconds),
-        sample: async () => ({
-          at: clock.monotonic(),
-          containers: await currentContainers(at, project.name),
-        }),
-        onLook: (waiting, greenFor) => {
-          const item = waiting[0] ?? `stable for ${formatDuration(greenFor)} of ${formatDuration(stableFor)}`;
-          emit({ type: 'step-progress', step: 'verify', item });
-        },
-      },
-    );
-    const green = clock.monotonic() - from - stableFor;
+    const green = await verifyServices(session, expectedOf(running), {
+      step: 'verify',
+      justStarted: true,
+      signal,
+    });
     for (const data of filled) await requireSameData(session, data);
-    return `green after ${formatDuration(green)}, stable for ${formatDuration(stableFor)}`;
+    return green;
   });
+}
+
+function replicasOf(containers: readonly Container[], service: string): number {
+  return containers.filter((container) => container.service === service).length;
 }
 
 /** What there is now that was not there before is for a person to look at, and to remove. */

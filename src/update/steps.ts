@@ -9,17 +9,16 @@ import { measureVolumes, type Helper } from '../docker/helper.ts';
 import type { Observed } from '../docker/observe.ts';
 import { isGreen, pinRepository, startRecorded, stopContainers, type StackRecord } from '../docker/record.ts';
 import type { ExpectedService } from '../health/probe.ts';
-import { probesFor, verify } from '../health/verify.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Plan, Step, StepName } from '../model/plan.ts';
-import { formatBytes, formatDuration } from '../model/units.ts';
+import { formatBytes } from '../model/units.ts';
 import type { Context } from './context.ts';
 import { archived } from './classes.ts';
 import { misplaced } from './data-places.ts';
 import { downtime } from './downtime.ts';
 import { requireNothingLost } from './fingerprints.ts';
 import { dropStack } from './journal.ts';
-import { isFinishedOneShot, statedReplicas } from './plan.ts';
+import { isFinishedOneShot, scaleOf, statedReplicas } from './plan.ts';
 import {
   beginBackup,
   currentContainers,
@@ -33,6 +32,7 @@ import {
 import { leftOutForSpace, requireSpace } from './space.ts';
 import { backUpSqlite } from './sqlite.ts';
 import { expectedOf, servedBy } from './undo.ts';
+import { verifyServices } from './verify.ts';
 
 /** What the steps of one update hand to each other. */
 export interface Update {
@@ -277,10 +277,10 @@ const apply = {
 
   async up({ session, observed, plan }, { on }) {
     const { compose, engine, settings, signal, emit } = session.context;
-    const scale = Object.fromEntries(
+    const scale = scaleOf(
+      observed.model,
       plan.services
-        .filter(({ service, replicas }) => on.includes(service) && replicas > 1)
-        .filter(({ service }) => statedReplicas(observed.model.services[service] ?? {}) === undefined)
+        .filter(({ service }) => on.includes(service))
         .map(({ service, replicas }) => [service, replicas]),
     );
     const orphans = observed.containers.filter(
@@ -315,33 +315,11 @@ const apply = {
   },
 
   async verify({ session, observed, plan, manifest }) {
-    const { context, project } = session;
-    const { timeouts } = context.settings;
-    const from = context.clock.monotonic();
-    await verify(
-      expectedAfter(observed, plan, context.accept).flatMap((service) =>
-        probesFor(service, { stableFor: timeouts.stableFor, justStarted: true }),
-      ),
-      {
-        timeout: timeouts.verify,
-        stableFor: timeouts.stableFor,
-        justStarted: true,
-        signal: context.signal,
-        sleep: (milliseconds) => context.clock.sleep(milliseconds),
-        sample: async () => ({
-          at: context.clock.monotonic(),
-          containers: await currentContainers(context, project),
-        }),
-        onLook: (waiting, greenFor) => {
-          const item =
-            waiting[0] ?? `stable for ${formatDuration(greenFor)} of ${formatDuration(timeouts.stableFor)}`;
-          context.emit({ type: 'step-progress', step: 'verify', item });
-        },
-      },
-    );
-    const green = context.clock.monotonic() - from - timeouts.stableFor;
+    const { accept, signal } = session.context;
+    const expected = expectedAfter(observed, plan, accept);
+    const green = await verifyServices(session, expected, { step: 'verify', justStarted: true, signal });
     const data = manifest === undefined ? undefined : await requireNothingLost(session, manifest);
-    return `green after ${formatDuration(green)}, stable for ${formatDuration(timeouts.stableFor)}${data === undefined ? '' : `, ${data}`}`;
+    return data === undefined ? green : `${green}, ${data}`;
   },
 
   async commit(state) {

@@ -17,7 +17,6 @@ import {
 } from '../docker/record.ts';
 import type { ScriptOptions } from '../docker/shell.ts';
 import type { ExpectedService } from '../health/probe.ts';
-import { probesFor, verify } from '../health/verify.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container, Volume } from '../model/project.ts';
 import { formatBytes } from '../model/units.ts';
@@ -31,6 +30,7 @@ import {
   withHelper,
   type Session,
 } from './session.ts';
+import { verifyServices } from './verify.ts';
 
 export interface PutBack {
   /** The stack to come back to. */
@@ -114,25 +114,8 @@ export async function verifyRecord(
   record: StackRecord,
   step = 'undo-verify',
 ): Promise<void> {
-  const { context, project } = session;
-  const { timeouts } = context.settings;
-  const expected = expectedAsRecorded(record);
-  await verify(
-    expected.flatMap((service) => probesFor(service, { stableFor: timeouts.stableFor, justStarted: false })),
-    {
-      timeout: timeouts.verify,
-      stableFor: timeouts.stableFor,
-      justStarted: false,
-      sleep: (milliseconds) => context.clock.sleep(milliseconds),
-      sample: async () => ({
-        at: context.clock.monotonic(),
-        containers: await currentContainers(context, project),
-      }),
-      onLook: (waiting) => {
-        context.emit({ type: 'step-progress', step, item: waiting[0] ?? 'stable' });
-      },
-    },
-  );
+  // Not to be ended by a signal.
+  await verifyServices(session, expectedAsRecorded(record), { step, justStarted: false });
 }
 
 /** What must hold again after a rollback. Containers that were not green before need not be so now. Pure. */
