@@ -1,5 +1,4 @@
 import type { Container } from '../model/project.ts';
-import type { RunningDatabase } from './database.ts';
 
 /** A user and password that a server may take, and that its own environment does not say. */
 export interface Login {
@@ -48,7 +47,11 @@ export const loginVariables: readonly (readonly [user: string, password: string]
 );
 
 /** The same variables, with what they hold for this database. Pure. */
-export function loginEnvironment({ logins = [] }: Pick<RunningDatabase, 'logins'>): Record<string, string> {
+export function loginEnvironment({
+  logins = [],
+}: {
+  readonly logins?: readonly Login[];
+}): Record<string, string> {
   return Object.fromEntries(
     logins.slice(0, most).flatMap(({ user, password }, index) => [
       [`SU_LOGIN_${index + 1}`, user],
