@@ -253,7 +253,9 @@ describe('the lock of', () => {
     const pid = living.pid ?? 0;
     await forge({ pid, started: startOf(pid) });
     const run = await expectRespected(pid);
-    expect(run.outcome?.error?.hint).toBe('Wait until it has ended, then run again; --lock-wait 10m waits by itself.');
+    expect(run.outcome?.error?.hint).toBe(
+      'Wait until it has ended, then run again; --lock-wait 10m waits by itself.',
+    );
   });
 
   it('a process in another container of this machine is not taken over: nobody can tell from here', async () => {
