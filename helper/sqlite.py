@@ -75,6 +75,7 @@ def count(path, limit):
 
 
 def dump(path, scratch):
+    discard(scratch)  # of a run that was killed
     try:
         copy = sqlite3.connect(scratch)
         connect(path).backup(copy)
@@ -89,9 +90,13 @@ def dump(path, scratch):
                 sys.stdout.buffer.write(chunk)
         sys.stdout.buffer.flush()
     finally:
-        for name in (scratch, scratch + "-journal"):
-            if os.path.exists(name):
-                os.unlink(name)
+        discard(scratch)
+
+
+def discard(scratch):
+    for name in (scratch, scratch + "-journal"):
+        if os.path.exists(name):
+            os.unlink(name)
 
 
 command, *rest = sys.argv[1:]

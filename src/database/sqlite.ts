@@ -178,9 +178,10 @@ async function open(source: DumpSource): Promise<z.infer<typeof factsSchema>> {
 // $DATA is the database's own file. What is in a log beside it belongs to what was there before, and would be applied
 // to the file that comes back.
 const putInPlace = `set -e
-new=$DATA.safe-update
+new=$(mktemp "$DATA.XXXXXX")
+trap 'rm -f "$new"' EXIT
 cat > "$new"
-[ "$(sha256sum < "$new")" = "$SUM  -" ] || { rm -f "$new"; echo 'the copy is not what was dumped' >&2; exit 1; }
+[ "$(sha256sum < "$new")" = "$SUM  -" ] || { echo 'the copy is not what was dumped' >&2; exit 1; }
 like=$DATA
 [ -e "$like" ] || like=$(dirname "$DATA")
 chown --reference="$like" "$new"

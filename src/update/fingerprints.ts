@@ -78,7 +78,12 @@ export function mayBecomeEmpty(patterns: readonly string[], name: string): boole
  * to their archives. It is said.
  */
 export async function requireSameData(session: Session, data: Data): Promise<string | undefined> {
-  const compared = await compare(session, data);
+  const compared = await compare(session, data).catch((error: unknown) => {
+    // The data is back, and has been compared with its archives.
+    if (!(error instanceof SafeUpdateError)) throw error;
+    session.context.emit({ type: 'notice', level: 'warning', message: `Not counted: ${error.message}` });
+    return [];
+  });
   const gone = compared.flatMap(({ service, before, changed = [] }) =>
     changed
       .filter(({ is }) => is === undefined)

@@ -37,6 +37,7 @@ import {
   requireNotInterrupted,
   runName,
   showStep,
+  upOptions,
   withHelper,
   type Session,
 } from './session.ts';
@@ -631,7 +632,7 @@ async function create({
   externals,
   options,
 }: Making): Promise<string> {
-  const { engine, compose, settings, signal, emit } = at;
+  const { engine, compose } = at;
   for (const [id, name] of tags) await engine.tag(id, name);
   for (const name of externals) await engine.createVolume({ name, driver: 'local', options: {}, labels: {} });
   // Compose has the engine make folders that are not there, but not in each way a mount can be written.
@@ -647,18 +648,7 @@ async function create({
     model,
     services.map((service) => [service, replicasOf(recorded, service)]),
   );
-  await compose.create(
-    project,
-    services,
-    { scale },
-    {
-      timeout: settings.timeouts.up ?? settings.timeouts.verify,
-      signal,
-      onLine: (line) => {
-        emit({ type: 'step-progress', step: 'create', item: line.trim() });
-      },
-    },
-  );
+  await compose.create(project, services, { scale }, upOptions(at, 'create'));
   return services.join(', ');
 }
 
@@ -776,7 +766,7 @@ async function start(
   created: readonly Container[],
   filled: readonly Data[],
 ): Promise<void> {
-  const { compose, settings, signal, emit } = at;
+  const { compose, signal } = at;
   const ran = new Set(
     record.containers
       .map(readContainer)
@@ -791,18 +781,7 @@ async function start(
       model,
       services.map((service) => [service, replicasOf(running, service)]),
     );
-    await compose.up(
-      project,
-      services,
-      { scale },
-      {
-        timeout: settings.timeouts.up ?? settings.timeouts.verify,
-        signal,
-        onLine: (line) => {
-          emit({ type: 'step-progress', step: 'up', item: line.trim() });
-        },
-      },
-    );
+    await compose.up(project, services, { scale }, upOptions(at, 'up'));
     return services.join(', ');
   });
   await showStep(at, 'verify', 'Verify the project', async () => {

@@ -254,14 +254,16 @@ export async function runningDatabases(
   );
 }
 
-/** A database's container, with what is needed to talk to the server in it. Throws SafeUpdateError `config`. */
+/** A database's container, with what is needed to talk to the server in it. */
 export async function runningDatabase(
-  { exec, settings }: Context,
+  context: Context,
   container: Container,
   others: readonly Container[],
 ): Promise<RunningDatabase> {
+  const { exec, settings } = context;
   const { user = '', passwordFile } = settings.databases[container.service] ?? {};
-  const configured = passwordFile === undefined ? [] : [{ user, password: await readPassword(passwordFile) }];
+  const password = passwordFile === undefined ? undefined : await readPassword(context, passwordFile);
+  const configured = password === undefined ? [] : [{ user, password }];
   return {
     container,
     shell: containerShell(exec, container.id),
@@ -270,14 +272,14 @@ export async function runningDatabase(
   };
 }
 
-async function readPassword(file: string): Promise<string> {
+/** Undefined, and said, where it cannot be read: that is no reason for a rollback to fail whose server has other logins. */
+async function readPassword({ emit }: Context, file: string): Promise<string | undefined> {
   try {
     return (await readFile(file, 'utf8')).replace(/\r?\n$/, '');
   } catch (error) {
-    throw new SafeUpdateError('config', `The password file ${file} cannot be read: ${messageOf(error)}`, {
-      hint: 'Correct databases.….passwordFile in safe-update.yml.',
-      cause: error,
-    });
+    const message = `The password file ${file} cannot be read: ${messageOf(error)}`;
+    emit({ type: 'notice', level: 'warning', message });
+    return undefined;
   }
 }
 
@@ -355,6 +357,17 @@ export function noteUndo({ journal, context }: Session, entry: JournalEntry): bo
 /** Ends the journal of a run that was undone. What recover needs stays where the end could not be noted. */
 export async function endUndone(session: Session, end: JournalEntry & { type: 'end' }): Promise<void> {
   if (noteUndo(session, end)) await dropStack(session.state, session.run);
+}
+
+/** How compose makes and starts containers: how long it may take, and where its lines are shown. */
+export function upOptions({ settings, signal, emit }: Context, step: string) {
+  return {
+    timeout: settings.timeouts.up ?? settings.timeouts.verify,
+    signal,
+    onLine: (line: string) => {
+      emit({ type: 'step-progress', step, item: line.trim() });
+    },
+  };
 }
 
 /** Throws SafeUpdateError `interrupted` once the first Ctrl-C has come. */

@@ -26,6 +26,7 @@ import {
   requireNotInterrupted,
   sealBackup,
   showStep,
+  upOptions,
   type Session,
   startVolumeHelper,
 } from './session.ts';
@@ -276,7 +277,7 @@ const apply = {
   },
 
   async up({ session, observed, plan }, { on }) {
-    const { compose, engine, settings, signal, emit } = session.context;
+    const { compose, engine } = session.context;
     const scale = scaleOf(
       observed.model,
       plan.services
@@ -288,18 +289,7 @@ const apply = {
         running && plan.services.some((other) => other.service === service && other.fate === 'orphan'),
     );
     for (const { id } of orphans) await engine.start(id);
-    await compose.up(
-      observed.project,
-      on,
-      { scale },
-      {
-        timeout: settings.timeouts.up ?? settings.timeouts.verify,
-        signal,
-        onLine: (line) => {
-          emit({ type: 'step-progress', step: 'up', item: line.trim() });
-        },
-      },
-    );
+    await compose.up(observed.project, on, { scale }, upOptions(session.context, 'up'));
     return undefined;
   },
 

@@ -328,7 +328,10 @@ async function placeDump(helper: Helper, open: OpenBackup, dump: ManifestDatabas
   );
 }
 
-/** Puts a SQLite file of an exact archive back, without what is left in a log beside it. */
+/**
+ * Puts a SQLite file of an exact archive back, with what was in a log beside it then, and without what is there now. It is
+ * unpacked beside the other files first, and only its own are moved: `notes.db.bak` has a name that begins alike.
+ */
 async function placeMember(
   helper: Helper,
   open: OpenBackup,
@@ -336,17 +339,30 @@ async function placeMember(
   volume: ManifestVolume,
 ): Promise<void> {
   const { dir, base } = path.posix.parse(placeInVolume(dump, volume));
-  const file = path.posix.join(helper.pathOf(volume.name), dir, base);
-  const finished = await helper.shell.run('rm -f "$FILE-wal" "$FILE-shm" "$FILE-journal"', {
-    env: { FILE: file },
-  });
-  if (finished.exitCode !== 0)
-    throw new SafeUpdateError('store', `${dump.dataPath} cannot be put back: ${finished.stderr.trim()}`);
-  // Whatever belonged to the file when it was archived comes with it.
-  const named = `${base.replace(/[\\*?[\]]/g, '\\$&')}*`;
-  const writer = volumeWriter(helper, volume.name);
-  await open.reader.restoreVolume(volume, writer, () => undefined, { in: dir, named });
-  await writer.flush();
+  const root = helper.pathOf(volume.name);
+  const run = async (script: string): Promise<string> => {
+    const env = { ROOT: root, SCRATCH: scratch, DIR: dir, BASE: base };
+    const { exitCode, stdout, stderr } = await helper.shell.run(`set -e\n${script}`, { env });
+    if (exitCode === 0) return stdout.trim();
+    throw new SafeUpdateError('store', `${dump.dataPath} cannot be put back: ${stderr.trim()}`);
+  };
+  let scratch = '';
+  scratch = await run('mktemp -d "$ROOT/.safe-update-XXXXXX"');
+  try {
+    const beside: Helper = { ...helper, pathOf: () => scratch };
+    const named = `${base.replace(/[\\*?[\]]/g, '\\$&')}*`;
+    const writer = volumeWriter(beside, volume.name);
+    await open.reader.restoreVolume(volume, writer, () => undefined, { in: dir, named });
+    await writer.flush();
+    await run(`from=$SCRATCH/$DIR/$BASE to=$ROOT/$DIR/$BASE
+      [ -f "$from" ]
+      mkdir -p "$ROOT/$DIR"
+      rm -f "$to-wal" "$to-shm" "$to-journal"
+      for end in -wal -shm -journal ''; do [ ! -e "$from$end" ] || mv -f "$from$end" "$to$end"; done
+      sync "$ROOT/$DIR"`);
+  } finally {
+    await run('rm -rf "$SCRATCH"');
+  }
 }
 
 /** Puts the settings of a server back that was filled from its dump: they are files, and in no dump. */

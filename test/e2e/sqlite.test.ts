@@ -48,7 +48,7 @@ async function started(): Promise<Stack> {
   // Begins like a database, and is none.
   await shell(
     await stack.container('web'),
-    `{ printf 'SQLite format 3\\000'; head -c 1008 /dev/zero; } >/data/broken.db`,
+    `{ printf 'SQLite format 3\\000'; head -c 1008 /dev/zero; } >/data/broken.db; echo then >/data/db/notes.db.bak`,
   );
   return stack;
 }
@@ -87,14 +87,17 @@ it('a release that empties a SQLite file is rolled back, and one file comes back
 
   // Only the file; what else is in the volume stays as it is now.
   await sql(stack, 'DELETE FROM notes');
-  await shell(await stack.container('web'), 'echo later >/data/other');
+  await shell(await stack.container('web'), 'echo later | tee /data/other >/data/db/notes.db.bak');
   const back = await stack.safeUpdate([
     ...['restore', backup.id, '--only', 'database:web', '--confirm', stack.project],
     ...fast,
   ]);
   expect(back.exitCode, back.story).toBe(0);
   expect(await sql(stack, 'SELECT text FROM notes')).toBe("[('one',), ('two',)]");
-  expect(await shell(await stack.container('web'), 'cat /data/other')).toBe('later');
+  expect(await shell(await stack.container('web'), 'cat /data/other /data/db/notes.db.bak')).toBe(
+    'later\nlater',
+  );
+  expect(await shell(await stack.container('web'), 'ls -A /data /data/db')).not.toContain('safe-update');
 });
 
 it('a hot backup holds a sound copy of a SQLite file that is written to, and a rollback takes it', async () => {

@@ -115,6 +115,19 @@ os._exit(0)`,
     expect(await sql('SELECT count(*) FROM members')).toBe(before);
   });
 
+  test('a copy that a killed run has left is in nobody’s way', async () => {
+    await server.exec(['sh', '-c', 'echo half of it >/tmp/copy']);
+    await dumpOf();
+    expect(await server.exec(['ls', '/tmp'])).toBe('');
+  });
+
+  test('a file that belongs to somebody else is not taken for ours', async () => {
+    const dump = await dumpOf();
+    await server.exec(['sh', '-c', 'for f in /data/we*db; do echo mine >"$f.safe-update"; done']);
+    await restore(dump);
+    expect(await server.exec(['sh', '-c', 'cat /data/*.safe-update; rm /data/*.safe-update'])).toBe('mine');
+  });
+
   test('a damaged file is not dumped, and one that is no database is told apart', async () => {
     const damage = 'f = open("/data/damaged.db", "r+b"); f.seek(8192); f.write(b"\\xff" * 20000); f.close()';
     await server.exec(['sh', '-c', 'cp /data/we*db /data/damaged.db']);
