@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { hasMongo, withoutMongo } from '../mongo-image.ts';
 import { docker } from './docker.ts';
 import { following } from './page.ts';
-import { eventually, imageId, project, type SealedBackup, type Stack } from './stack.ts';
+import { eventually, project, type SealedBackup, type Stack } from './stack.ts';
 
 /** Without a user, for whom the tools would ask for the password on a terminal; the page says what to leave out then. */
 const compose = `
@@ -25,9 +26,7 @@ const mongo = `  docs:
     image: mongo:7
     volumes: ['docs:/data/db']
 `;
-// See test/conformance/database/mongodb.test.ts: without Go the image cannot be built.
-const hasMongo = (await imageId('mongo:7')) !== null;
-const orWhyNot = hasMongo ? '' : ' (SKIPPED: there is no mongo:7 here)';
+const withMongo = await hasMongo('MongoDB, followed by hand');
 
 let stack: Stack;
 let backup: SealedBackup;
@@ -51,14 +50,14 @@ const docs = (words: string): Promise<string> =>
   inside('docs', 'env', 'HOME=/tmp', 'mongosh', '--quiet', '--norc', '--eval', words, 'shop');
 
 beforeAll(async () => {
-  stack = await project({ 'compose.yaml': compose.replace('MONGO\n', hasMongo ? mongo : '') });
+  stack = await project({ 'compose.yaml': compose.replace('MONGO\n', withMongo ? mongo : '') });
   await stack.up();
   await eventually(() =>
     blog('CREATE TABLE news.posts AS SELECT 1 AS id; CREATE USER reader IDENTIFIED BY "x"'),
   );
   await wiki('CREATE TABLE notes (text)');
   await wiki("INSERT INTO notes VALUES ('first')");
-  if (hasMongo) await eventually(() => docs('db.orders.insertOne({ _id: 1 })'));
+  if (withMongo) await eventually(() => docs('db.orders.insertOne({ _id: 1 })'));
   const made = await stack.safeUpdate(['backup', '--yes', '--consistency', 'hot', '--stable-for', '1s']);
   expect(made.exitCode, made.story).toBe(0);
   const [sealed] = await stack.backups();
@@ -82,7 +81,7 @@ describe('docs/backup-format.md, followed by hand for other databases', () => {
     expect(await wiki('SELECT text FROM notes')).toBe("[('first',)]");
   });
 
-  it.runIf(hasMongo)(`brings MongoDB databases back${orWhyNot}`, async () => {
+  it.runIf(withMongo)(`brings MongoDB databases back${withoutMongo}`, async () => {
     await docs('db.orders.drop(); db.later.insertOne({})');
     const adapt = (line: string): string =>
       line.replace(' --username root --authenticationDatabase admin', '').replace(' exec ', ' exec -T ');

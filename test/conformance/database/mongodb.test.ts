@@ -1,11 +1,11 @@
-import { execa } from 'execa';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { DatabaseEngine } from '../../../src/database/database.ts';
 import { databaseEngines } from '../../../src/database/engines.ts';
+import { hasMongo, mongoImage, withoutMongo } from '../../mongo-image.ts';
 import { docker, failure, Files, start, until, type Server } from './server.ts';
 import { conformance, type Subject } from './suite.ts';
 
-const image = 'mongo:7';
+const image = mongoImage;
 
 /** Runs JavaScript in the server's own mongosh, logged in; `base` gives a database by its name. Returns what it prints. */
 async function shell(server: Server, script: string): Promise<string> {
@@ -130,27 +130,10 @@ const stopServer = `for p in /proc/[0-9]*; do
   case $(cat "$p/comm" 2>/dev/null) in ferretdb | mongod) kill -STOP "\${p#/proc/}" ;; esac
 done`;
 
-const present = await docker(['image', 'inspect', image]).then(
-  () => true,
-  () => false,
-);
-const canBuild = await execa('go', ['version']).then(
-  () => true,
-  () => false,
-);
-if (present) {
-  conformance(databaseEngines.mongodb, subject);
-} else if (canBuild) {
-  test('MongoDB', () => {
-    throw new Error(`scripts/setup could not make ${image}, although Go is here: its log says why`);
-  });
-} else {
-  test.skip(`MongoDB (SKIPPED, none of it was tested: no ${image} to pull, and no Go to build it with)`);
-}
+const present = await hasMongo('MongoDB');
+if (present) conformance(databaseEngines.mongodb, subject);
 
-const orWhyNot = present ? '' : ` (SKIPPED: there is no ${image}, see above)`;
-
-describe.runIf(present)(`MongoDB in particular${orWhyNot}`, () => {
+describe.runIf(present)(`MongoDB in particular${withoutMongo}`, () => {
   const engine: DatabaseEngine = databaseEngines.mongodb;
   const restore = async (one: Server, dump: Files): Promise<void> => {
     if (engine.restorer.into === 'running server') await engine.restorer.restore(one.database(), dump);

@@ -1,10 +1,11 @@
 /** A messaging company: gateway with uploads, translator with models, MongoDB, Redis, frontend, proxy with certificates. */
 import { readFile } from 'node:fs/promises';
-import { beforeAll, describe, expect, it, test } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { ListedBackup } from '../../../src/backup/open.ts';
+import { hasMongo, withoutMongo } from '../../mongo-image.ts';
 import { docker } from '../docker.ts';
 import { expectIntact, expectRolledBack } from '../outcomes.ts';
-import { eventually, expectNothingLeft, imageId, snapshot, type Stack } from '../stack.ts';
+import { eventually, expectNothingLeft, snapshot, type Stack } from '../stack.ts';
 import {
   brisk,
   fixture,
@@ -19,8 +20,7 @@ import {
   within,
 } from './fixture.ts';
 
-const present = (await imageId('mongo:7')) !== null;
-if (!present) test.skip('meeshy (SKIPPED, none of it was tested: there is no mongo:7, see scripts/setup)');
+const present = await hasMongo('meeshy');
 
 /** The keys of the compose file. */
 const volumes = [
@@ -32,7 +32,7 @@ const volumes = [
   'translator_models',
 ];
 
-describe.runIf(present)('meeshy', () => {
+describe.runIf(present)(`meeshy${withoutMongo}`, () => {
   let stack: Stack;
 
   /** Builds a release of the gateway and names it in .env, as their release notes say. */
