@@ -1,0 +1,343 @@
+import { parse, type ParameterExpansionPart, type Word, type WordPart } from 'unbash';
+import { limited, mostAlternatives, type Alternatives, type Scope } from './scope.ts';
+import { FLAGS, PASSED, quoted, SOME, unquoted, WORDS } from './unknown.ts';
+
+/** What expansion needs of the shell: to run what stands in a substitution. */
+export interface Substitution {
+  /** Runs the script of `$(…)` and returns what it prints. */
+  output(part: WordPart): string;
+  /** Runs the script of `<(…)` and returns the path of what it prints. */
+  path(part: WordPart): string;
+}
+
+/** Words under construction: the last one may go on. */
+interface Partial {
+  words: string[];
+  open: boolean;
+}
+
+const mostWords = 64;
+
+/** Given a word of the source, return what it may become: alternatives, each of them no, one or several words. */
+export function expandWord(word: Word, scope: Scope, substitution: Substitution): Alternatives {
+  if (word.parts === undefined) {
+    // Quotes are gone in `value`, but a tilde is only one at the start.
+    return [[word.value]];
+  }
+  const variants = braces(word.parts);
+  let all: Alternatives = [[]];
+  for (const parts of variants) {
+    const next = expandParts(parts, scope, substitution);
+    all = product(all, next);
+  }
+  return all;
+}
+
+/** Every pair of alternatives, joined. */
+export function product(left: Alternatives, right: Alternatives): Alternatives {
+  if (left.length * right.length > mostAlternatives * 2) return left.map((words) => [...words, WORDS]);
+  return left.flatMap((first) => right.map((second) => [...first, ...second]));
+}
+
+/** The text of a word where it stays one: in an assignment, a here-string, a heredoc. */
+export function expandText(
+  word: Pick<Word, 'value' | 'parts'>,
+  scope: Scope,
+  substitution: Substitution,
+): readonly string[] {
+  if (word.parts === undefined) return [word.value];
+  return texts(word.parts, scope, substitution);
+}
+
+/** The text of parts, as within double quotes. */
+export function texts(
+  parts: readonly WordPart[],
+  scope: Scope,
+  substitution: Substitution,
+): readonly string[] {
+  let found: string[] = [''];
+  for (const part of parts) {
+    const values = valuesOf(part, scope, substitution).map((words) => words.join(' '));
+    const next = found.flatMap((before) => values.map((value) => before + value));
+    found = next.length > mostAlternatives ? found.map((before) => before + SOME) : next;
+  }
+  return [...new Set(found)];
+}
+
+function expandParts(parts: readonly WordPart[], scope: Scope, substitution: Substitution): Alternatives {
+  let partials: Partial[] = [{ words: [], open: false }];
+  const each = (change: (partial: Partial) => Partial[]): void => {
+    const next = partials.flatMap(change);
+    partials =
+      next.length > mostAlternatives ? partials.map((partial) => append(partial, [WORDS], true)) : next;
+  };
+  for (const part of parts) {
+    if (part.type === 'DoubleQuoted' || part.type === 'LocaleString') {
+      const lists = quotedLists(part.parts, scope, substitution);
+      each((partial) => lists.map((words) => append(partial, words, true)));
+      continue;
+    }
+    const values = valuesOf(part, scope, substitution);
+    const splits =
+      part.type === 'SimpleExpansion' ||
+      part.type === 'ParameterExpansion' ||
+      part.type === 'CommandExpansion';
+    if (!splits) each((partial) => values.map((words) => append(partial, words, true)));
+    else each((partial) => values.map((words) => split(partial, words)));
+  }
+  return limited(partials.map(({ words }) => words.slice(0, mostWords)));
+}
+
+/** Words of a double-quoted part: one, unless it holds "$@" or an array. */
+function quotedLists(parts: readonly WordPart[], scope: Scope, substitution: Substitution): Alternatives {
+  let found: Partial[] = [{ words: [], open: false }];
+  let isList = false;
+  for (const part of parts) {
+    const values = valuesOf(part, scope, substitution);
+    const list = isListPart(part);
+    isList ||= list;
+    const next = found.flatMap((partial) =>
+      values.map((words) => append(partial, list ? words.map(quotedList) : [quoted(words.join(' '))], true)),
+    );
+    found = next.length > mostAlternatives ? found.map((partial) => append(partial, [SOME], true)) : next;
+  }
+  return found.map(({ words }) => (words.length === 0 && !isList ? [''] : words));
+}
+
+/** An array of which nobody knows the words stays several words within quotes. */
+function quotedList(word: string): string {
+  return word === WORDS || word === FLAGS ? word : quoted(word);
+}
+
+function isListPart(part: WordPart): boolean {
+  if (part.type === 'SimpleExpansion') return part.text === '$@';
+  return part.type === 'ParameterExpansion' && (part.parameter === '@' || part.index?.value === '@');
+}
+
+function append(partial: Partial, words: readonly string[], opens: boolean): Partial {
+  const [first, ...rest] = words;
+  if (first === undefined) return partial;
+  const before = partial.open ? partial.words.slice(0, -1) : partial.words;
+  const last = partial.open ? (partial.words.at(-1) ?? '') : '';
+  return { words: [...before, last + first, ...rest], open: opens };
+}
+
+function split(partial: Partial, words: readonly string[]): Partial {
+  let current = partial;
+  for (const [index, word] of words.entries()) {
+    if (index > 0) current = { ...current, open: false };
+    const text = unquoted(word);
+    if (/^\s/.test(text)) current = { ...current, open: false };
+    const fields = text.split(/\s+/).filter((field) => field !== '');
+    current = append(current, fields, true);
+    if (/\s$/.test(text)) current = { ...current, open: false };
+  }
+  return current;
+}
+
+/** What a part may be, before it falls into words. */
+function valuesOf(part: WordPart, scope: Scope, substitution: Substitution): Alternatives {
+  switch (part.type) {
+    case 'Literal':
+    case 'Glob':
+    case 'SingleQuoted':
+    case 'AnsiCQuoted':
+      return [[part.value]];
+    case 'DoubleQuoted':
+    case 'LocaleString':
+      return texts(part.parts, scope, substitution).map((text) => [text]);
+    case 'SimpleExpansion':
+      return variable(part.text.slice(1), scope, undefined);
+    case 'ParameterExpansion':
+      return parameter(part, scope, substitution);
+    case 'CommandExpansion':
+      return [[substitution.output(part).replace(/\n+$/, '')]];
+    case 'ArithmeticExpansion':
+      substitution.output(part);
+      return [['0']];
+    case 'ProcessSubstitution':
+      return [[substitution.path(part)]];
+    case 'ExtendedGlob':
+      return [[part.text]];
+    case 'BraceExpansion':
+      return [[part.text]];
+  }
+}
+
+/** A variable's value by its name; `index` is what stands in its brackets. */
+function variable(name: string, scope: Scope, index: string | undefined): Alternatives {
+  if (/^[?$#!]$/.test(name)) return [['0']];
+  if (name === '@' || name === '*') return scope.params === undefined ? [[PASSED]] : [scope.params];
+  if (/^[1-9][0-9]*$/.test(name)) {
+    if (scope.params === undefined) return [[PASSED]];
+    return [[scope.params[Number(name) - 1] ?? '']];
+  }
+  const values = scope.vars.get(name);
+  if (values !== undefined) {
+    if (index === '@' || index === '*') return values;
+    const at = index === undefined ? 0 : Number(index);
+    return Number.isInteger(at)
+      ? values.map((words) => [words.at(at) ?? ''])
+      : [[values.length === 0 ? '' : SOME]];
+  }
+  switch (name) {
+    case 'HOME':
+      return [['~']];
+    case 'PWD':
+      return [[scope.cwd ?? '.']];
+    case 'IFS':
+      return [[' ']];
+    case 'UID':
+    case 'EUID':
+    case 'RANDOM':
+    case 'SECONDS':
+    case 'LINENO':
+    case 'PPID':
+      return [['0']];
+    default:
+      return [
+        [/FLAG|OPT|ARG|PARAM|SWITCH/i.test(name) ? FLAGS : index === '@' || index === '*' ? WORDS : SOME],
+      ];
+  }
+}
+
+function parameter(part: ParameterExpansionPart, scope: Scope, substitution: Substitution): Alternatives {
+  const { parameter: name, prefix, operation } = part;
+  if (prefix === '#') return [['0']];
+  const index = part.index === undefined ? undefined : expandText(part.index, scope, substitution)[0];
+  let values = variable(name, scope, index);
+  if (prefix === '!') {
+    if (operation?.type === 'Names' || index !== undefined) return [[SOME]];
+    values = values.flatMap((words) => variable(words[0] ?? '', scope, undefined));
+  }
+  if (operation === undefined) return values;
+  const isKnown = scope.vars.has(name) || (scope.params !== undefined && /^([1-9][0-9]*|[@*])$/.test(name));
+  const operand = (word: Word | undefined): string | undefined =>
+    word === undefined ? undefined : expandText(word, scope, substitution)[0];
+  const mapped = (change: (text: string) => string): Alternatives => values.map((words) => words.map(change));
+  switch (operation.type) {
+    case 'Default': {
+      const other = expandText(operation.operand, scope, substitution).map((text) => [text]);
+      if (operation.operator.endsWith('+'))
+        return isKnown
+          ? values.flatMap((words) => (words.join('') === '' ? [['']] : other))
+          : [[''], ...other];
+      if (operation.operator.endsWith('?')) return values;
+      const filled = isKnown
+        ? values.flatMap((words) => (words.join('') === '' ? other : [words]))
+        : [...values, ...other];
+      if (operation.operator.endsWith('=') && isKnown) scope.assign(name, filled);
+      return limited(filled);
+    }
+    case 'Remove': {
+      const pattern = operand(operation.operand) ?? '';
+      return mapped((text) => removed(text, pattern, operation.operator));
+    }
+    case 'Replace': {
+      const pattern = operand(operation.pattern) ?? '';
+      const by = operand(operation.replacement) ?? '';
+      if (/[*?[]/.test(pattern)) return [[SOME]];
+      return mapped((text) =>
+        operation.operator === '//' ? text.replaceAll(pattern, by) : text.replace(pattern, by),
+      );
+    }
+    case 'CaseModification':
+      return mapped((text) => {
+        const change = (one: string): string =>
+          operation.operator.startsWith('^') ? one.toUpperCase() : one.toLowerCase();
+        return operation.operator.length === 2 ? change(text) : change(text.charAt(0)) + text.slice(1);
+      });
+    case 'Slice': {
+      const from = Number(operand(operation.offset)?.trim());
+      const length = operation.length === undefined ? undefined : Number(operand(operation.length)?.trim());
+      if (!Number.isInteger(from) || (length !== undefined && !Number.isInteger(length))) return [[SOME]];
+      if (name === '@' || name === '*' || index === '@' || index === '*') {
+        if (!isKnown) return values;
+        const start = name === '@' || name === '*' ? Math.max(from - 1, 0) : from;
+        return values.map((words) => words.slice(start, length === undefined ? undefined : start + length));
+      }
+      return mapped((text) => text.slice(from, length === undefined ? undefined : from + length));
+    }
+    case 'Transform':
+    case 'Names':
+    case 'Unknown':
+      return [[SOME]];
+  }
+}
+
+function removed(text: string, pattern: string, operator: string): string {
+  const front = operator.startsWith('#');
+  if (!/[*?[]/.test(pattern)) {
+    if (front) return text.startsWith(pattern) ? text.slice(pattern.length) : text;
+    return text.endsWith(pattern) ? text.slice(0, text.length - pattern.length) : text;
+  }
+  return SOME;
+}
+
+/** Braces make several words before anything else is expanded: `-{v,t1}`, `{docker,compose}`. */
+function braces(parts: readonly WordPart[]): WordPart[][] {
+  let found: WordPart[][] = [[]];
+  for (const part of parts) {
+    if (part.type !== 'BraceExpansion') {
+      for (const variant of found) variant.push(part);
+      continue;
+    }
+    const elements = braceElements(part.text);
+    found = found
+      .flatMap((variant) => elements.map((element) => [...variant, ...element]))
+      .slice(0, mostWords);
+  }
+  return found;
+}
+
+function braceElements(text: string): WordPart[][] {
+  const inner = text.slice(1, -1);
+  const range = /^(-?\d+|[a-zA-Z])\.\.(-?\d+|[a-zA-Z])(\.\.-?\d+)?$/.exec(inner);
+  const pieces = range === null ? splitBraces(inner) : ranged(range[1] ?? '', range[2] ?? '');
+  return pieces.flatMap((piece) => {
+    if (piece === '') return [[]];
+    const statement = parse(`: ${piece}`).commands[0]?.command;
+    const word = statement?.type === 'Command' ? statement.args[0] : undefined;
+    if (word?.type !== 'Word') return [[literal(piece)]];
+    return word.parts === undefined ? [[literal(word.value)]] : braces(word.parts);
+  });
+}
+
+function literal(value: string): WordPart {
+  return { type: 'Literal', pos: 0, end: 0, value, text: value };
+}
+
+function splitBraces(text: string): string[] {
+  const pieces = [''];
+  let depth = 0;
+  let quote = '';
+  for (let index = 0; index < text.length; index += 1) {
+    const letter = text.charAt(index);
+    if (quote === '' && letter === ',' && depth === 0) {
+      pieces.push('');
+      continue;
+    }
+    if (letter === '\\') {
+      pieces[pieces.length - 1] += letter + text.charAt(index + 1);
+      index += 1;
+      continue;
+    }
+    if (quote !== '') quote = letter === quote ? '' : quote;
+    else if (letter === '"' || letter === "'") quote = letter;
+    else if (letter === '{') depth += 1;
+    else if (letter === '}') depth -= 1;
+    pieces[pieces.length - 1] += letter;
+  }
+  return pieces;
+}
+
+function ranged(from: string, to: string): string[] {
+  const isNumber = /\d/.test(from) && /\d/.test(to);
+  const [first, last] = isNumber ? [Number(from), Number(to)] : [from.charCodeAt(0), to.charCodeAt(0)];
+  const step = first <= last ? 1 : -1;
+  const count = Math.min(Math.abs(last - first) + 1, mostWords);
+  return Array.from({ length: count }, (_, index) => {
+    const value = first + index * step;
+    return isNumber ? String(value) : String.fromCharCode(value);
+  });
+}

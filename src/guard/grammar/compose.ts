@@ -1,0 +1,85 @@
+import { holdsFlags, isHarmless, isOn, parseFlags, valueOf } from '../flags.ts';
+import { reportIf, type Invocation, type Machine } from '../invocation.ts';
+import { isUnknown } from '../unknown.ts';
+import { payload } from './payload.ts';
+import { subcommand } from './subcommand.ts';
+import { composeCommands, composeGlobals, harmlessComposeCommands, podmanComposeGlobals } from './tables.ts';
+
+type Owned = keyof typeof composeCommands;
+
+const isOwned = (name: string): name is Owned => Object.hasOwn(composeCommands, name);
+
+/**
+ * Given the words after `docker compose`, `docker-compose` or another front end, report what they lose. `front` is what the
+ * commands suggested instead begin with.
+ */
+export function judgeCompose(
+  words: readonly string[],
+  invocation: Invocation,
+  machine: Machine,
+  front: { name: string; abbreviated: boolean },
+): void {
+  const found = subcommand(
+    front.name === 'podman-compose' ? podmanComposeGlobals : composeGlobals,
+    // The plugin's binary takes its own name: `/usr/libexec/docker/cli-plugins/docker-compose compose down`.
+    words[0] === 'compose' ? words.slice(1) : words,
+    (name) => isOwned(name) || harmlessComposeCommands.has(name),
+  );
+  if (found.kind === 'none' || found.kind === 'other') return;
+  if (found.kind === 'passed') {
+    machine.hint(invocation, 'what the caller passes is not seen here');
+    return;
+  }
+  if (found.kind === 'unknown') {
+    machine.report(invocation, { rule: 'unknown' });
+    return;
+  }
+  const { name } = found;
+  if (!isOwned(name)) return;
+  const project =
+    valueOf(found.globals, 'project-name') ?? invocation.env.get('COMPOSE_PROJECT_NAME') ?? undefined;
+  const about = { project: project === undefined || isUnknown(project) ? undefined : project };
+  const run = name === 'run' || name === 'exec';
+  const parsed = parseFlags(composeCommands[name], found.words, {
+    interspersed: !run,
+    abbreviated: front.abbreviated,
+  });
+  if (isHarmless(parsed)) return;
+  const instead = (...commands: string[]): string[] => [
+    ...commands.map((command) => `${front.name} ${command}`),
+    'safe-update prod',
+  ];
+
+  if (name === 'down') {
+    const draft = { rule: 'down-volumes', instead: instead('stop', 'rm -f', 'up -d'), ...about } as const;
+    if (reportIf(machine, invocation, isOn(parsed, 'volumes'), draft)) return;
+    if (parsed.unknown.length > 0) machine.report(invocation, { ...draft, rule: 'unknown' });
+    else {
+      machine.hint(
+        invocation,
+        `volumes are kept; ${front.name} stop keeps the containers and their anonymous volumes too`,
+      );
+      if (valueOf(parsed, 'rmi') !== undefined)
+        machine.hint(invocation, 'removes the images to roll back to');
+    }
+  } else if (name === 'rm') {
+    const draft = { rule: 'rm-volumes', instead: instead('rm -f'), ...about } as const;
+    if (reportIf(machine, invocation, isOn(parsed, 'volumes'), draft)) return;
+    if (holdsFlags(parsed.unknown)) machine.report(invocation, { ...draft, rule: 'unknown' });
+  } else if (name === 'up' || name === 'create') {
+    const yes = { rule: 'up-yes', instead: instead('up -d'), ...about } as const;
+    const renew = {
+      rule: 'renew-volumes',
+      instead: instead('up -d --force-recreate'),
+      ...about,
+    } as const;
+    const answered = invocation.stdin !== undefined && /^\s*y(es)?\s*$/im.test(invocation.stdin);
+    const reported = [
+      reportIf(machine, invocation, isOn(parsed, 'yes'), yes) ||
+        (answered && reportIf(machine, invocation, 'yes', yes)),
+      reportIf(machine, invocation, isOn(parsed, 'renew-anon-volumes'), renew),
+    ];
+    if (!reported.includes(true) && holdsFlags(parsed.unknown))
+      machine.report(invocation, { ...renew, rule: 'unknown' });
+  } else payload(parsed, invocation, machine);
+}

@@ -1,0 +1,71 @@
+import { judgeApi } from './api.ts';
+import { flags, parseFlags, valueOf } from './flags.ts';
+import type { Invocation, Machine } from './invocation.ts';
+import { isUnknown, known } from './unknown.ts';
+
+const curl = flags(
+  '-X --request=',
+  '--unix-socket=',
+  '--abstract-unix-socket=',
+  '--url=',
+  '-d --data= --data-raw= --data-binary= --data-urlencode= --data-ascii= --json=',
+  '-F --form= --form-string=',
+  '-G --get',
+  '-I --head',
+  '-T --upload-file=',
+  '-H --header=',
+  '-o --output=',
+  '-w --write-out=',
+  '-u --user=',
+  '-A --user-agent=',
+  '-b --cookie=',
+  '-c --cookie-jar=',
+  '-e --referer=',
+  '-m --max-time=',
+  '--connect-timeout=',
+  '-x --proxy=',
+  '-E --cert=',
+  '--key=',
+  '--cacert=',
+  '--capath=',
+  '--retry=',
+  '--retry-delay=',
+  '-K --config=',
+  '-D --dump-header=',
+  '-C --continue-at=',
+  '-r --range=',
+  '-y --speed-time=',
+  '-Y --speed-limit=',
+  '-z --time-cond=',
+  '-U --proxy-user=',
+  '-P --ftp-port=',
+  '-Q --quote=',
+  '-t --telnet-option=',
+  '--resolve=',
+  '--interface=',
+);
+
+/** Report a request to an engine's socket that loses something. */
+export function judgeHttp(name: string, invocation: Invocation, machine: Machine): void {
+  const words = invocation.words.slice(1);
+  const parsed = parseFlags(curl, words, { interspersed: true });
+  const urls = [...parsed.rest, ...(parsed.given.get('url') ?? [])];
+  let method = 'GET';
+  if (name === 'curl') {
+    const hasBody = ['data', 'form'].some((flag) => parsed.given.has(flag)) && !parsed.given.has('get');
+    method = valueOf(parsed, 'request') ?? (hasBody ? 'POST' : 'GET');
+  } else if (name === 'wget')
+    method = valueOf(parsed, 'method') ?? (words.some((word) => word.startsWith('--post-')) ? 'POST' : 'GET');
+  else method = parsed.rest.find((word) => /^(GET|POST|PUT|DELETE)$/i.test(word)) ?? 'GET';
+
+  const socket = ['unix-socket', 'abstract-unix-socket'].some((flag) => parsed.given.has(flag));
+  for (const url of urls) {
+    if (!socket && !/^([a-z+]+:\/\/)?[^/]*(:237[56]\b|docker|%2Frun%2F|\.sock)/i.test(url)) continue;
+    for (const verb of isUnknown(method) ? ['DELETE', 'POST'] : [method]) {
+      const draft = judgeApi(verb, url.includes('://') ? url : `http://${url}`);
+      if (draft === undefined) continue;
+      machine.report(invocation, { ...draft, ...(known(method) === '' ? { rule: 'unknown' } : {}) });
+      return;
+    }
+  }
+}

@@ -1,0 +1,68 @@
+import type { RuleName } from './rules.ts';
+import type { Span } from './verdict.ts';
+
+/** A command inside a container, and what is known of its volumes. */
+export interface Container {
+  /** Paths at which it mounts volumes; undefined: nobody knows. */
+  volumes: readonly string[] | undefined;
+}
+
+/** One command, all expansions done. */
+export interface Invocation {
+  /** The first is the command's name. */
+  words: readonly string[];
+  /** What it reads on standard input; undefined: whatever there is. */
+  stdin: string | undefined;
+  /** Variables set for it alone. */
+  env: ReadonlyMap<string, string>;
+  cwd: string | undefined;
+  /** Where it runs, if not on the host. */
+  inside: Container | undefined;
+  /** Only guessed at: `$X down -v` might be docker. What is unknown then does not count. */
+  guess: boolean;
+  at: Span;
+  depth: number;
+  /** Variables, functions and the like. Only the shell looks inside. */
+  scope: object;
+}
+
+/** What the rules say of one command; where it stands is added. */
+export interface Draft {
+  rule: RuleName;
+  loses?: string;
+  instead?: readonly string[];
+  project?: string | undefined;
+  volumes?: readonly string[];
+  conditional?: boolean;
+}
+
+/** What the files about single commands can ask of the whole. */
+export interface Machine {
+  /** Another command, as a wrapper starts it. Returns what it would print. */
+  run(invocation: Invocation): string;
+  /** Shell text, as `sh -c` reads it. Returns what it would print. */
+  script(text: string, invocation: Invocation, params?: readonly string[]): string;
+  report(invocation: Invocation, draft: Draft): void;
+  hint(invocation: Invocation, text: string): void;
+  /** The text of a file that is run: one that this text wrote, or one on disk. */
+  file(path: string, invocation: Invocation): string | undefined;
+  /** The text of a file that this text wrote. */
+  writtenFile(path: string, invocation: Invocation): string | undefined;
+  write(path: string, text: string, invocation: Invocation): void;
+  /** A bind mount that holds a service's data. */
+  bind(path: string, invocation: Invocation): void;
+  /** Places where bind mounts keep data. */
+  binds(invocation: Invocation): readonly string[];
+}
+
+/** Reports `rule` if `on` is yes, and the unknown if it is unknown. Returns whether it reported. */
+export function reportIf(
+  machine: Machine,
+  invocation: Invocation,
+  on: 'yes' | 'no' | 'unknown',
+  draft: Draft,
+): boolean {
+  if (on === 'no') return false;
+  machine.report(invocation, on === 'yes' ? draft : { ...draft, rule: 'unknown' });
+  return true;
+}

@@ -1,0 +1,113 @@
+import { Buffer } from 'node:buffer';
+import type { Invocation } from './invocation.ts';
+import { isUnknown, SOME } from './unknown.ts';
+
+/** Commands that only pass text on, or find some of its lines. */
+const passing = new Set([
+  'grep',
+  'egrep',
+  'fgrep',
+  'rg',
+  'head',
+  'tail',
+  'sort',
+  'uniq',
+  'tac',
+  'nl',
+  'pv',
+  'sponge',
+  'ts',
+  'fold',
+  'expand',
+]);
+
+/**
+ * What a command prints, if that can be told: it may go into a shell. Undefined if it is not one of those known here.
+ */
+export function printed(
+  name: string,
+  invocation: Invocation,
+  read: (path: string) => string | undefined,
+): string | undefined {
+  const words = invocation.words.slice(1);
+  const input = invocation.stdin;
+  switch (name) {
+    case 'echo': {
+      let index = 0;
+      while (/^-[neE]+$/.test(words[index] ?? '')) index += 1;
+      const text = words.slice(index).join(' ');
+      const escapes = words.slice(0, index).some((word) => word.includes('e'));
+      return `${escapes ? unescaped(text) : text}\n`;
+    }
+    case 'printf':
+      return words[0] === '-v' ? '' : printf(words);
+    case 'cat':
+    case 'bat':
+    case 'tee': {
+      const files = words.filter((word) => word === '-' || !word.startsWith('-'));
+      if (name === 'tee' || files.length === 0) return input ?? SOME;
+      return files.map((file) => (file === '-' ? (input ?? SOME) : (read(file) ?? SOME))).join('');
+    }
+    case 'yes':
+      return `${words.length === 0 ? 'y' : words.join(' ')}\n`;
+    case 'pwd':
+      return `${invocation.cwd ?? '.'}\n`;
+    case 'which':
+    case 'type':
+    case 'realpath':
+    case 'readlink':
+    case 'basename':
+      return `${words.filter((word) => !word.startsWith('-'))[0] ?? SOME}\n`;
+    case 'ls':
+      return words.filter((word) => !word.startsWith('-')).length === 0
+        ? `${SOME}\n`
+        : `${words
+            .filter((word) => !word.startsWith('-'))
+            .map((word) => (/[*?]/.test(word) ? word : `${word}/${SOME}`))
+            .join('\n')}\n`;
+    case 'base64':
+    case 'openssl':
+      if (input === undefined || !words.some((word) => /^(-d|-D|--decode|-di|-id)$/.test(word))) return SOME;
+      return isUnknown(input) ? SOME : Buffer.from(input, 'base64').toString('utf8');
+    case 'xxd':
+      if (input === undefined || !words.some((word) => /^-.*r/.test(word)) || isUnknown(input)) return SOME;
+      return Buffer.from(input.replace(/\s/g, ''), 'hex').toString('utf8');
+    case 'rev':
+      return (input ?? SOME)
+        .split('\n')
+        .map((line) => [...line].reverse().join(''))
+        .join('\n');
+    default:
+      return passing.has(name) ? (input ?? SOME) : undefined;
+  }
+}
+
+/** Backslash escapes as echo -e and printf read them. */
+function unescaped(text: string): string {
+  return text.replace(
+    /\\(?:x([0-9a-fA-F]{1,2})|0([0-7]{1,3})|([0-7]{1,3})|u([0-9a-fA-F]{1,4})|(.))/g,
+    (all, hex?: string, octal?: string, digits?: string, unicode?: string, letter?: string) => {
+      if (hex !== undefined || unicode !== undefined)
+        return String.fromCharCode(parseInt(hex ?? unicode ?? '', 16));
+      if (octal !== undefined || digits !== undefined)
+        return String.fromCharCode(parseInt(octal ?? digits ?? '', 8));
+      const plain: Record<string, string> = { n: '\n', t: '\t', r: '\r', '\\': '\\', '"': '"', a: '', c: '' };
+      return plain[letter ?? ''] ?? all;
+    },
+  );
+}
+
+function printf(words: readonly string[]): string {
+  const [format = '', ...values] = words[0] === '--' ? words.slice(1) : words;
+  const next = [...values];
+  let text = '';
+  // The format is used again while there are values left.
+  for (let round = 0; round < 50; round += 1) {
+    const before = next.length;
+    text += unescaped(format).replace(/%[-+ #0]*\d*(?:\.\d+)?([sbdiouxXqc%])/g, (_, kind: string) =>
+      kind === '%' ? '%' : kind === 'b' ? unescaped(next.shift() ?? '') : (next.shift() ?? ''),
+    );
+    if (next.length === 0 || next.length === before) break;
+  }
+  return text;
+}

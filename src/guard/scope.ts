@@ -1,0 +1,55 @@
+import type { ParsedScript, Statement, Function as ShellFunction } from 'unbash';
+
+/** What a variable may hold: every alternative is a list of words, one for a plain variable. */
+export type Alternatives = readonly (readonly string[])[];
+
+/** More alternatives than this are as good as unknown. */
+export const mostAlternatives = 12;
+
+export interface DefinedFunction {
+  body: ShellFunction['body'];
+  /** Whether its positions are in the text that is judged. */
+  isOurs: boolean;
+  called: boolean;
+}
+
+/** What the commands of a shell leave to those after them. */
+export class Scope {
+  readonly vars: Map<string, Alternatives>;
+  readonly functions: Map<string, DefinedFunction>;
+  readonly aliases: Map<string, { text: string; used: boolean }>;
+  /** Texts of files written so far, by path; shared by all. */
+  readonly files: Map<string, string>;
+  /** Bind mounts that hold data, seen so far; shared by all. */
+  readonly binds: string[];
+  /** `$1` and so on; undefined: whatever the caller passes. */
+  params: readonly string[] | undefined;
+  cwd: string | undefined;
+  /** Above 0, nobody knows whether this part runs at all. */
+  maybe = 0;
+
+  constructor(from?: Scope) {
+    this.vars = new Map(from?.vars);
+    this.functions = new Map(from?.functions);
+    this.aliases = new Map(from?.aliases);
+    this.files = from?.files ?? new Map<string, string>();
+    this.binds = from?.binds ?? [];
+    this.params = from?.params;
+    this.cwd = from?.cwd;
+    this.maybe = from?.maybe ?? 0;
+  }
+
+  /** Sets a variable; where nobody knows whether this happens, it may also keep what it had. */
+  assign(name: string, values: Alternatives): void {
+    const before = this.maybe > 0 ? (this.vars.get(name) ?? [['']]) : [];
+    this.vars.set(name, limited([...before, ...values]));
+  }
+}
+
+/** Each once; too many become one that is unknown. */
+export function limited(values: Alternatives): Alternatives {
+  const seen = new Map(values.map((words) => [words.join('\0'), words]));
+  return seen.size > mostAlternatives ? [['\uE001']] : [...seen.values()];
+}
+
+export type Block = { commands: readonly Statement[] } & Partial<Pick<ParsedScript, 'errors'>>;

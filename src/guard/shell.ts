@@ -1,0 +1,670 @@
+import {
+  forEachChild,
+  parse,
+  type Command,
+  type CommandNode,
+  type Redirection,
+  type Statement,
+  type SyntaxNode,
+  type Word,
+  type WordPart,
+} from 'unbash';
+import { matches, resolvePath } from './data-paths.ts';
+import { expandText, expandWord, product, texts, type Substitution } from './expand.ts';
+import { commandNames, runCommand } from './command.ts';
+import type { Container, Draft, Invocation, Machine } from './invocation.ts';
+import { rules } from './rules.ts';
+import { limited, Scope, type Alternatives } from './scope.ts';
+import { known, SOME, unquoted, visible, WORDS } from './unknown.ts';
+import type { Finding, Hint, Judgement, Span } from './verdict.ts';
+
+/** What may be known of the place where the text would run. All of it may be missing. */
+export interface Surroundings {
+  cwd?: string;
+  /** The text of a file, to see what a script, a Makefile or a package.json runs. Never throws. */
+  read?: (path: string) => string | undefined;
+  /** Bind mounts that hold data, as absolute paths. */
+  dataPaths?: readonly string[];
+}
+
+/** More than this is not read; nobody types it. */
+export const longestText = 256 * 1024;
+const mostCommands = 6000;
+const deepest = 24;
+
+/** Names that make a text worth a refusal when it cannot be read. */
+const engineWord = /docker|podman|nerdctl|colima/i;
+
+/** Whether an engine's command may be in a text, written with or without quotes inside. */
+export function mentionsEngine(text: string): boolean {
+  return engineWord.test(text) || engineWord.test(text.replace(/\\\n|["'\\]/g, ''));
+}
+
+/** Thrown and caught in here: the text is too much to follow. */
+class Exhausted extends Error {}
+
+interface Frame {
+  scope: Scope;
+  /** Where the text comes from, if it is not the judged text itself. */
+  fixed: Span | undefined;
+  depth: number;
+  guess: boolean;
+  inside: Container | undefined;
+}
+
+const declaring = new Set(['export', 'declare', 'local', 'readonly', 'typeset']);
+
+/** Walks through shell text as the shell would, and has every command judged. */
+class Shell implements Machine {
+  readonly findings: Finding[] = [];
+  readonly hints: Hint[] = [];
+  readonly #surroundings: Surroundings;
+  readonly #seen = new Set<string>();
+  readonly #reading = new Set<string>();
+  #commands = 0;
+  #substitutions = 0;
+
+  constructor(surroundings: Surroundings) {
+    this.#surroundings = surroundings;
+  }
+
+  /** The judged text itself. */
+  judge(text: string): void {
+    const scope = new Scope();
+    scope.cwd = this.#surroundings.cwd;
+    scope.binds.push(...(this.#surroundings.dataPaths ?? []));
+    const frame: Frame = { scope, fixed: undefined, depth: 0, guess: false, inside: undefined };
+    this.#text(text, frame, undefined);
+  }
+
+  #text(text: string, frame: Frame, stdin: string | undefined): string {
+    const all = frame.fixed ?? { start: 0, end: text.length };
+    if (text.length > longestText || frame.depth > deepest) {
+      if (mentionsEngine(text)) this.#unreadable(all, text, frame);
+      return SOME;
+    }
+    const script = parse(text);
+    const output = this.#block(script.commands, frame, stdin);
+    const problem = script.errors?.[0];
+    if (problem !== undefined && mentionsEngine(text))
+      this.#unreadable(frame.fixed ?? { start: problem.pos, end: text.length }, text, frame);
+    this.#leftOvers(frame);
+    return output;
+  }
+
+  #unreadable(at: Span, text: string, frame: Frame): void {
+    if (frame.guess) return;
+    this.#add({
+      rule: 'unreadable',
+      command: visible(text.trim().slice(0, 200)),
+      at,
+      loses: rules.unreadable.loses,
+      instead: rules.unreadable.instead,
+    });
+  }
+
+  /** Functions and aliases that nobody called may still be called by what comes later. */
+  #leftOvers(frame: Frame): void {
+    for (const defined of frame.scope.functions.values()) {
+      if (defined.called) continue;
+      defined.called = true;
+      const scope = new Scope(frame.scope);
+      scope.params = undefined;
+      this.#node(
+        defined.body,
+        { ...frame, scope, fixed: defined.isOurs ? undefined : frame.fixed },
+        undefined,
+      );
+    }
+    for (const alias of frame.scope.aliases.values()) {
+      if (alias.used) continue;
+      alias.used = true;
+      this.#text(alias.text, { ...this.#below(frame, { start: 0, end: 0 }), guess: true }, undefined);
+    }
+  }
+
+  #below(frame: Frame, at: Span): Frame {
+    return { ...frame, fixed: frame.fixed ?? at, depth: frame.depth + 1 };
+  }
+
+  #block(statements: readonly Statement[], frame: Frame, stdin: string | undefined): string {
+    let output = '';
+    for (const statement of statements) {
+      output += this.#node(statement.command, frame, stdin);
+      if (output.length > longestText) throw new Exhausted();
+    }
+    return output;
+  }
+
+  #maybe<T>(frame: Frame, run: () => T): T {
+    frame.scope.maybe += 1;
+    try {
+      return run();
+    } finally {
+      frame.scope.maybe -= 1;
+    }
+  }
+
+  #node(
+    node: CommandNode | Statement['command'] | SyntaxNode,
+    frame: Frame,
+    stdin: string | undefined,
+  ): string {
+    switch (node.type) {
+      case 'Statement':
+        return this.#node(node.command, frame, stdin);
+      case 'CompoundList':
+      case 'Script':
+        return this.#block(node.commands, frame, stdin);
+      case 'Command':
+        return this.#command(node, frame, stdin);
+      case 'AndOr':
+        return node.commands
+          .map((part, index) => {
+            // `cd x && docker …` counts as one after the other; what follows `||` may or may not run.
+            const run = (): string => this.#node(part, frame, stdin);
+            return index > 0 && node.operators[index - 1] === '||' ? this.#maybe(frame, run) : run();
+          })
+          .join('');
+      case 'Pipeline': {
+        let input = stdin;
+        const alone = node.commands.length === 1;
+        for (const part of node.commands)
+          input = this.#node(part, alone ? frame : { ...frame, scope: new Scope(frame.scope) }, input);
+        return input ?? '';
+      }
+      case 'If':
+        return [
+          this.#block(node.clause.commands, frame, stdin),
+          this.#maybe(frame, () =>
+            [
+              this.#block(node.then.commands, frame, stdin),
+              ...node.elif.map(
+                (branch) =>
+                  this.#block(branch.clause.commands, frame, stdin) +
+                  this.#block(branch.then.commands, frame, stdin),
+              ),
+              node.else === undefined ? '' : this.#block(node.else.commands, frame, stdin),
+            ].join(''),
+          ),
+        ].join('');
+      case 'For':
+      case 'Select': {
+        const values =
+          node.wordlist === undefined
+            ? frame.scope.params
+            : node.wordlist.flatMap((word) => this.#expand(word, frame).flat());
+        frame.scope.vars.set(
+          node.name.value,
+          values === undefined ? [[SOME]] : limited(values.map((value) => [value.replaceAll(WORDS, SOME)])),
+        );
+        return this.#twice(frame, () => this.#block(node.body.commands, frame, stdin));
+      }
+      case 'While':
+        return this.#twice(
+          frame,
+          () =>
+            this.#block(node.clause.commands, frame, stdin) + this.#block(node.body.commands, frame, stdin),
+        );
+      case 'ArithmeticFor':
+        this.#substituted(node.initialize, frame);
+        this.#substituted(node.test, frame);
+        this.#substituted(node.update, frame);
+        return this.#twice(frame, () => this.#block(node.body.commands, frame, stdin));
+      case 'Case':
+        this.#expand(node.word, frame);
+        return node.items
+          .map((item) => this.#maybe(frame, () => this.#block(item.body.commands, frame, stdin)))
+          .join('');
+      case 'Subshell':
+        return this.#block(node.body.commands, { ...frame, scope: new Scope(frame.scope) }, stdin);
+      case 'BraceGroup':
+        return this.#block(node.body.commands, frame, stdin);
+      case 'Function':
+        frame.scope.functions.set(node.name.value, {
+          body: node.body,
+          isOurs: frame.fixed === undefined,
+          called: false,
+        });
+        return '';
+      case 'Coproc':
+        return this.#node(node.body, frame, stdin);
+      case 'Redirected': {
+        const redirected = this.#redirects(node.redirects, frame, stdin);
+        const output = this.#node(node.command, frame, redirected.stdin);
+        return this.#written(output, redirected.files, frame);
+      }
+      default:
+        this.#substituted(node, frame);
+        return '';
+    }
+  }
+
+  /** What a loop sets at its end counts at its beginning, too. */
+  #twice(frame: Frame, run: () => string): string {
+    return this.#maybe(frame, () => {
+      const first = run();
+      return frame.scope.maybe > 3 ? first : first + run();
+    });
+  }
+
+  /** Runs the substitutions in places whose value does not matter: tests, arithmetic. */
+  #substituted(node: SyntaxNode | undefined, frame: Frame): void {
+    if (node === undefined) return;
+    if (
+      node.type === 'CommandExpansion' ||
+      node.type === 'ProcessSubstitution' ||
+      node.type === 'ArithmeticCommandExpansion'
+    ) {
+      if (node.script !== undefined)
+        this.#block(node.script.commands, { ...frame, scope: new Scope(frame.scope) }, undefined);
+      return;
+    }
+    forEachChild(node, (child) => {
+      this.#substituted(child, frame);
+    });
+  }
+
+  #substitution(frame: Frame): Substitution {
+    const inner = (part: WordPart): string => {
+      const script =
+        part.type === 'CommandExpansion' || part.type === 'ProcessSubstitution' ? part.script : undefined;
+      if (script === undefined) {
+        this.#substituted(part, frame);
+        return SOME;
+      }
+      const at = { start: part.pos, end: part.end };
+      // Positions in a script between escaped backticks are its own.
+      const below: Frame = {
+        ...frame,
+        scope: new Scope(frame.scope),
+        depth: frame.depth + 1,
+        fixed: frame.fixed ?? (script.source === undefined ? undefined : at),
+      };
+      if (below.depth > deepest) throw new Exhausted();
+      const only = script.commands.length === 1 ? script.commands[0]?.command : undefined;
+      // `$(< file)` prints the file.
+      if (only?.type === 'Command' && only.name === undefined && only.redirects.length === 1)
+        return this.#redirects(only.redirects, below, undefined).stdin ?? SOME;
+      const output = this.#block(script.commands, below, undefined);
+      if (script.errors !== undefined && mentionsEngine(part.text)) this.#unreadable(at, part.text, below);
+      return output;
+    };
+    return {
+      output: inner,
+      path: (part) => {
+        this.#substitutions += 1;
+        const path = `/dev/fd/guard-${this.#substitutions}`;
+        frame.scope.files.set(path, inner(part));
+        return path;
+      },
+    };
+  }
+
+  #expand(word: Word, frame: Frame): Alternatives {
+    return expandWord(word, frame.scope, this.#substitution(frame));
+  }
+
+  #textOf(word: Pick<Word, 'value' | 'parts'>, frame: Frame): readonly string[] {
+    return expandText(word, frame.scope, this.#substitution(frame));
+  }
+
+  #command(node: Command, frame: Frame, stdin: string | undefined): string {
+    const { scope } = frame;
+    const env = new Map<string, string>();
+    for (const part of node.prefix) {
+      if (part.type !== 'Assignment') continue;
+      const values = this.#assigned(part.value, frame, part.append === true ? part.name : undefined);
+      if (node.name === undefined) scope.assign(part.name, part.index === undefined ? values : [[SOME]]);
+      else env.set(part.name, values.length === 1 ? (values[0]?.join(' ') ?? '') : SOME);
+    }
+    const redirected = this.#redirects(node.redirects, frame, stdin);
+    if (node.name === undefined) return this.#written('', redirected.files, frame);
+
+    const declares = declaring.has(node.name.value);
+    let words: Alternatives = this.#expand(node.name, frame);
+    for (const arg of node.args) {
+      if (arg.type === 'Word') words = product(words, this.#expand(arg, frame));
+      else if (declares)
+        scope.assign(arg.name, this.#assigned(arg.value, frame, arg.append === true ? arg.name : undefined));
+      else {
+        const values = this.#assigned(arg.value, frame, undefined);
+        words = product(
+          words,
+          values.map((value) => [`${arg.name}=${value.join(' ')}`]),
+        );
+      }
+    }
+    const at = frame.fixed ?? { start: node.pos, end: node.end };
+    const several = words.length > 1;
+    const run = (): string[] =>
+      words.map((one) =>
+        this.run({
+          words: one,
+          stdin: redirected.stdin,
+          env,
+          cwd: scope.cwd,
+          inside: frame.inside,
+          guess: frame.guess,
+          at,
+          depth: frame.depth,
+          scope,
+        }),
+      );
+    const outputs = several ? this.#maybe(frame, run) : run();
+    return this.#written(outputs.join(''), redirected.files, frame);
+  }
+
+  #assigned(
+    value: Word | { type: 'ArrayValue'; elements: readonly Word[] },
+    frame: Frame,
+    appendTo: string | undefined,
+  ): Alternatives {
+    const before = appendTo === undefined ? undefined : (frame.scope.vars.get(appendTo) ?? [[]]);
+    if (value.type === 'ArrayValue') {
+      let words: Alternatives = before ?? [[]];
+      for (const element of value.elements) words = product(words, this.#expand(element, frame));
+      return words;
+    }
+    const values = this.#textOf(value, frame).map((text) => [text]);
+    if (before === undefined) return values;
+    return limited(
+      before.flatMap((words) => values.map(([text = '']) => [`${words[0] ?? ''}${text}`, ...words.slice(1)])),
+    );
+  }
+
+  /** What a command's redirections give it to read, and the files that get what it prints. */
+  #redirects(
+    redirects: readonly Redirection[],
+    frame: Frame,
+    before: string | undefined,
+  ): { stdin: string | undefined; files: { path: string; append: boolean }[] } {
+    let stdin = before;
+    const files: { path: string; append: boolean }[] = [];
+    for (const redirect of redirects) {
+      if (redirect.type === 'HereDoc') {
+        const { parts, text } = redirect.body;
+        const quoted = redirect.delimiter?.quoted === true;
+        stdin =
+          quoted || parts === undefined
+            ? text
+            : (texts(parts, frame.scope, this.#substitution(frame))[0] ?? text);
+        continue;
+      }
+      const target = redirect.target === undefined ? '' : (this.#textOf(redirect.target, frame)[0] ?? '');
+      if (redirect.type === 'HereString') stdin = `${target}\n`;
+      else if (redirect.operator === '<') {
+        const path = resolvePath(target, frame.scope.cwd);
+        stdin = frame.scope.files.get(path) ?? frame.scope.files.get(target) ?? `\uE000file:${path}\uE000`;
+      } else if (redirect.operator === '>' || redirect.operator === '>>' || redirect.operator === '>|')
+        files.push({ path: resolvePath(target, frame.scope.cwd), append: redirect.operator === '>>' });
+    }
+    return { stdin, files };
+  }
+
+  #written(output: string, files: { path: string; append: boolean }[], frame: Frame): string {
+    for (const { path, append } of files) {
+      const before = append ? (frame.scope.files.get(path) ?? '') : '';
+      frame.scope.files.set(path, (before + output).slice(0, longestText + 1));
+    }
+    return files.length > 0 ? '' : output;
+  }
+
+  run(invocation: Invocation): string {
+    this.#commands += 1;
+    if (this.#commands > mostCommands) throw new Exhausted();
+    if (invocation.depth > deepest) throw new Exhausted();
+    const [first, ...rest] = invocation.words;
+    if (first === undefined) return '';
+    const deeper = { ...invocation, depth: invocation.depth + 1 };
+    const scope = invocation.scope as Scope;
+
+    const alias = scope.aliases.get(first);
+    if (alias !== undefined && !alias.used) {
+      alias.used = true;
+      const output = this.script([alias.text, ...rest.map(escaped)].join(' '), invocation);
+      alias.used = false;
+      return output;
+    }
+    const defined = scope.functions.get(first);
+    if (defined !== undefined) {
+      defined.called = true;
+      const inner = new Scope(scope);
+      inner.params = rest;
+      const frame: Frame = {
+        scope: inner,
+        fixed: defined.isOurs ? undefined : invocation.at,
+        depth: invocation.depth + 1,
+        guess: invocation.guess,
+        inside: invocation.inside,
+      };
+      const output = this.#node(defined.body, frame, invocation.stdin);
+      for (const [name, value] of inner.vars) scope.vars.set(name, value);
+      scope.cwd = inner.cwd;
+      return output;
+    }
+    const builtin = this.#builtin(first, rest, invocation, scope);
+    if (builtin !== undefined) return builtin;
+    const names = /[*?[]/.test(first)
+      ? commandNames.filter((name) => matches(first.split('/').at(-1) ?? '', name))
+      : [];
+    for (const name of names) this.run({ ...deeper, words: [name, ...rest] });
+    return names.length > 0 ? SOME : runCommand(deeper, this);
+  }
+
+  /** What changes the shell itself. Undefined: not one of those. */
+  #builtin(name: string, words: readonly string[], invocation: Invocation, scope: Scope): string | undefined {
+    const frame: Frame = {
+      scope,
+      fixed: invocation.at,
+      depth: invocation.depth + 1,
+      guess: invocation.guess,
+      inside: invocation.inside,
+    };
+    switch (name) {
+      case 'cd':
+      case 'pushd': {
+        const target = words.find((word) => !/^-[LPe@]+$/.test(word) && word !== '--') ?? '~';
+        scope.cwd = target === '-' ? undefined : resolvePath(target, scope.cwd);
+        return '';
+      }
+      case 'popd':
+        scope.cwd = undefined;
+        return '';
+      case 'eval':
+        return this.#text(
+          words.filter((word, index) => index > 0 || word !== '--').join(' '),
+          frame,
+          invocation.stdin,
+        );
+      case 'source':
+      case '.': {
+        const text = this.file(words[0] ?? '', invocation);
+        return text === undefined ? '' : this.#text(text, frame, invocation.stdin);
+      }
+      case 'set': {
+        const at = words.findIndex((word) => word === '--' || !/^[-+]/.test(word));
+        if (at === -1 || words[at - 1] === '-o') return '';
+        scope.params = words.slice(words[at] === '--' ? at + 1 : at);
+        return '';
+      }
+      case 'shift':
+        scope.params = scope.params?.slice(Number(words[0] ?? 1) || 1);
+        return '';
+      case 'unset':
+        for (const word of words) scope.vars.set(word, [['']]);
+        return '';
+      case 'read':
+      case 'mapfile':
+      case 'readarray':
+        this.#read(name, words, invocation.stdin, scope);
+        return '';
+      case 'printf':
+        if (words[0] !== '-v') return undefined;
+        scope.assign(words[1] ?? '', [
+          [runCommand({ ...invocation, words: ['printf', ...words.slice(2)] }, this)],
+        ]);
+        return '';
+      case 'trap':
+        return words.length > 1 && words[0] !== '-' && !(words[0] ?? '').startsWith('-')
+          ? this.#maybe(frame, () =>
+              this.#text(words[0] ?? '', { ...frame, scope: new Scope(scope) }, undefined),
+            )
+          : '';
+      case 'alias':
+        for (const word of words) {
+          const [short = '', ...text] = word.split('=');
+          if (text.length > 0) scope.aliases.set(short, { text: text.join('='), used: false });
+        }
+        return '';
+      default:
+        return undefined;
+    }
+  }
+
+  #read(name: string, words: readonly string[], stdin: string | undefined, scope: Scope): void {
+    const takes = name === 'read' ? /^-[a-zA-Z]*[pdnNtuia]$/ : /^-[a-zA-Z]*[dnOstuCc]$/;
+    const names: string[] = [];
+    for (let index = 0; index < words.length; index += 1) {
+      const word = words[index] ?? '';
+      if (takes.test(word) && !(name === 'read' && /^-[a-zA-Z]*a$/.test(word))) index += 1;
+      else if (!word.startsWith('-')) names.push(word);
+    }
+    if (name !== 'read') {
+      const lines = stdin?.split('\n').filter((line) => line !== '');
+      scope.vars.set(names[0] ?? 'MAPFILE', [lines ?? [WORDS]]);
+      return;
+    }
+    const lines =
+      stdin === undefined || stdin.startsWith(SOME) ? undefined : stdin.split('\n').filter(Boolean);
+    const isArray = words.some((word) => /^-[a-zA-Z]*a$/.test(word));
+    for (const [index, variable] of names.entries()) {
+      const values = lines?.map((line) => {
+        const fields = line.trim().split(/\s+/);
+        if (isArray) return fields;
+        return [index === names.length - 1 ? fields.slice(index).join(' ') : (fields[index] ?? '')];
+      });
+      scope.vars.set(variable, values === undefined || values.length === 0 ? [[SOME]] : limited(values));
+    }
+    if (names.length === 0) scope.vars.set('REPLY', [[SOME]]);
+  }
+
+  script(text: string, invocation: Invocation, params: readonly string[] = []): string {
+    const scope = new Scope(invocation.scope as Scope);
+    scope.params = params;
+    scope.maybe = 0;
+    scope.cwd = invocation.cwd;
+    for (const [name, value] of invocation.env) scope.vars.set(name, [[value]]);
+    // What a child shell is given by name only.
+    scope.aliases.clear();
+    return this.#text(
+      unquotedText(text),
+      {
+        scope,
+        fixed: invocation.at,
+        depth: invocation.depth + 1,
+        guess: invocation.guess,
+        inside: invocation.inside,
+      },
+      invocation.stdin,
+    );
+  }
+
+  file(path: string, invocation: Invocation): string | undefined {
+    const full = resolvePath(path, invocation.cwd);
+    const written = this.writtenFile(path, invocation);
+    if (written !== undefined) return written;
+    // A script that calls itself has been read already.
+    if (this.#reading.has(full) || invocation.inside !== undefined) return undefined;
+    this.#reading.add(full);
+    return this.#surroundings.read?.(full);
+  }
+
+  writtenFile(path: string, invocation: Invocation): string | undefined {
+    const { files } = invocation.scope as Scope;
+    return files.get(path) ?? files.get(resolvePath(path, invocation.cwd));
+  }
+
+  write(path: string, text: string, invocation: Invocation): void {
+    (invocation.scope as Scope).files.set(resolvePath(path, invocation.cwd), text.slice(0, longestText + 1));
+  }
+
+  bind(path: string, invocation: Invocation): void {
+    const full = resolvePath(path, invocation.cwd);
+    if (known(full) === full) (invocation.scope as Scope).binds.push(full);
+  }
+
+  binds(invocation: Invocation): readonly string[] {
+    return (invocation.scope as Scope).binds;
+  }
+
+  report(invocation: Invocation, draft: Draft): void {
+    const about = rules[draft.rule];
+    if (invocation.guess && draft.rule === 'unknown') return;
+    this.#add({
+      rule: draft.rule,
+      command: visible(invocation.words.map(escaped).join(' ')).slice(0, 300),
+      at: invocation.at,
+      loses: draft.rule === 'unknown' ? about.loses : (draft.loses ?? about.loses),
+      instead: draft.instead ?? about.instead,
+      ...(draft.project === undefined ? {} : { project: draft.project }),
+      ...(draft.volumes === undefined ? {} : { volumes: draft.volumes }),
+      ...(draft.conditional === true ? { conditional: true } : {}),
+    });
+  }
+
+  hint(invocation: Invocation, text: string): void {
+    if (invocation.guess) return;
+    const hint = {
+      command: visible(invocation.words.map(escaped).join(' ')).slice(0, 300),
+      at: invocation.at,
+      text,
+    };
+    if (this.#isNew(`hint ${hint.at.start} ${hint.command} ${text}`)) this.hints.push(hint);
+  }
+
+  #add(finding: Finding): void {
+    if (this.#isNew(`${finding.rule} ${finding.at.start} ${finding.command}`)) this.findings.push(finding);
+  }
+
+  #isNew(key: string): boolean {
+    if (this.#seen.has(key)) return false;
+    this.#seen.add(key);
+    return true;
+  }
+}
+
+/** A word as it would have to be written to stay one word. */
+function escaped(word: string): string {
+  return /^[\w@%+=:,./~*?-]+$/.test(known(word) || 'x') && word !== ''
+    ? word
+    : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/** In text that a shell reads, what is unknown may be several words. */
+function unquotedText(text: string): string {
+  return unquoted(text);
+}
+
+/**
+ * Given shell text, return every destructive command in it. Pure but for what `surroundings.read` reads. Never throws: what
+ * cannot be followed to its end is a finding of its own.
+ */
+export function judge(text: string, surroundings: Surroundings = {}): Judgement {
+  const shell = new Shell(surroundings);
+  try {
+    shell.judge(text);
+  } catch (error) {
+    // Too long or too deep is only suspicious around an engine's name. Anything else is a bug, and no bug allows anything.
+    if (!(error instanceof Exhausted || error instanceof RangeError) || mentionsEngine(text)) {
+      shell.findings.push({
+        rule: 'unreadable',
+        command: visible(text.trim().slice(0, 200)),
+        at: { start: 0, end: text.length },
+        loses: rules.unreadable.loses,
+        instead: rules.unreadable.instead,
+      });
+    }
+  }
+  return { findings: shell.findings, hints: shell.hints };
+}
