@@ -88,7 +88,7 @@ export function resolvePath(path: string, cwd: string | undefined): string {
 function relation(path: string, folder: string): 'inside' | 'around' | 'elsewhere' {
   const ours = parts(homeless(path));
   const theirs = parts(folder);
-  if (homeless(path).startsWith('/') !== folder.startsWith('/')) return 'elsewhere';
+  if (rootOf(homeless(path)) !== rootOf(folder)) return 'elsewhere';
   for (const [index, part] of theirs.entries()) {
     const mine = ours[index];
     if (mine === undefined) return 'around';
@@ -96,6 +96,11 @@ function relation(path: string, folder: string): 'inside' | 'around' | 'elsewher
     if (isUnknown(mine) || !/[*?[]/.test(mine) || !wildcard(mine).test(part)) return 'elsewhere';
   }
   return 'inside';
+}
+
+/** What a path starts from: the root, a home, or some folder. */
+function rootOf(path: string): string {
+  return /^[/~]/.exec(path)?.[0] ?? '';
 }
 
 function parts(path: string): string[] {

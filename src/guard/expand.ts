@@ -318,7 +318,7 @@ function splitBraces(text: string): string[] {
       continue;
     }
     if (letter === '\\') {
-      pieces[pieces.length - 1] += letter + text.charAt(index + 1);
+      pieces.push(`${pieces.pop() ?? ''}${letter}${text.charAt(index + 1)}`);
       index += 1;
       continue;
     }
@@ -326,7 +326,7 @@ function splitBraces(text: string): string[] {
     else if (letter === '"' || letter === "'") quote = letter;
     else if (letter === '{') depth += 1;
     else if (letter === '}') depth -= 1;
-    pieces[pieces.length - 1] += letter;
+    pieces.push(`${pieces.pop() ?? ''}${letter}`);
   }
   return pieces;
 }

@@ -17,7 +17,7 @@ export function flags(...described: string[]): FlagTable {
   const names = new Map<string, { name: string; value: boolean }>();
   for (const line of described) {
     const value = line.endsWith('=');
-    const words = (value ? line.slice(0, -1) : line).split(' ');
+    const words = line.replaceAll('=', '').split(' ');
     const name = (words.find((word) => word.startsWith('--')) ?? words[0] ?? '').replace(/^-+/, '');
     for (const word of words) names.set(word, { name, value });
   }

@@ -50,7 +50,7 @@ export function judgeHttp(name: string, invocation: Invocation, machine: Machine
   const words = invocation.words.slice(1);
   const parsed = parseFlags(curl, words, { interspersed: true });
   const urls = [...parsed.rest, ...(parsed.given.get('url') ?? [])];
-  let method = 'GET';
+  let method: string;
   if (name === 'curl') {
     const hasBody = ['data', 'form'].some((flag) => parsed.given.has(flag)) && !parsed.given.has('get');
     method = valueOf(parsed, 'request') ?? (hasBody ? 'POST' : 'GET');

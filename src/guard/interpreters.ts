@@ -23,7 +23,7 @@ export function runShell(invocation: Invocation, machine: Machine): string {
     }
     if (/^(-c|\/c|\/k|-command|--command)$/i.test(word)) takesText = true;
     else if (/^--(rcfile|init-file)$/.test(word)) index += 1;
-    else if (/^--/.test(word)) continue;
+    else if (word.startsWith('--')) continue;
     else if (
       /^[-+][a-zA-Z]+$/.test(word) &&
       !/^-(File|NoProfile|NonInteractive|ExecutionPolicy)$/i.test(word)
@@ -40,7 +40,7 @@ export function runShell(invocation: Invocation, machine: Machine): string {
     const isWindows = /^(cmd|pwsh|powershell)/.test(invocation.words[0] ?? '');
     return isWindows
       ? machine.script([first, ...rest].join(' '), invocation)
-      : machine.script(first, invocation, rest.slice(1));
+      : machine.script(first, invocation, rest.slice(1), rest[0]);
   }
   if (first !== undefined && first !== '-' && first !== '/dev/stdin') {
     const text = machine.file(first, invocation);
@@ -102,7 +102,7 @@ export function runInterpreter(name: string, invocation: Invocation, machine: Ma
     const named = flag.replace(/=$/, '').split(' ').at(-1)?.replace(/^-+/, '') ?? '';
     return parsed.given.get(named) ?? [];
   });
-  if (/awk$/.test(name)) codes.push(parsed.rest[0] ?? '');
+  if (name.endsWith('awk')) codes.push(parsed.rest[0] ?? '');
   for (const code of codes) judgeCode(code, invocation, machine);
   if (codes.length === 0) {
     const [file] = parsed.rest;
@@ -137,7 +137,8 @@ function judgeCode(code: string, invocation: Invocation, machine: Machine): void
   const literals =
     /"""([\s\S]*?)"""|'''([\s\S]*?)'''|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|`((?:[^`\\]|\\.)*)`|(?:qx|%x|%w|qw)\s*[{([/]([^\])}/]*)[\])}/]/g;
   for (const found of text.matchAll(literals)) {
-    const value = (found.slice(1).find((group) => group !== undefined) ?? '').replace(/\\(.)/g, '$1');
+    const value = // Only one of the groups took part.
+      found.slice(1).join('').replace(/\\(.)/g, '$1');
     // Elements of one list have nothing but a comma, brackets and spaces between them.
     if (!/^[\s,[\](]*$/.test(text.slice(last, found.index)) || text.slice(last, found.index).includes(')'))
       flush();

@@ -40,8 +40,8 @@ export interface Draft {
 export interface Machine {
   /** Another command, as a wrapper starts it. Returns what it would print. */
   run(invocation: Invocation): string;
-  /** Shell text, as `sh -c` reads it. Returns what it would print. */
-  script(text: string, invocation: Invocation, params?: readonly string[]): string;
+  /** Shell text, as `sh -c` reads it, with its `$1` and so on and its `$0`. Returns what it would print. */
+  script(text: string, invocation: Invocation, params?: readonly string[], self?: string): string;
   report(invocation: Invocation, draft: Draft): void;
   hint(invocation: Invocation, text: string): void;
   /** The text of a file that is run: one that this text wrote, or one on disk. */

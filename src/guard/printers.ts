@@ -57,7 +57,7 @@ export function printed(
     case 'realpath':
     case 'readlink':
     case 'basename':
-      return `${words.filter((word) => !word.startsWith('-'))[0] ?? SOME}\n`;
+      return `${words.find((word) => !word.startsWith('-')) ?? SOME}\n`;
     case 'ls':
       return words.filter((word) => !word.startsWith('-')).length === 0
         ? `${SOME}\n`
@@ -75,7 +75,7 @@ export function printed(
     case 'rev':
       return (input ?? SOME)
         .split('\n')
-        .map((line) => [...line].reverse().join(''))
+        .map((line) => line.split('').reverse().join(''))
         .join('\n');
     default:
       return passing.has(name) ? (input ?? SOME) : undefined;

@@ -20,10 +20,6 @@ export const rules = {
     loses: 'the anonymous volumes of the containers',
     instead: ['docker rm -f', 'docker compose rm -f'],
   },
-  'rm-all': {
-    loses: 'every container of this machine, running ones too, with what they hold outside of volumes',
-    instead: ['docker compose stop', 'docker compose rm -f'],
-  },
   'up-yes': {
     loses: 'a named volume whose definition has changed: compose deletes and makes it anew',
     instead: ['docker compose up -d', 'safe-update prod'],

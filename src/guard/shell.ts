@@ -479,7 +479,7 @@ class Shell implements Machine {
         );
       case 'source':
       case '.': {
-        const text = this.file(words[0] ?? '', invocation);
+        const text = words[0] === '/dev/stdin' ? invocation.stdin : this.file(words[0] ?? '', invocation);
         return text === undefined ? '' : this.#text(text, frame, invocation.stdin);
       }
       case 'set': {
@@ -549,11 +549,12 @@ class Shell implements Machine {
     if (names.length === 0) scope.vars.set('REPLY', [[SOME]]);
   }
 
-  script(text: string, invocation: Invocation, params: readonly string[] = []): string {
+  script(text: string, invocation: Invocation, params: readonly string[] = [], self?: string): string {
     const scope = new Scope(invocation.scope as Scope);
     scope.params = params;
     scope.maybe = 0;
     scope.cwd = invocation.cwd;
+    if (self !== undefined) scope.vars.set('0', [[self]]);
     for (const [name, value] of invocation.env) scope.vars.set(name, [[value]]);
     // What a child shell is given by name only.
     scope.aliases.clear();

@@ -305,6 +305,11 @@ function itemsOf(stdin: string | undefined): string[] {
 
 const findPaths = /^[^-(!]/;
 
+/** Words of find that leave nothing out which matters. */
+const takesAll = new Set(
+  '-delete -depth -d -mindepth -maxdepth -xdev -mount -print -print0 -type'.split(' '),
+);
+
 function find(words: readonly string[], invocation: Invocation, machine: Machine): string {
   let index = 0;
   while (['-H', '-L', '-P'].includes(words[index] ?? '')) index += 1;
@@ -314,10 +319,15 @@ function find(words: readonly string[], invocation: Invocation, machine: Machine
     index += 1;
   }
   if (starts.length === 0) starts.push('.');
-  const found = starts.map((start) => `${start}/${SOME}`);
+  // Whatever it finds is some of what is in there.
+  const found = starts.map((start) => `${start}/*`);
   const rest = words.slice(index);
-  if (rest.includes('-delete'))
-    machine.run({ ...invocation, words: ['rm', '-r', ...starts], stdin: undefined });
+  if (rest.includes('-delete')) {
+    // With a condition it takes files, not the folder: `find / -name core -delete` is no loss of a volume.
+    const all = rest.every((word) => !word.startsWith('-') || takesAll.has(word));
+    const removed = all ? ['-r', ...starts] : found;
+    machine.run({ ...invocation, words: ['rm', ...removed], stdin: undefined });
+  }
   for (let at = 0; at < rest.length; at += 1) {
     if (!/^-(exec|execdir|ok|okdir)$/.test(rest[at] ?? '')) continue;
     const end = rest.findIndex(
@@ -327,7 +337,7 @@ function find(words: readonly string[], invocation: Invocation, machine: Machine
     machine.run({
       ...invocation,
       stdin: undefined,
-      words: command.flatMap((word) => (word === '{}' ? found : [word.replaceAll('{}', found[0] ?? SOME)])),
+      words: command.flatMap((word) => (word === '{}' ? found : [word.replaceAll('{}', found[0] ?? '*')])),
     });
   }
   return `${found.join('\n')}\n`;
@@ -349,7 +359,7 @@ const parallelFlags = flags(
 
 function parallel(words: readonly string[], invocation: Invocation, machine: Machine): string {
   const { rest } = parseFlags(parallelFlags, words, { interspersed: false });
-  const mark = rest.findIndex((word) => /^:::/.test(word));
+  const mark = rest.findIndex((word) => word.startsWith(':::'));
   const command = (mark === -1 ? rest : rest.slice(0, mark)).join(' ');
   const items = mark === -1 ? itemsOf(invocation.stdin) : rest.slice(mark + 1);
   if (command === '') return machine.script(items.join('\n'), { ...invocation, stdin: undefined });

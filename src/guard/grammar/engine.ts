@@ -28,8 +28,6 @@ const removeContainers: Judge = (judged) => {
     const draft = { rule: 'rm-volumes', instead: [`${engine} rm -f`] } as const;
     if (reportIf(machine, invocation, isOn(parsed, 'volumes'), draft)) return;
     if (holdsFlags(parsed.unknown)) machine.report(invocation, { ...draft, rule: 'unknown' });
-    else if (isOn(parsed, 'all') !== 'no' && isOn(parsed, 'force') !== 'no')
-      machine.report(invocation, { rule: 'rm-all' });
     else machine.hint(invocation, `anonymous volumes stay behind; ${engine} stop keeps the container`);
   });
 };
@@ -136,11 +134,11 @@ const prunedContainers = hinted(
   'what the containers hold outside of volumes is lost; their anonymous volumes stay behind',
 );
 
-/** `podman pod rm -af`, `podman kube down --force`. */
+/** podman removes the anonymous volumes of a pod together with it. */
 const removePods: Judge = (judged) => {
   withFlags(engineCommands.forced, judged, (parsed, { invocation, machine }) => {
-    if (isOn(parsed, 'all') !== 'no' && isOn(parsed, 'force') !== 'no')
-      machine.report(invocation, { rule: 'rm-all' });
+    if (parsed.rest.length > 0 || isOn(parsed, 'all') !== 'no')
+      machine.report(invocation, { rule: 'rm-volumes', instead: ['podman pod stop'] });
   });
 };
 
