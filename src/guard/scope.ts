@@ -25,8 +25,6 @@ export class Scope {
   /** `$1` and so on; undefined: whatever the caller passes. */
   params: readonly string[] | undefined;
   cwd: string | undefined;
-  /** Above 0, nobody knows whether this part runs at all. */
-  maybe = 0;
 
   constructor(from?: Scope) {
     this.vars = new Map(from?.vars);
@@ -36,13 +34,11 @@ export class Scope {
     this.binds = from?.binds ?? [];
     this.params = from?.params;
     this.cwd = from?.cwd;
-    this.maybe = from?.maybe ?? 0;
   }
 
-  /** Sets a variable; where nobody knows whether this happens, it may also keep what it had. */
+  /** Sets a variable to one of these. */
   assign(name: string, values: Alternatives): void {
-    const before = this.maybe > 0 ? (this.vars.get(name) ?? [['']]) : [];
-    this.vars.set(name, limited([...before, ...values]));
+    this.vars.set(name, limited(values));
   }
 }
 

@@ -63,6 +63,7 @@ class Shell implements Machine {
   readonly #reading = new Set<string>();
   #commands = 0;
   #substitutions = 0;
+  #loops = 0;
 
   constructor(surroundings: Surroundings) {
     this.#surroundings = surroundings;
@@ -136,13 +137,15 @@ class Shell implements Machine {
     return output;
   }
 
-  #maybe<T>(frame: Frame, run: () => T): T {
-    frame.scope.maybe += 1;
-    try {
-      return run();
-    } finally {
-      frame.scope.maybe -= 1;
+  /** Something that may or may not happen: afterwards, a variable may hold what it held before, or what it was given. */
+  #maybe<T>({ scope }: Frame, run: () => T): T {
+    const before = new Map(scope.vars);
+    const result = run();
+    for (const [name, values] of scope.vars) {
+      const old = before.get(name) ?? [['']];
+      if (old !== values) scope.vars.set(name, limited([...old, ...values]));
     }
+    return result;
   }
 
   #node(
@@ -158,14 +161,17 @@ class Shell implements Machine {
         return this.#block(node.commands, frame, stdin);
       case 'Command':
         return this.#command(node, frame, stdin);
-      case 'AndOr':
-        return node.commands
-          .map((part, index) => {
-            // `cd x && docker …` counts as one after the other; what follows `||` may or may not run.
+      case 'AndOr': {
+        // `cd x && docker …` counts as one after the other; what follows `||` may or may not run.
+        const [first, ...rest] = node.commands;
+        const output = first === undefined ? '' : this.#node(first, frame, stdin);
+        return this.#maybe(frame, () =>
+          rest.reduce((before, part, index) => {
             const run = (): string => this.#node(part, frame, stdin);
-            return index > 0 && node.operators[index - 1] === '||' ? this.#maybe(frame, run) : run();
-          })
-          .join('');
+            return before + (node.operators[index] === '||' ? this.#maybe(frame, run) : run());
+          }, output),
+        );
+      }
       case 'Pipeline': {
         let input = stdin;
         const alone = node.commands.length === 1;
@@ -176,16 +182,11 @@ class Shell implements Machine {
       case 'If':
         return [
           this.#block(node.clause.commands, frame, stdin),
-          this.#maybe(frame, () =>
-            [
-              this.#block(node.then.commands, frame, stdin),
-              ...node.elif.map(
-                (branch) =>
-                  this.#block(branch.clause.commands, frame, stdin) +
-                  this.#block(branch.then.commands, frame, stdin),
-              ),
-              node.else === undefined ? '' : this.#block(node.else.commands, frame, stdin),
-            ].join(''),
+          ...[node.then, ...node.elif.flatMap((branch) => [branch.clause, branch.then]), node.else].map(
+            (branch) =>
+              branch === undefined
+                ? ''
+                : this.#maybe(frame, () => this.#block(branch.commands, frame, stdin)),
           ),
         ].join('');
       case 'For':
@@ -242,10 +243,13 @@ class Shell implements Machine {
 
   /** What a loop sets at its end counts at its beginning, too. */
   #twice(frame: Frame, run: () => string): string {
-    return this.#maybe(frame, () => {
-      const first = run();
-      return frame.scope.maybe > 3 ? first : first + run();
-    });
+    this.#loops += 1;
+    try {
+      // Not for loops in loops in loops: that doubles each time.
+      return this.#maybe(frame, () => (this.#loops > 3 ? run() : run() + run()));
+    } finally {
+      this.#loops -= 1;
+    }
   }
 
   /** Runs the substitutions in places whose value does not matter: tests, arithmetic. */
@@ -336,7 +340,6 @@ class Shell implements Machine {
       }
     }
     const at = frame.fixed ?? { start: node.pos, end: node.end };
-    const several = words.length > 1;
     const run = (): string[] =>
       words.map((one) =>
         this.run({
@@ -351,7 +354,7 @@ class Shell implements Machine {
           scope,
         }),
       );
-    const outputs = several ? this.#maybe(frame, run) : run();
+    const outputs = words.length > 1 ? this.#maybe(frame, run) : run();
     return this.#written(outputs.join(''), redirected.files, frame);
   }
 
@@ -507,9 +510,7 @@ class Shell implements Machine {
         return '';
       case 'trap':
         return words.length > 1 && words[0] !== '-' && !(words[0] ?? '').startsWith('-')
-          ? this.#maybe(frame, () =>
-              this.#text(words[0] ?? '', { ...frame, scope: new Scope(scope) }, undefined),
-            )
+          ? this.#text(words[0] ?? '', { ...frame, scope: new Scope(scope) }, undefined)
           : '';
       case 'alias':
         for (const word of words) {
@@ -552,7 +553,6 @@ class Shell implements Machine {
   script(text: string, invocation: Invocation, params: readonly string[] = [], self?: string): string {
     const scope = new Scope(invocation.scope as Scope);
     scope.params = params;
-    scope.maybe = 0;
     scope.cwd = invocation.cwd;
     if (self !== undefined) scope.vars.set('0', [[self]]);
     for (const [name, value] of invocation.env) scope.vars.set(name, [[value]]);

@@ -11,6 +11,8 @@ interface Wrapper {
   assigns?: boolean;
   /** A flag whose value is shell text to run. */
   text?: string;
+  /** That flag may come after words. */
+  late?: boolean;
   /** The words are joined and given to a shell. */
   joins?: boolean;
   /** With this flag it only tells something. */
@@ -101,10 +103,12 @@ const wrappers: Record<string, Wrapper> = {
       '-p',
     ),
     text: 'command',
+    late: true,
   },
   runuser: {
     flags: flags('-c --command= --session-command=', '-u --user=', '-s --shell=', '-g=', '-G=', '-w=', '-l'),
     text: 'command',
+    late: true,
   },
   'systemd-run': plain(
     '-u --unit=',
@@ -156,7 +160,10 @@ const wrappers: Record<string, Wrapper> = {
 };
 
 /** Wrappers that have a subcommand before the command they run: `poetry run docker …`. */
-const wrapperCommands: Record<string, { words: string[]; skip?: number; joins?: boolean; text?: string }> = {
+const wrapperCommands: Record<
+  string,
+  { words: string[]; skip?: number; joins?: boolean; text?: string; late?: boolean }
+> = {
   'poetry run': { words: [] },
   'pipenv run': { words: [] },
   'uv run': { words: [] },
@@ -166,7 +173,7 @@ const wrapperCommands: Record<string, { words: string[]; skip?: number; joins?: 
   'yarn exec': { words: [] },
   'mise exec': { words: [] },
   'op run': { words: ['--env-file=', '--account='] },
-  'doppler run': { words: ['-p --project=', '-c --config=', '--command='], text: 'command' },
+  'doppler run': { words: ['-p --project=', '-c --config=', '--command='], text: 'command', late: true },
   'infisical run': { words: ['--env=', '--path=', '--projectId='] },
   'aws-vault exec': { words: ['-d --duration='], skip: 1 },
   'chamber exec': { words: [], skip: 1 },
@@ -174,11 +181,11 @@ const wrapperCommands: Record<string, { words: string[]; skip?: number; joins?: 
   'multipass exec': { words: ['-d --working-directory='], skip: 1 },
   'limactl shell': { words: ['--workdir=', '--shell='], skip: 1 },
   'colima ssh': { words: ['-p --profile='] },
-  'vagrant ssh': { words: ['-c --command='], skip: 1, text: 'command' },
+  'vagrant ssh': { words: ['-c --command='], skip: 1, text: 'command', late: true },
   'docker-machine ssh': { words: [], skip: 1, joins: true },
   'kubectl exec': { words: ['-n --namespace=', '-c --container=', '-f --filename='], skip: 1 },
-  'gcloud compute': { words: ['--zone=', '--project=', '--command='], skip: 2, text: 'command' },
-  'fly ssh': { words: ['-C --command=', '-a --app='], skip: 1, text: 'command' },
+  'gcloud compute': { words: ['--zone=', '--project=', '--command='], skip: 2, text: 'command', late: true },
+  'fly ssh': { words: ['-C --command=', '-a --app='], skip: 1, text: 'command', late: true },
   'heroku run': { words: ['-a --app='] },
 };
 
@@ -230,16 +237,16 @@ function through(
     env,
     cwd: directory === undefined ? invocation.cwd : resolvePath(directory, invocation.cwd),
   };
+  const late = wrapper.late === true && !parsed.given.has('user');
   const text = wrapper.text === undefined ? undefined : valueOf(parsed, wrapper.text);
-  // su takes its -c after the user's name.
+  // su takes its -c after the user's name, flock after the lock's.
   const after =
     text === undefined && wrapper.text !== undefined
-      ? valueOf(parseFlags(wrapper.flags, rest, { interspersed: true }), wrapper.text)
+      ? valueOf(parseFlags(wrapper.flags, rest, { interspersed: late }), wrapper.text)
       : undefined;
   if (text !== undefined)
     return machine.script([text, ...(wrapper.assigns === true ? rest : [])].join(' '), inner);
-  if (after !== undefined && (wrapper.skip !== 1 || wrapper.text === 'command'))
-    return machine.script(after, inner);
+  if (after !== undefined) return machine.script(after, inner);
   if (wrapper.joins === true) {
     if (rest.length > 0) return machine.script(rest.join(' '), { ...inner, cwd: undefined });
     return invocation.stdin === undefined

@@ -1,0 +1,126 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { judge } from '../../../src/guard/shell.ts';
+import { readCorpus } from './corpus.ts';
+
+const corpus = readCorpus();
+
+/** Pieces that shells and command lines are made of, and some that they are not. */
+const pieces = [
+  ...new Set(
+    corpus.flatMap((one) => one.text.split(/(\s+|[;|&(){}'"$`<>=])/)).filter((piece) => piece !== ''),
+  ),
+  ...[
+    '<<X',
+    'X\n',
+    '$((',
+    '))',
+    '${',
+    '}',
+    '$(',
+    ')',
+    '`',
+    '\\',
+    '\n',
+    '\0',
+    '\uFFFD',
+    '\u{1F600}',
+    '\uE000',
+    '\r\n',
+  ],
+  ...[
+    '${a[@]}',
+    '${!a}',
+    '${a//b/c}',
+    '{1..9}',
+    '{a,{b,c}}',
+    '[[',
+    ']]',
+    'case x in',
+    'esac',
+    'do',
+    'done',
+    '*(',
+    '!(',
+  ],
+];
+
+const texts = fc.oneof(
+  fc.array(fc.constantFrom(...pieces), { maxLength: 40 }).map((words) => words.join('')),
+  fc.array(fc.constantFrom(...pieces), { maxLength: 40 }).map((words) => words.join(' ')),
+  fc.string({ unit: 'binary', maxLength: 300 }),
+  // A case with a piece of it cut out, doubled or replaced.
+  fc
+    .tuple(fc.constantFrom(...corpus), fc.nat(400), fc.nat(20), fc.constantFrom('', ...pieces))
+    .map(([one, at, length, by]) => {
+      const from = at % (one.text.length + 1);
+      return one.text.slice(0, from) + by + one.text.slice(from + length);
+    }),
+  fc
+    .tuple(fc.constantFrom(...corpus), fc.constantFrom(...pieces), fc.integer({ min: 2, max: 300 }))
+    .map(([one, piece, times]) => piece.repeat(times) + one.text),
+);
+
+describe('any text', () => {
+  it('has a verdict that says where and why', () => {
+    fc.assert(
+      fc.property(texts, (text) => {
+        const { findings, hints } = judge(text);
+        for (const { at } of [...findings, ...hints]) {
+          expect(at.start).toBeGreaterThanOrEqual(0);
+          expect(at.end).toBeLessThanOrEqual(text.length);
+          expect(at.start).toBeLessThanOrEqual(at.end);
+        }
+        for (const finding of findings) expect(finding.loses).not.toBe('');
+      }),
+      { numRuns: 6000 },
+    );
+  });
+
+  it('keeps what makes a case a refusal while something harmless is put in front of it', () => {
+    const bad = corpus.filter((one) => one.expected !== 'allow');
+    fc.assert(
+      fc.property(
+        fc.array(
+          fc.constantFrom('true', 'cd /srv', 'OTHER=1', 'ls -v', 'echo "$OTHER"', '# docker', ': down'),
+          {
+            maxLength: 30,
+          },
+        ),
+        fc.constantFrom(...bad),
+        (before, one) => {
+          expect(judge([...before, one.text].join('\n')).findings).not.toEqual([]);
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('that blows up when it is expanded is followed only so far', () => {
+    const bombs = [
+      '{a,b}'.repeat(40),
+      'echo {a,b}{c,d}{e,f}{g,h}{i,j}{k,l}{m,n}{o,p}',
+      `${'x=(1 2 3 4 5 6 7 8); '}${'for a in "${x[@]}"; do '.repeat(12)}:${'; done'.repeat(12)}`,
+      `f() { f; f; }; f`,
+      `f() { g; g; }; g() { f; f; }; f`,
+      `a=x; ${'a="$a$a"; '.repeat(40)} $a`,
+      `alias a='a a'; a`,
+      '$('.repeat(3000),
+      '('.repeat(3000),
+      '{ '.repeat(3000),
+      '${x:-'.repeat(2000),
+      `"$(echo `.repeat(500),
+      'x | '.repeat(5000),
+      `eval ${"'eval ".repeat(100)}`,
+      `X='${'eval "$X"; '.repeat(3)}'; eval "$X"`,
+      'yes | xargs sh -c yes',
+      '{1..100000}{1..100000}',
+      `sh -c '${'$0 '.repeat(2000)}' 'sh -c "$0"'`,
+    ];
+    for (const bomb of bombs) {
+      // Not a timed assertion: what is not limited does not end within the time a test has.
+      expect(() => judge(bomb)).not.toThrow();
+      expect(judge(`${bomb}\n`), bomb.slice(0, 80)).toBeDefined();
+    }
+  });
+});
