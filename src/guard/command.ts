@@ -113,7 +113,7 @@ export function runCommand(invocation: Invocation, machine: Machine): string {
   }
   if (invocation.inside !== undefined) judgeDatabase(name, invocation, machine);
 
-  const text = printed(name, invocation, (path) => machine.writtenFile(path, invocation));
+  const text = printed(name, invocation, (path) => machine.file(path, invocation));
   if (text !== undefined) {
     if (name === 'tee')
       for (const file of rest.filter((word) => !word.startsWith('-'))) machine.write(file, text, invocation);
@@ -229,7 +229,7 @@ function runPackageScript(
 }
 
 /** The scripts of a package.json; empty if it is none. */
-export function packageScripts(text: string): Record<string, string> {
+function packageScripts(text: string): Record<string, string> {
   try {
     const { scripts } = JSON.parse(text) as { scripts?: unknown };
     if (typeof scripts !== 'object' || scripts === null) return {};

@@ -17,6 +17,8 @@ interface Partial {
 }
 
 const mostWords = 64;
+/** A word of more parts is as good as unknown. */
+const mostParts = 1000;
 
 /** Given a word of the source, return what it may become: alternatives, each of them no, one or several words. */
 export function expandWord(word: Word, scope: Scope, substitution: Substitution): Alternatives {
@@ -24,19 +26,21 @@ export function expandWord(word: Word, scope: Scope, substitution: Substitution)
     // Quotes are gone in `value`, but a tilde is only one at the start.
     return [[word.value]];
   }
-  const variants = braces(word.parts);
-  let all: Alternatives = [[]];
-  for (const parts of variants) {
-    const next = expandParts(parts, scope, substitution);
-    all = product(all, next);
-  }
-  return all;
+  if (word.parts.length > mostParts) return [[WORDS]];
+  return product(braces(word.parts).map((parts) => expandParts(parts, scope, substitution)));
 }
 
-/** Every pair of alternatives, joined. */
-export function product(left: Alternatives, right: Alternatives): Alternatives {
-  if (left.length * right.length > mostAlternatives * 2) return left.map((words) => [...words, WORDS]);
-  return left.flatMap((first) => right.map((second) => [...first, ...second]));
+/** One alternative of each list after the other, in every combination. Too many of them become a word nobody knows. */
+export function product(lists: readonly Alternatives[]): Alternatives {
+  let rows: string[][] = [[]];
+  for (const list of lists) {
+    const [only] = list;
+    if (only === undefined) continue;
+    if (list.length === 1) for (const row of rows) row.push(...only);
+    else if (rows.length * list.length > mostAlternatives * 2) for (const row of rows) row.push(WORDS);
+    else rows = rows.flatMap((row) => list.map((words) => [...row, ...words]));
+  }
+  return rows;
 }
 
 /** The text of a word where it stays one: in an assignment, a here-string, a heredoc. */

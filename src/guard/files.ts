@@ -61,7 +61,7 @@ export function judgeFiles(name: string, invocation: Invocation, machine: Machin
 }
 
 /** Report the first of these paths that takes a place with data along. */
-export function judgePaths(
+function judgePaths(
   paths: readonly string[],
   invocation: Invocation,
   machine: Machine,

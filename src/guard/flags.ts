@@ -51,7 +51,9 @@ export interface FlagRules {
 export function parseFlags(table: FlagTable, words: readonly string[], rules: FlagRules): Flags {
   const found: Flags = { given: new Map(), rest: [], unknown: [], strange: [] };
   const note = (name: string, value: string): void => {
-    found.given.set(name, [...(found.given.get(name) ?? []), value]);
+    const before = found.given.get(name);
+    if (before === undefined) found.given.set(name, [value]);
+    else before.push(value);
   };
   for (let index = 0; index < words.length; index += 1) {
     const word = words[index] ?? '';

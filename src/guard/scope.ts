@@ -1,4 +1,5 @@
-import type { ParsedScript, Statement, Function as ShellFunction } from 'unbash';
+import type { Function as ShellFunction } from 'unbash';
+import { WORDS } from './unknown.ts';
 
 /** What a variable may hold: every alternative is a list of words, one for a plain variable. */
 export type Alternatives = readonly (readonly string[])[];
@@ -45,7 +46,5 @@ export class Scope {
 /** Each once; too many become one that is unknown. */
 export function limited(values: Alternatives): Alternatives {
   const seen = new Map(values.map((words) => [words.join('\0'), words]));
-  return seen.size > mostAlternatives ? [['\uE001']] : [...seen.values()];
+  return seen.size > mostAlternatives ? [[WORDS]] : [...seen.values()];
 }
-
-export type Block = { commands: readonly Statement[] } & Partial<Pick<ParsedScript, 'errors'>>;

@@ -28,15 +28,19 @@ export interface Surroundings {
 }
 
 /** More than this is not read; nobody types it. */
-export const longestText = 256 * 1024;
+export const longestText = 64 * 1024;
 const mostCommands = 6000;
+/** Texts within the text: what `sh -c`, eval and their like are given. */
+const mostTexts = 500;
 const deepest = 24;
+/** How often one file is read. */
+const mostReads = 8;
 
 /** Names that make a text worth a refusal when it cannot be read. */
 const engineWord = /docker|podman|nerdctl|colima/i;
 
 /** Whether an engine's command may be in a text, written with or without quotes inside. */
-export function mentionsEngine(text: string): boolean {
+function mentionsEngine(text: string): boolean {
   return engineWord.test(text) || engineWord.test(text.replace(/\\\n|["'\\]/g, ''));
 }
 
@@ -60,8 +64,9 @@ class Shell implements Machine {
   readonly hints: Hint[] = [];
   readonly #surroundings: Surroundings;
   readonly #seen = new Set<string>();
-  readonly #reading = new Set<string>();
+  readonly #reads = new Map<string, number>();
   #commands = 0;
+  #texts = 0;
   #substitutions = 0;
   #loops = 0;
 
@@ -84,6 +89,8 @@ class Shell implements Machine {
       if (mentionsEngine(text)) this.#unreadable(all, text, frame);
       return SOME;
     }
+    this.#texts += 1;
+    if (this.#texts > mostTexts) throw new Exhausted();
     const script = parse(text);
     const output = this.#block(script.commands, frame, stdin);
     const problem = script.errors?.[0];
@@ -326,19 +333,17 @@ class Shell implements Machine {
     if (node.name === undefined) return this.#written('', redirected.files, frame);
 
     const declares = declaring.has(node.name.value);
-    let words: Alternatives = this.#expand(node.name, frame);
+    const lists = [this.#expand(node.name, frame)];
     for (const arg of node.args) {
-      if (arg.type === 'Word') words = product(words, this.#expand(arg, frame));
+      if (arg.type === 'Word') lists.push(this.#expand(arg, frame));
       else if (declares)
         scope.assign(arg.name, this.#assigned(arg.value, frame, arg.append === true ? arg.name : undefined));
       else {
         const values = this.#assigned(arg.value, frame, undefined);
-        words = product(
-          words,
-          values.map((value) => [`${arg.name}=${value.join(' ')}`]),
-        );
+        lists.push(values.map((value) => [`${arg.name}=${value.join(' ')}`]));
       }
     }
+    const words = product(lists);
     const at = frame.fixed ?? { start: node.pos, end: node.end };
     const run = (): string[] =>
       words.map((one) =>
@@ -365,9 +370,7 @@ class Shell implements Machine {
   ): Alternatives {
     const before = appendTo === undefined ? undefined : (frame.scope.vars.get(appendTo) ?? [[]]);
     if (value.type === 'ArrayValue') {
-      let words: Alternatives = before ?? [[]];
-      for (const element of value.elements) words = product(words, this.#expand(element, frame));
-      return words;
+      return product([before ?? [[]], ...value.elements.map((element) => this.#expand(element, frame))]);
     }
     const values = this.#textOf(value, frame).map((text) => [text]);
     if (before === undefined) return values;
@@ -425,7 +428,7 @@ class Shell implements Machine {
     const alias = scope.aliases.get(first);
     if (alias !== undefined && !alias.used) {
       alias.used = true;
-      const output = this.script([alias.text, ...rest.map(escaped)].join(' '), invocation);
+      const output = this.script([alias.text, ...rest.map(asWord)].join(' '), invocation);
       alias.used = false;
       return output;
     }
@@ -575,9 +578,10 @@ class Shell implements Machine {
     const full = resolvePath(path, invocation.cwd);
     const written = this.writtenFile(path, invocation);
     if (written !== undefined) return written;
-    // A script that calls itself has been read already.
-    if (this.#reading.has(full) || invocation.inside !== undefined) return undefined;
-    this.#reading.add(full);
+    // A script may call itself.
+    const reads = this.#reads.get(full) ?? 0;
+    if (reads >= mostReads || invocation.inside !== undefined) return undefined;
+    this.#reads.set(full, reads + 1);
     return this.#surroundings.read?.(full);
   }
 
@@ -604,7 +608,7 @@ class Shell implements Machine {
     if (invocation.guess && draft.rule === 'unknown') return;
     this.#add({
       rule: draft.rule,
-      command: visible(invocation.words.map(escaped).join(' ')).slice(0, 300),
+      command: visible(invocation.words.map(asWord).join(' ')).slice(0, 300),
       at: invocation.at,
       loses: draft.rule === 'unknown' ? about.loses : (draft.loses ?? about.loses),
       instead: draft.instead ?? about.instead,
@@ -617,7 +621,7 @@ class Shell implements Machine {
   hint(invocation: Invocation, text: string): void {
     if (invocation.guess) return;
     const hint = {
-      command: visible(invocation.words.map(escaped).join(' ')).slice(0, 300),
+      command: visible(invocation.words.map(asWord).join(' ')).slice(0, 300),
       at: invocation.at,
       text,
     };
@@ -636,7 +640,7 @@ class Shell implements Machine {
 }
 
 /** A word as it would have to be written to stay one word. */
-function escaped(word: string): string {
+export function asWord(word: string): string {
   return /^[\w@%+=:,./~*?-]+$/.test(known(word) || 'x') && word !== ''
     ? word
     : `'${word.replaceAll("'", `'\\''`)}'`;

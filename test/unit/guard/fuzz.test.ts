@@ -100,9 +100,9 @@ describe('any text', () => {
     const bombs = [
       '{a,b}'.repeat(40),
       'echo {a,b}{c,d}{e,f}{g,h}{i,j}{k,l}{m,n}{o,p}',
-      `${'x=(1 2 3 4 5 6 7 8); '}${'for a in "${x[@]}"; do '.repeat(12)}:${'; done'.repeat(12)}`,
-      `f() { f; f; }; f`,
-      `f() { g; g; }; g() { f; f; }; f`,
+      `x=(1 2 3 4 5 6 7 8); ${'for a in "${x[@]}"; do '.repeat(12)}:${'; done'.repeat(12)}`,
+      'f() { f; f; }; f',
+      'f() { g; g; }; g() { f; f; }; f',
       `a=x; ${'a="$a$a"; '.repeat(40)} $a`,
       `alias a='a a'; a`,
       '$('.repeat(3000),
