@@ -8,6 +8,11 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
     process.stdout.write(`${version()}\n`);
     return 0;
   }
+  // It stands in front of other commands, so it is there without the rest of the program.
+  if (argv[0] === 'guard') {
+    const { runGuard } = await import('./guard/main.ts');
+    return runGuard(argv.slice(1));
+  }
   await keepMemorySmall();
   // Whoever reads us may go away (| head, a lost ssh session); what has begun must still be finished.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);

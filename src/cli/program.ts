@@ -169,6 +169,16 @@ const described: Record<string, Described> = {
     examples: ['safe-update doctor prod'],
     load: () => import('./commands/doctor.ts'),
   },
+  guard: {
+    usage: '[what...]',
+    summary: 'keep commands that delete volumes out of production: check, scan, hook',
+    examples: [
+      'safe-update guard check -- docker compose stop',
+      'safe-update guard scan',
+      'safe-update guard --help',
+    ],
+    load: () => import('./commands/guard.ts'),
+  },
 };
 
 /** Builds the program and runs it. Resolves with the exit code; throws what a command throws. */

@@ -1,0 +1,33 @@
+import { closeSync, fstatSync, openSync, readSync, constants } from 'node:fs';
+import { homedir } from 'node:os';
+import { isAbsolute, resolve } from 'node:path';
+import { longestText, type Surroundings } from '../../guard/shell.ts';
+
+/** What the guard may know of the place where a command would run: the folder, and the scripts that are run there. */
+export function readSurroundings(cwd: string = process.cwd()): Surroundings {
+  return {
+    cwd,
+    read: (path) => {
+      const full = path.startsWith('~') ? path.replace(/^~/, homedir()) : path;
+      return readRegular(isAbsolute(full) ? full : resolve(cwd, full));
+    },
+  };
+}
+
+/** The text of a regular file; undefined if it is none. A pipe is not waited for. Of one that is too long to judge only the beginning is read. */
+export function readRegular(path: string): string | undefined {
+  let file: number | undefined;
+  try {
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const about = fstatSync(file);
+    if (!about.isFile()) return undefined;
+    const bytes = Buffer.alloc(Math.min(about.size, 4 * longestText));
+    const text = bytes.toString('utf8', 0, readSync(file, bytes));
+    // A program, not a text.
+    return text.includes('\0') ? undefined : text;
+  } catch {
+    return undefined;
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}

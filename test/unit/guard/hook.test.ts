@@ -1,0 +1,116 @@
+import { describe, expect, it } from 'vitest';
+import { answerTo } from '../../../src/cli/guard/hook.ts';
+import { hooks, readRequest, type AgentName } from '../../../src/guard/hook.ts';
+import { readCorpus } from './corpus.ts';
+
+const agents = Object.keys(hooks) as AgentName[];
+const corpus = readCorpus();
+const bad = corpus.find((one) => one.rule === 'system-prune')!.text;
+
+/** What each agent writes to its hook before it runs a command, as its documentation shows it. */
+const requests: Record<AgentName, (command: string) => unknown> = {
+  claude: (command) => ({
+    session_id: 'x',
+    hook_event_name: 'PreToolUse',
+    tool_name: 'Bash',
+    tool_input: { command, description: 'x' },
+    cwd: '/nowhere',
+  }),
+  codex: (command) => ({
+    hook_event_name: 'PreToolUse',
+    tool_name: 'Bash',
+    tool_input: { command },
+    cwd: '/nowhere',
+    turn_id: 'x',
+  }),
+  gemini: (command) => ({
+    hook_event_name: 'BeforeTool',
+    tool_name: 'run_shell_command',
+    tool_input: { command },
+    cwd: '/nowhere',
+  }),
+  cursor: (command) => ({
+    hook_event_name: 'beforeShellExecution',
+    conversation_id: 'x',
+    workspace_roots: ['/nowhere'],
+    command,
+    cwd: '/nowhere',
+  }),
+  copilot: (command) => ({
+    timestamp: 1,
+    cwd: '/nowhere',
+    toolName: 'bash',
+    toolArgs: JSON.stringify({ command }),
+  }),
+  opencode: (command) => ({ tool: 'bash', args: { command }, cwd: '/nowhere' }),
+};
+
+type Answer = Awaited<ReturnType<typeof answerTo>>;
+
+/** What stands in an answer, by the names on the way to it. Undefined: nothing was said. */
+function read({ stdout }: Answer, ...names: string[]): unknown {
+  if (stdout === '') return undefined;
+  return names.reduce<unknown>((value, name) => (value as Record<string, unknown>)[name], JSON.parse(stdout));
+}
+
+/** How each agent reads an answer. Undefined: the call goes through without a word. */
+const readers: Record<AgentName, (answer: Answer) => unknown> = {
+  claude: (answer) => read(answer, 'hookSpecificOutput', 'permissionDecision'),
+  codex: (answer) => read(answer, 'hookSpecificOutput', 'permissionDecision'),
+  gemini: (answer) => read(answer, 'decision'),
+  cursor: (answer) => read(answer, 'permission'),
+  copilot: (answer) => read(answer, 'permissionDecision'),
+  opencode: ({ exitCode, stderr }) => (exitCode === 2 && stderr !== '' ? 'deny' : undefined),
+};
+
+const allowed = (agent: AgentName): string | undefined => (agent === 'cursor' ? 'allow' : undefined);
+
+describe.each(agents)('the hook of %s', (agent) => {
+  const decided = async (text: string): Promise<unknown> => readers[agent](await answerTo(agent, text));
+
+  it('passes the whole corpus', async () => {
+    for (const one of corpus)
+      expect(await decided(JSON.stringify(requests[agent](one.text))), one.text).toBe(
+        one.expected === 'allow' ? allowed(agent) : 'deny',
+      );
+  });
+
+  it('says why, and what to do instead', async () => {
+    const answer = await answerTo(agent, JSON.stringify(requests[agent](bad)));
+    const said = answer.stdout + answer.stderr;
+    expect(said).toContain('system-prune');
+    expect(said).toContain('docker image prune');
+  });
+
+  it.each(['', '{', 'null', '[]', '"x"', '7', '{}', '{"tool_name":7,"toolName":7,"tool":7,"command":7}'])(
+    'refuses what it cannot read: %s',
+    async (text) => {
+      expect(await decided(text)).toBe('deny');
+    },
+  );
+
+  it('refuses a shell without a command', async () => {
+    const request = JSON.stringify(requests[agent]('x')).replace(/command(\\?":)/, 'comand$1');
+    expect(await decided(request)).toBe('deny');
+  });
+
+  it('reads words as well as text', async () => {
+    const words = JSON.stringify(['bash', '-lc', bad]);
+    const request = JSON.stringify(requests[agent]('PLACE'));
+    const asWords =
+      agent === 'copilot'
+        ? request.replace('\\"PLACE\\"', JSON.stringify(words).slice(1, -1))
+        : request.replace('"PLACE"', words);
+    expect(await decided(asWords)).toBe('deny');
+  });
+});
+
+describe('the hooks', () => {
+  it.each(agents.filter((agent) => agent !== 'cursor'))('of %s has no say in other tools', (agent) => {
+    const request = JSON.stringify(requests[agent](bad)).replace(
+      /"(Bash|bash|run_shell_command)"/,
+      '"apply_patch"',
+    );
+    expect(readRequest(agent, request)).toBe('other');
+  });
+});

@@ -1,0 +1,173 @@
+import { describe, expect, it } from 'vitest';
+import { sarif } from '../../../src/guard/scan/sarif.ts';
+import { scanText } from '../../../src/guard/scan/scan.ts';
+import { readCorpus } from './corpus.ts';
+
+const bad = 'docker compose down -v';
+
+/** `line:column rule` of everything that is found and not ignored. */
+function found(path: string, text: string, markdown = true): string[] {
+  return scanText(path, text, { markdown })
+    .filter((one) => one.ignored === undefined)
+    .map((one) => `${one.line}:${one.column} ${one.finding.rule}`);
+}
+
+describe('a scan', () => {
+  it('passes the whole corpus, as scripts', () => {
+    for (const { text, expected } of readCorpus())
+      expect(scanText('x.sh', text, { markdown: false }).length > 0, text).toBe(expected !== 'allow');
+  });
+
+  it('passes the whole corpus, as a runbook', () => {
+    for (const { text, expected, rule } of readCorpus()) {
+      if (rule?.includes('unreadable') === true || text.includes('```')) continue;
+      const page = `# Page\n\n~~~bash\n${text}\n~~~\n`;
+      expect(scanText('x.md', page, { markdown: true }).length > 0, text).toBe(expected !== 'allow');
+    }
+  });
+
+  it('finds the place in a script', () => {
+    expect(found('deploy.sh', `#!/bin/sh\nset -e\n  cd x && ${bad}\n`)).toEqual(['3:11 down-volumes']);
+  });
+
+  it('knows a script by its first line', () => {
+    expect(found('bin/deploy', `#!/usr/bin/env bash\n${bad}\n`)).toEqual(['2:1 down-volumes']);
+    expect(found('bin/deploy', `${bad}\n`)).toEqual([]);
+    expect(found('notes.txt', `${bad}\n`)).toEqual([]);
+  });
+
+  it('reads the recipes of a Makefile', () => {
+    const text = `D := docker compose\n# ${bad}\nall: reset\n\nreset:\n\t@echo "${bad}"\n\t@$(D) down -v\n`;
+    expect(found('Makefile', text)).toEqual(['7:2 down-volumes']);
+  });
+
+  it('reads the scripts of a package.json', () => {
+    const text = JSON.stringify({ description: bad, scripts: { build: 'tsc', reset: bad } }, null, 2);
+    expect(found('app/package.json', text)).toEqual(['5:14 down-volumes']);
+    expect(found('app/package.json', '{')).toEqual([]);
+  });
+
+  it('reads GitHub workflows', () => {
+    const text = `on: push
+jobs:
+  deploy:
+    steps:
+      - uses: actions/checkout@v4
+      - name: ${bad}
+        run: ${bad}
+      - run: |
+          docker compose pull
+          ${bad}
+      - run: >-
+          docker compose
+          down -v
+      - run: docker compose -p \${{ inputs.project }} down -v
+      - run: docker compose down \${{ inputs.flags }}
+      - run: docker compose up -d \${{ inputs.service }}
+`;
+    expect(found('.github/workflows/deploy.yml', text)).toEqual([
+      '7:14 down-volumes',
+      '10:11 down-volumes',
+      '11:14 down-volumes',
+      '14:14 down-volumes',
+      '15:14 unknown',
+    ]);
+  });
+
+  it('reads GitLab, Taskfile and Ansible', () => {
+    expect(found('.gitlab-ci.yml', `deploy:\n  script:\n    - docker compose pull\n    - ${bad}\n`)).toEqual([
+      '4:7 down-volumes',
+    ]);
+    expect(found('Taskfile.yml', `tasks:\n  reset:\n    cmds:\n      - ${bad}\n`)).toEqual([
+      '4:9 down-volumes',
+    ]);
+    const play = `- hosts: all\n  tasks:\n    - name: x\n      ansible.builtin.shell: cd {{ dir }} && ${bad}\n    - command:\n        cmd: ${bad}\n`;
+    expect(found('play.yml', play)).toEqual(['4:46 down-volumes', '6:14 down-volumes']);
+  });
+
+  it('reads the commands of a compose file as words', () => {
+    const text = `services:\n  janitor:\n    image: docker\n    command: ["sh", "-c", "docker volume prune -f"]\n  db:\n    command: postgres -c x=y\n    healthcheck:\n      test: ["CMD-SHELL", "pg_isready"]\n`;
+    expect(found('compose.yml', text)).toEqual(['4:14 volume-prune']);
+  });
+
+  it('reads Dockerfiles, but not their folders', () => {
+    const text = `FROM docker\nRUN rm -rf /var/lib/docker \\\n  # a comment\n  && ${bad}\nCMD ["docker", "volume", "prune", "-f"]\nLABEL x="${bad}"\n`;
+    expect(found('Dockerfile.prod', text)).toEqual(['4:6 down-volumes', '5:5 volume-prune']);
+  });
+
+  it('reads systemd units and crontabs', () => {
+    expect(found('x.service', `[Service]\nExecStartPre=-/usr/bin/${bad}\n# ExecStop=${bad}\n`)).toEqual([
+      '2:15 down-volumes',
+    ]);
+    expect(found('etc/cron.d/x', `# ${bad}\n0 4 * * * root cd /srv && ${bad}\n`)).toEqual([
+      '2:27 down-volumes',
+    ]);
+  });
+
+  it('reads Markdown only when asked to', () => {
+    const text = `# Reset\n\nNever \`${bad}\`.\n\n1. Like this:\n\n   \`\`\`bash\n   cd x\n   ${bad}\n   \`\`\`\n\n    ${bad}\n`;
+    expect(found('README.md', text, false)).toEqual([]);
+    expect(found('README.md', text)).toEqual(['9:4 down-volumes']);
+  });
+
+  it('reads what is typed in a session, not what is printed', () => {
+    const text = `\`\`\`console\n$ docker compose ps\n${bad}\nroot@prod:/srv# ${bad}\n\`\`\`\n`;
+    expect(found('README.md', text)).toEqual(['4:17 down-volumes']);
+  });
+
+  it('does not stumble over placeholders and drawings', () => {
+    const text = `\`\`\`\n├── docker (x)\n└── volumes\n\`\`\`\n\n\`\`\`bash\ndocker logs <container>\n\`\`\`\n`;
+    expect(found('README.md', text)).toEqual([]);
+  });
+
+  it('ignores a line with a reason beside it, and no line without', () => {
+    const marked = (comment: string): string => `${bad} # safe-update-guard: allow${comment}\n`;
+    expect(found('x.sh', marked(' the test stack has nothing to lose'))).toEqual([]);
+    expect(found('x.sh', marked(''))).toEqual(['1:1 down-volumes']);
+    expect(found('x.sh', `# safe-update-guard: allow a test stack\n${bad}\n${bad}\n`)).toEqual([
+      '3:1 down-volumes',
+    ]);
+    expect(found('x.md', `<!-- safe-update-guard: allow -->\n~~~sh\n${bad}\n~~~\n`)).toEqual([
+      '3:1 down-volumes',
+    ]);
+  });
+
+  it('does not fail over what is no YAML, JSON or text', () => {
+    for (const path of ['x.yml', 'package.json', 'Dockerfile', 'Makefile', 'x.md', 'x.service', 'crontab'])
+      for (const text of ['', '\0', '{', '- [', '\t', '```', ':', '%', '&a *a', '\\\n\\'])
+        expect(() => found(path, text)).not.toThrow();
+  });
+});
+
+describe('SARIF', () => {
+  const text = `${bad}\ndocker volume prune # safe-update-guard: allow a test machine\n`;
+  const log = sarif(scanText('a b/x.sh', text, { markdown: false }), '1.2.3') as {
+    version: string;
+    runs: {
+      tool: { driver: { rules: { id: string }[] } };
+      results: { ruleId: string; ruleIndex: number; locations: unknown[]; suppressions?: unknown[] }[];
+    }[];
+  };
+
+  it('says what and where', () => {
+    const { tool, results } = log.runs[0]!;
+    const first = results[0]!;
+    expect(log.version).toBe('2.1.0');
+    expect(first.ruleId).toBe('down-volumes');
+    expect(tool.driver.rules[first.ruleIndex]?.id).toBe('down-volumes');
+    expect(first.locations).toEqual([
+      {
+        physicalLocation: {
+          artifactLocation: { uri: 'a%20b/x.sh' },
+          region: { startLine: 1, startColumn: 1, endLine: 1, endColumn: bad.length + 1 },
+        },
+      },
+    ]);
+  });
+
+  it('has what is ignored, with its reason', () => {
+    expect(log.runs[0]!.results[1]!.suppressions).toEqual([
+      { kind: 'inSource', justification: 'a test machine' },
+    ]);
+  });
+});
