@@ -257,9 +257,12 @@ function runMake(words: readonly string[], invocation: Invocation, machine: Mach
     else if (!word.startsWith('-')) targets.push(word);
   }
   const names = file === undefined ? ['GNUmakefile', 'makefile', 'Makefile'] : [file];
-  const text = names
-    .map((name) => machine.file(`${folder}${name}`, invocation))
-    .find((found) => found !== undefined);
+  const text =
+    file === '-'
+      ? invocation.stdin
+      : names
+          .map((name) => machine.file(`${folder}${name}`, invocation))
+          .find((found) => found !== undefined);
   if (text === undefined) return SOME;
   const lines = recipesOf(parseMakefile(text, variables), targets);
   for (const line of lines)

@@ -52,6 +52,18 @@ export function isDataFolder(path: string): boolean {
   return [...engineRoots, ...containerFolders].some((root) => relation(path, root) === 'inside');
 }
 
+/** The engine's folders below a folder of the host, as paths from there: `/var/lib` has `/docker`. */
+export function engineFoldersBelow(path: string): string[] {
+  return engineRoots
+    .filter((root) => relation(path, root) === 'around')
+    .map(
+      (root) =>
+        `/${parts(root)
+          .slice(parts(homeless(path)).length)
+          .join('/')}`,
+    );
+}
+
 export interface Places {
   /** What may not go. */
   roots: readonly string[];

@@ -87,7 +87,7 @@ function expandParts(parts: readonly WordPart[], scope: Scope, substitution: Sub
       part.type === 'ParameterExpansion' ||
       part.type === 'CommandExpansion';
     if (!splits) each((partial) => values.map((words) => append(partial, words, true)));
-    else each((partial) => values.map((words) => split(partial, words)));
+    else each((partial) => values.map((words) => split(partial, words, scope)));
   }
   return limited(partials.map(({ words }) => words.slice(0, mostWords)));
 }
@@ -126,11 +126,15 @@ function append(partial: Partial, words: readonly string[], opens: boolean): Par
   return { words: [...before, last + first, ...rest], open: opens };
 }
 
-function split(partial: Partial, words: readonly string[]): Partial {
+function split(partial: Partial, words: readonly string[], scope: Scope): Partial {
   let current = partial;
+  // Whatever else separates; that spaces may not is left out, as it would only hide what is known.
+  const separators = scope.vars.get('IFS')?.flat().join('').replace(/\s/g, '') ?? '';
   for (const [index, word] of words.entries()) {
     if (index > 0) current = { ...current, open: false };
-    const text = unquoted(word);
+    const text = separators
+      .split('')
+      .reduce((before, separator) => before.replaceAll(separator, ' '), unquoted(word));
     if (/^\s/.test(text)) current = { ...current, open: false };
     const fields = text.split(/\s+/).filter((field) => field !== '');
     current = append(current, fields, true);

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
 import type { Invocation } from './invocation.ts';
-import { isUnknown, SOME } from './unknown.ts';
+import { isUnknown, SOME, WORDS } from './unknown.ts';
 
 /** Commands that only pass text on, or find some of its lines. */
 const passing = new Set([
@@ -77,6 +77,16 @@ export function printed(
         .split('\n')
         .map((line) => line.split('').reverse().join(''))
         .join('\n');
+    case 'sed':
+    case 'cut':
+    case 'tr':
+    case 'awk':
+    case 'perl':
+    case 'envsubst':
+      // Made of a docker command, it may be one still.
+      return input !== undefined && /(docker|podman|nerdctl)(-compose)?\s/.test(input)
+        ? `docker ${WORDS}\n`
+        : undefined;
     default:
       return passing.has(name) ? (input ?? SOME) : undefined;
   }

@@ -111,7 +111,7 @@ class Shell implements Machine {
     });
   }
 
-  /** Functions and aliases that nobody called may still be called by what comes later. */
+  /** Functions that nobody called may still be called by what comes later. */
   #leftOvers(frame: Frame): void {
     for (const defined of frame.scope.functions.values()) {
       if (defined.called) continue;
@@ -124,15 +124,6 @@ class Shell implements Machine {
         undefined,
       );
     }
-    for (const alias of frame.scope.aliases.values()) {
-      if (alias.used) continue;
-      alias.used = true;
-      this.#text(alias.text, { ...this.#below(frame, { start: 0, end: 0 }), guess: true }, undefined);
-    }
-  }
-
-  #below(frame: Frame, at: Span): Frame {
-    return { ...frame, fixed: frame.fixed ?? at, depth: frame.depth + 1 };
   }
 
   #block(statements: readonly Statement[], frame: Frame, stdin: string | undefined): string {
@@ -326,7 +317,11 @@ class Shell implements Machine {
     for (const part of node.prefix) {
       if (part.type !== 'Assignment') continue;
       const values = this.#assigned(part.value, frame, part.append === true ? part.name : undefined);
-      if (node.name === undefined) scope.assign(part.name, part.index === undefined ? values : [[SOME]]);
+      if (node.name === undefined)
+        scope.assign(
+          part.name,
+          part.index === undefined ? values : this.#withElement(part.name, part.index, values, frame),
+        );
       else env.set(part.name, values.length === 1 ? (values[0]?.join(' ') ?? '') : SOME);
     }
     const redirected = this.#redirects(node.redirects, frame, stdin);
@@ -361,6 +356,22 @@ class Shell implements Machine {
       );
     const outputs = words.length > 1 ? this.#maybe(frame, run) : run();
     return this.#written(outputs.join(''), redirected.files, frame);
+  }
+
+  /** `NAME[2]=value`. An element that nobody can tell makes all of it unknown. */
+  #withElement(name: string, index: Word, values: Alternatives, frame: Frame): Alternatives {
+    const at = Number(this.#textOf(index, frame)[0]);
+    const before = frame.scope.vars.get(name) ?? [[]];
+    if (!Number.isInteger(at) || at < 0 || at > 100) return [[WORDS]];
+    return limited(
+      before.flatMap((words) =>
+        values.map((value) =>
+          Array.from({ length: Math.max(words.length, at + 1) }, (_, place) =>
+            place === at ? value.join(' ') : (words[place] ?? ''),
+          ),
+        ),
+      ),
+    );
   }
 
   #assigned(

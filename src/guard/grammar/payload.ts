@@ -1,6 +1,6 @@
 import { valueOf, type Flags } from '../flags.ts';
 import type { Container, Invocation, Machine } from '../invocation.ts';
-import { isDataFolder } from '../data-paths.ts';
+import { engineFoldersBelow, isDataFolder } from '../data-paths.ts';
 import { known } from '../unknown.ts';
 
 /** Given the flags of `run`, `create` or `exec` with their words, judge the command inside the container. */
@@ -66,5 +66,6 @@ function mounts(parsed: Flags, invocation: Invocation, machine: Machine): string
       found.push(target);
       machine.bind(source, invocation);
     } else if (isDataFolder(source)) found.push(target);
+    else found.push(...engineFoldersBelow(source).map((below) => target.replace(/\/$/, '') + below));
   }
 }

@@ -19,6 +19,7 @@ describe('the corpus', () => {
   it('has enough of both, each once', () => {
     expect(corpus.filter((one) => one.expected !== 'allow').length).toBeGreaterThan(300);
     expect(corpus.filter((one) => one.expected === 'allow').length).toBeGreaterThan(200);
+    expect(new Set(corpus.map((one) => one.text)).size).toBe(corpus.length);
   });
 
   it.each(corpus)('$line: $expected $rule', (one) => {
