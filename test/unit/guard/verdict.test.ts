@@ -117,6 +117,17 @@ describe('the verdict', () => {
   });
 });
 
+describe('an error within the guard', () => {
+  it('allows nothing', () => {
+    const { findings } = judge('./x.sh', {
+      read: () => {
+        throw new Error('a bug');
+      },
+    });
+    expect(findings.map((finding) => finding.rule)).toEqual(['unreadable']);
+  });
+});
+
 describe('what scripts on disk say', () => {
   const files = (texts: Record<string, string>) => ({ cwd: '/srv', read: (path: string) => texts[path] });
   const rulesOf = (text: string, texts: Record<string, string>): string[] =>
