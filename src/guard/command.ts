@@ -146,6 +146,9 @@ function runUnknown(rest: readonly string[], invocation: Invocation, machine: Ma
   return SOME;
 }
 
+/** Arguments that are longer than this are no commands. */
+const longestGuess = 4000;
+
 /** A command nobody knows may run what it is given: `retry 3 docker volume rm x`, `with-env 'docker compose down -v'`. */
 function guessAt(words: readonly string[], invocation: Invocation, machine: Machine): void {
   const guess = { ...invocation, stdin: undefined, guess: true };
@@ -155,8 +158,10 @@ function guessAt(words: readonly string[], invocation: Invocation, machine: Mach
   );
   if (at !== -1) machine.run({ ...guess, words: words.slice(at) });
   for (const word of words) {
-    const start = /^\s*(?:sudo\s+)?(\S+)\s/.exec(word)?.[1];
-    if (start !== undefined && isFront(nameOf(start))) machine.script(word, guess);
+    const text = word.replace(/^--?[\w-]+=/, '').slice(0, longestGuess);
+    const starts = text.matchAll(/(?:^|[;&|({]|\n)\s*(?:sudo\s+)?([^\s;&|]+)(?=\s)/g);
+    if (/\s/.test(text) && [...starts].some(([, start = '']) => isFront(nameOf(start))))
+      machine.script(text, guess);
   }
 }
 
