@@ -104,7 +104,7 @@ export async function createRuntime(
     again: (words) => commandLine(words, environment, flags),
     ...(process.env['SAFE_UPDATE_PAUSE'] === undefined
       ? {}
-      : { pauseBefore: process.env['SAFE_UPDATE_PAUSE'] }),
+      : { pauseAt: process.env['SAFE_UPDATE_PAUSE'] }),
   };
   return {
     context,

@@ -23,6 +23,7 @@ import {
   beginBackup,
   currentContainers,
   runningDatabases,
+  pauseAt,
   requireNotInterrupted,
   sealBackup,
   showStep,
@@ -75,10 +76,7 @@ export async function doStep(state: Update, name: StepName): Promise<void> {
   const { session, plan } = state;
   const { context, journal } = session;
   requireNotInterrupted(context);
-  if (context.pauseBefore === name) {
-    context.emit({ type: 'notice', level: 'warning', message: `Paused before ${name}.` });
-    await context.clock.sleep(2 ** 31 - 1);
-  }
+  await pauseAt(context, name);
   const step = plan.steps.find((candidate) => candidate.name === name) ?? {
     name,
     on: [],
