@@ -28,6 +28,8 @@ export interface LockOptions {
 }
 
 export interface Lock {
+  /** Id of the container that is the lock. */
+  container: string;
   release(): Promise<void>;
   /** Said when a dead owner's lock was taken over. */
   takenOver?: string;
@@ -48,7 +50,11 @@ export async function acquireLock(engine: Engine, options: LockOptions): Promise
   for (let attempt = 0; ; attempt += 1) {
     try {
       const id = await create(engine, name, options);
-      return { release: () => engine.removeContainer(id), ...(takenOver === undefined ? {} : { takenOver }) };
+      return {
+        container: id,
+        release: () => engine.removeContainer(id),
+        ...(takenOver === undefined ? {} : { takenOver }),
+      };
     } catch (error) {
       if (!isNameTaken(error) || attempt >= 3) throw error;
     }
@@ -73,7 +79,7 @@ function locked(
   });
 }
 
-interface Holder {
+export interface Holder {
   id: string;
   host: string;
   /** For people: who, since when, what for. */
@@ -81,7 +87,8 @@ interface Holder {
   isDead: boolean;
 }
 
-async function findHolder(
+/** Who holds the project's lock, dead or alive; undefined if nobody does. */
+export async function findHolder(
   engine: Engine,
   options: Pick<LockOptions, 'project' | 'owner' | 'isAlive'>,
 ): Promise<Holder | undefined> {

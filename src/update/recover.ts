@@ -4,6 +4,7 @@ import type { StepName } from '../model/plan.ts';
 import { labels } from '../docker/helper.ts';
 import { pinRepository, restoreImages } from '../docker/record.ts';
 import type { Context } from './context.ts';
+import { findHolder } from './lock.ts';
 import { dropStack, readRuns, readStack, unfinishedRun, type JournalEntry, type PastRun } from './journal.ts';
 import { whatWasMade } from './made.ts';
 import { lockProject, openSession, removeStrayHelpers, runName, waitUntilFree } from './session.ts';
@@ -32,6 +33,20 @@ export function whereItStopped(entries: readonly JournalEntry[]): {
     dataTouched: begun('up') || entries.some(({ type }) => type === 'restoring'),
     sealed,
   };
+}
+
+/**
+ * What to say before anything else of a project in which a run was interrupted: what is shown may be neither the old state nor
+ * the new one. Undefined if none was, or if it is at work this very moment.
+ */
+export async function interruption(context: Context, project: string): Promise<string | undefined> {
+  const found = await unfinishedRun(context.stateFor(project));
+  if (found === undefined) return undefined;
+  // An engine that does not answer is reported by whoever needs it.
+  const holder = await findHolder(context.engine, { ...context, project }).catch(() => undefined);
+  if (holder?.isDead === false) return undefined;
+  const begin = found.entries.find((entry) => entry.type === 'begin');
+  return `The ${begin?.kind ?? 'run'} of ${begin?.at ?? 'an unknown time'} was interrupted ${whereItStopped(found.entries).words}. To put everything back: ${context.again('recover')}`;
 }
 
 /**

@@ -11,6 +11,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   const runtime = await createRuntime(args[0], flags, commands);
   try {
     const project = await projectNameOf(runtime.context);
+    await runtime.tellInterrupted(project);
     const store = runtime.context.storeFor(project);
     const backups = (await listBackups(store)).reverse();
     await print(flags, backups, (style, columns) => {

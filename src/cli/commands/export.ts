@@ -15,6 +15,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   try {
     const { context } = runtime;
     const open = await findBackup(context, id);
+    await runtime.tellInterrupted(open.manifest.project.name);
     const name = `${open.manifest.project.name}-${open.manifest.id}.tar`;
     const target = toStream ? { stream: process.stdout } : { file: await fileFor(file, name) };
     const exported = await exportBackup(context, open, target, { images: flags.images === true });

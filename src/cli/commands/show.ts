@@ -13,6 +13,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   const runtime = await createRuntime(args[1], flags, commands);
   try {
     const project = await projectNameOf(runtime.context);
+    await runtime.tellInterrupted(project);
     const { reader, manifest } = await openBackup(runtime.context.storeFor(project), args[0] ?? '');
     if (flags.logs === true) {
       for (const { path } of manifest.parts.filter((part) => part.path.startsWith('logs/'))) {

@@ -13,6 +13,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   try {
     const { context } = runtime;
     const project = await projectNameOf(context);
+    await runtime.tellInterrupted(project);
     const store = context.storeFor(project);
     const backup =
       id ??
