@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { BackupInProgress } from '../backup/create.ts';
+import { verifyContents } from '../backup/contents.ts';
 import { placeInVolume, type ManifestDatabase, type ManifestVolume } from '../backup/manifest.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { volumeWriter } from '../backup/volume.ts';
@@ -257,6 +258,7 @@ export async function restoreData(
   recreated: Recreated,
   only: (volume: ManifestVolume) => boolean = () => true,
   step = 'undo-data',
+  { contentsVerified = false } = {},
 ): Promise<string> {
   const { context, journal } = session;
   const { manifest, reader } = open;
@@ -271,12 +273,20 @@ export async function restoreData(
 
   let restored = 0;
   await withHelper(session, chosen, 'write', async (helper) => {
+    const changed: ManifestVolume[] = [];
     for (const volume of chosen) {
-      const writer = volumeWriter(helper, volume.name);
       const begun = journal.entries.some(
         (entry) => entry.type === 'restoring' && entry.volume === volume.name,
       );
-      if (volume.exact && !begun && (await writer.summary()).digest === volume.digest) continue;
+      const writer = volumeWriter(helper, volume.name);
+      if (!volume.exact || begun || (await writer.summary()).digest !== volume.digest) changed.push(volume);
+    }
+    // All of them before the first is emptied.
+    await verifyContents(open, contentsVerified ? [] : changed, (item, bytes) => {
+      context.emit({ type: 'step-progress', step, item, bytes });
+    });
+    for (const volume of changed) {
+      const writer = volumeWriter(helper, volume.name);
       journal.write({ type: 'restoring', volume: volume.name });
       await writer.clear();
       const dump = filledByServer(volume);

@@ -1,3 +1,4 @@
+import { verifyContents } from '../../backup/contents.ts';
 import { listBackups, openBackup, verifyBackup } from '../../backup/open.ts';
 import { SafeUpdateError } from '../../model/error.ts';
 import { formatBytes } from '../../model/units.ts';
@@ -29,6 +30,9 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const bytes = open.manifest.parts.reduce((sum, part) => sum + part.bytes, 0);
     await showStep(context, 'verify', `Verify ${backup}`, async () => {
       await verifyBackup(open, (item, read) => {
+        context.emit({ type: 'step-progress', step: 'verify', item, bytes: read });
+      });
+      await verifyContents(open, open.manifest.volumes, (item, read) => {
         context.emit({ type: 'step-progress', step: 'verify', item, bytes: read });
       });
       return undefined;
