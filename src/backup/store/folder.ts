@@ -40,7 +40,7 @@ export function folderStore(directory: string): Store {
   const inStore = (name: string): string => path.join(directory, name);
 
   const prepare = async (): Promise<void> => {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeFolder(directory);
     await keepOutOfGit(directory);
   };
 
@@ -234,6 +234,7 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
     },
 
     async seal(manifest, progress) {
+      let named = false;
       try {
         let bytes = 0;
         for (const part of parts) {
@@ -257,8 +258,11 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
         await rename(`${file}.tmp`, file);
         for (const entry of await foldersIn(folder)) await syncFolder(entry);
         await rename(folder, final);
+        named = true;
         await syncFolder(path.dirname(final));
       } catch (error) {
+        // What did not become a backup must not look like one.
+        if (named) await rename(final, folder).catch(() => undefined);
         throw storeError(`The backup ${id} could not be sealed`, error);
       }
     },
@@ -283,13 +287,9 @@ function folderReader(id: string, folder: string): BackupReader {
           });
         });
       const [manifest, sums] = [await read(manifestName), await read(sumsName)];
-      if (sums.split('\n').includes(sumLine({ path: manifestName, sha256: sha256Of(manifest) }).trimEnd()))
-        return manifest;
-      throw new SafeUpdateError(
-        'damaged',
-        `The backup ${id} is damaged: ${manifestName} has changed: its checksum differs.`,
-        { hint: useAnother },
-      );
+      const changed = changedOf(manifest, sums);
+      if (changed === undefined) return manifest;
+      throw new SafeUpdateError('damaged', `The backup ${id} is damaged: ${changed}.`, { hint: useAnother });
     },
     open: (name) => createReadStream(inside(folder, name)),
     digest: (name, onBytes) => digestOf(inside(folder, name), onBytes),
@@ -323,6 +323,29 @@ function folderReader(id: string, folder: string): BackupReader {
 /** The text of SHA256SUMS. Pure. */
 export function checksums(parts: readonly Pick<Part, 'path' | 'sha256'>[], manifest: string): string {
   return [...parts, { path: manifestName, sha256: sha256Of(manifest) }].map(sumLine).join('');
+}
+
+/**
+ * Which of the manifest and SHA256SUMS is not what it was; undefined if both are. What stands in SHA256SUMS of the parts is
+ * compared too: whoever restores by hand has nothing else. Pure.
+ */
+function changedOf(manifest: string, sums: string): string | undefined {
+  if (!sums.split('\n').includes(sumLine({ path: manifestName, sha256: sha256Of(manifest) }).trimEnd()))
+    return `${manifestName} has changed: its checksum differs`;
+  const sorted = (text: string): string => text.split('\n').sort().join('\n');
+  let parts: unknown;
+  try {
+    ({ parts } = JSON.parse(manifest) as { parts?: unknown });
+  } catch {
+    // Whoever reads it says so.
+  }
+  if (!Array.isArray(parts) || !parts.every(isSummed)) return undefined;
+  return sorted(sums) === sorted(checksums(parts, manifest)) ? undefined : `${sumsName} has changed`;
+}
+
+function isSummed(part: unknown): part is Pick<Part, 'path' | 'sha256'> {
+  const { path: name, sha256 } = (part ?? {}) as { path?: unknown; sha256?: unknown };
+  return typeof name === 'string' && typeof sha256 === 'string';
 }
 
 function sha256Of(text: string): string {
@@ -420,6 +443,16 @@ async function foldersIn(folder: string): Promise<string[]> {
     ...entries.filter((entry) => entry.isDirectory()).map((entry) => path.join(entry.parentPath, entry.name)),
     folder,
   ];
+}
+
+/** Makes a folder and those above it that are missing, so that a power failure cannot take them away again. */
+export async function makeFolder(folder: string): Promise<void> {
+  const first = await mkdir(folder, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let made = folder; ; made = path.dirname(made)) {
+    await syncFolder(path.dirname(made));
+    if (made === first) return;
+  }
 }
 
 export async function syncFolder(folder: string): Promise<void> {
