@@ -160,7 +160,9 @@ export class Compose {
     if (options.signal?.aborted === true)
       throw new SafeUpdateError('interrupted', `docker compose ${verb} was interrupted.`);
     if (result.timedOut) {
-      throw new SafeUpdateError('timeout', `docker compose ${verb} did not end within its time limit.`);
+      throw new SafeUpdateError('timeout', `docker compose ${verb} did not end within its time limit.`, {
+        hint: 'Look what it waits for, then run again. timeouts in safe-update.yml allow it more time.',
+      });
     }
     if (result.exitCode !== 0) {
       throw new SafeUpdateError('compose', `docker compose ${verb} failed: ${lastWords(result)}`, {

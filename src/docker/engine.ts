@@ -21,6 +21,8 @@ export interface ImageFacts {
   /** Paths the image declares with VOLUME. */
   volumePaths: string[];
   environment: string[];
+  /** What it was made for: linux/amd64 */
+  platform: string;
   /** Bytes on the engine. */
   size: number;
 }
@@ -147,6 +149,7 @@ export class Engine {
       digests: orElse(image.RepoDigests, []),
       volumePaths: Object.keys((config.Volumes as Record<string, unknown> | null | undefined) ?? {}),
       environment: (config.Env as string[] | null | undefined) ?? [],
+      platform: `${image.Os}/${image.Architecture}`,
       size: image.Size,
     };
   }

@@ -9,7 +9,7 @@ import type { Context } from './context.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
 import { planBackup, planUpdate } from './plan.ts';
 import { interruption, recover } from './recover.ts';
-import { refusals, refuse, type RefusalOptions } from './refuse.ts';
+import { imageRefusals, refusals, refuse, type RefusalOptions } from './refuse.ts';
 import {
   endUndone,
   look,
@@ -81,6 +81,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
     }
     context.emit({ type: 'planned', plan: state.plan });
     refuseOf(state.observed);
+    refuse(imageRefusals(state.observed, state.plan, await platformsOf(context, first)), context.accept);
     const done = ['lock', 'pin', 'pull', 'build'];
     for (const { name } of state.plan.steps) if (!done.includes(name)) await doStep(state, name);
     return {
@@ -160,7 +161,7 @@ async function openRun(context: Context, observed: Observed, kind: RunKind): Pro
   const run = runName(context.clock.now(), context.owner.pid);
   context.emit({ type: 'run-started', run, kind, project: name, at: context.clock.now().toISOString() });
   const opened: Session[] = [];
-  await showStep(context, 'lock', titles.lock, async () => {
+  const opening = showStep(context, 'lock', titles.lock, async () => {
     opened.push(
       await openSession(context, {
         run,
@@ -171,6 +172,9 @@ async function openRun(context: Context, observed: Observed, kind: RunKind): Pro
       }),
     );
     return undefined;
+  });
+  await opening.catch((error: unknown) => {
+    throw untouched(error);
   });
   const [session] = opened;
   if (session === undefined) throw new Error('no session');
@@ -189,8 +193,10 @@ async function startState(
     await session.journal.record(record);
     return { session, observed, plan, record, backupKind };
   } catch (error) {
+    const at = session.context.clock.now().toISOString();
+    await endUndone(session, { type: 'end', result: 'failed', reason: messageOf(error), at });
     await session.lock.release().catch(() => undefined);
-    throw error;
+    throw untouched(error);
   }
 }
 
@@ -217,6 +223,16 @@ function outcomeOf(
   from: number,
 ): Outcome {
   return { result, run, project: project.name, milliseconds: context.clock.monotonic() - from };
+}
+
+/** What the images that run were made for, by their ids. */
+async function platformsOf(
+  { engine }: Pick<Context, 'engine'>,
+  { containers }: Observed,
+): Promise<Map<string, string>> {
+  const ids = [...new Set(containers.map(({ imageId }) => imageId))];
+  const found = await Promise.all(ids.map((id) => engine.image(id)));
+  return new Map(found.flatMap((image) => (image === null ? [] : [[image.id, image.platform] as const])));
 }
 
 /** Somebody else has worked on the stack since the person was asked: what was agreed to no longer fits. */
@@ -322,6 +338,7 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
   const interrupted = error instanceof SafeUpdateError && error.code === 'interrupted';
   const kept =
     failedBackup === undefined ? '' : ` What the failed release had written is kept in ${failedBackup}.`;
+  const ownHint = error instanceof SafeUpdateError && error.hint !== undefined ? `${error.hint}\n` : '';
   return new SafeUpdateError(interrupted ? 'interrupted' : 'rolled-back', messageOf(error), {
     state:
       kindOf(state) === 'backup'
@@ -329,8 +346,8 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
         : `Rolled back and verified: the former images, configuration and data are back.${kept}`,
     hint:
       failedBackup === undefined
-        ? 'Your compose files were not changed by the rollback. Correct the cause, then update again.'
-        : `${error instanceof SafeUpdateError && error.hint !== undefined ? `${error.hint}\n` : ''}See why it failed: ${state.session.context.again(`show ${failedBackup} --logs`)}\nYour compose files were not changed by the rollback.`,
+        ? `${ownHint}Your compose files were not changed by the rollback. Correct the cause, then update again.`
+        : `${ownHint}See why it failed: ${state.session.context.again(`show ${failedBackup} --logs`)}\nYour compose files were not changed by the rollback.`,
     failed: failedRun(state, failedBackup),
     cause: error,
   });

@@ -341,7 +341,13 @@ export async function sealBackup(
       context.emit({ type: 'step-progress', step, item, bytes });
     },
   );
-  journal.write({ type: kind === 'failed' ? 'failed-backup-sealed' : 'backup-sealed', id: manifest.id });
+  try {
+    journal.write({ type: kind === 'failed' ? 'failed-backup-sealed' : 'backup-sealed', id: manifest.id });
+  } catch (error) {
+    // Nothing has counted on it yet, and a run that fails leaves no backup that it does not know of.
+    await session.store.remove(manifest.id).catch(() => undefined);
+    throw error;
+  }
   return manifest;
 }
 

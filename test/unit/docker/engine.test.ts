@@ -260,9 +260,25 @@ describe('Engine', () => {
   });
 
   it('reads an image without a configuration', async () => {
-    const { docker } = recorder({ inspect: { Id: 'sha256:1', RepoTags: null, RepoDigests: null, Size: 5 } });
+    const inspect = {
+      Id: 'sha256:1',
+      RepoTags: null,
+      RepoDigests: null,
+      Size: 5,
+      Os: 'linux',
+      Architecture: 'arm64',
+    };
+    const { docker } = recorder({ inspect });
     expect(await new Engine(docker).image('x')).toEqual({
-      ...{ id: 'sha256:1', tags: [], digests: [], volumePaths: [], environment: [], size: 5 },
+      ...{
+        id: 'sha256:1',
+        tags: [],
+        digests: [],
+        volumePaths: [],
+        environment: [],
+        platform: 'linux/arm64',
+        size: 5,
+      },
     });
   });
 

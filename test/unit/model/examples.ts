@@ -17,6 +17,7 @@ export function imageIdOf(name: string): string {
 export function image(name: string, facts: Partial<ImageFacts> = {}): ImageFacts {
   return {
     id: imageIdOf(name),
+    platform: 'linux/amd64',
     tags: [name],
     digests: [],
     volumePaths: [],
