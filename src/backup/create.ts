@@ -71,7 +71,8 @@ export class BackupInProgress {
       });
     };
     const [dumped, counted] = await Promise.allSettled([dumpAndCheck(), engine.fingerprint(database)]);
-    for (const outcome of [dumped, counted]) if (outcome.status === 'rejected') throw outcome.reason;
+    for (const outcome of [dumped, counted])
+      if (outcome.status === 'rejected') throw withHint(outcome.reason, database);
     const fingerprint = counted.status === 'fulfilled' ? counted.value : undefined;
     this.#databases.push({
       service,
@@ -206,6 +207,17 @@ export class BackupInProgress {
       candidate = `${base}-${number}`;
     return candidate;
   }
+}
+
+/** What can be done about a dump that failed, where whoever noticed did not know. */
+function withHint(error: unknown, { container: { name } }: RunningDatabase): unknown {
+  if (!(error instanceof SafeUpdateError) || error.code !== 'database' || error.hint !== undefined)
+    return error;
+  return new SafeUpdateError('database', error.message, {
+    ...(error.state === undefined ? {} : { state: error.state }),
+    hint: `See what the server says (docker logs ${name}), then run again. If a dump takes long: timeouts.dump in safe-update.yml.`,
+    cause: error,
+  });
 }
 
 function safeName(name: string): string {

@@ -33,7 +33,7 @@ import {
   type Snapshot,
   type Stack,
 } from '../e2e/stack.ts';
-import { amount, randomNumbers } from './campaign.ts';
+import { amount, chosen, randomNumbers } from './campaign.ts';
 
 const calm = ['--json', '--stable-for', '1s', '--verify-timeout', '60s'];
 
@@ -303,27 +303,30 @@ describe('with the stack that it is of', () => {
     ],
   ];
 
-  it.each(damages)('%s: verify says so, and a restore touches nothing', async (_, damage, said) => {
-    const folder = path.join(stack.backupFolder, id);
-    const listening = listen(stack);
-    await damage(folder);
-    try {
-      const verify = await stack.safeUpdate(['verify', id]);
-      expect(verify.exitCode, verify.stderr).toBe(3);
-      expect(verify.stderr).toMatch(said);
-      const run = await stack.safeUpdate(['restore', id, '--confirm', stack.project, ...calm]);
-      expect(run.exitCode, run.story).toBe(3);
-      expect(run.outcome?.error?.code).toBe('damaged');
-      expect(run.outcome?.error?.message).toMatch(said);
-      expect(run.outcome?.error?.state).toMatch(/^Nothing was touched/);
-      expect(run.outcome?.error?.hint).toMatch(/safe-update backups/);
-      // Nothing was so much as looked at.
-      expect(await listening.end()).toEqual([]);
-    } finally {
-      await rm(folder, { recursive: true });
-      await cp(whole, folder, { recursive: true });
-    }
-  });
+  it.each(chosen(damages, 9))(
+    '%s: verify says so, and a restore touches nothing',
+    async (_, damage, said) => {
+      const folder = path.join(stack.backupFolder, id);
+      const listening = listen(stack);
+      await damage(folder);
+      try {
+        const verify = await stack.safeUpdate(['verify', id]);
+        expect(verify.exitCode, verify.stderr).toBe(3);
+        expect(verify.stderr).toMatch(said);
+        const run = await stack.safeUpdate(['restore', id, '--confirm', stack.project, ...calm]);
+        expect(run.exitCode, run.story).toBe(3);
+        expect(run.outcome?.error?.code).toBe('damaged');
+        expect(run.outcome?.error?.message).toMatch(said);
+        expect(run.outcome?.error?.state).toMatch(/^Nothing was touched/);
+        expect(run.outcome?.error?.hint).toMatch(/safe-update backups/);
+        // Nothing was so much as looked at.
+        expect(await listening.end()).toEqual([]);
+      } finally {
+        await rm(folder, { recursive: true });
+        await cp(whole, folder, { recursive: true });
+      }
+    },
+  );
 
   it('and afterwards it is as it was, and the backup as good as ever', async () => {
     expectUntouched(before, await snapshot(stack));

@@ -14,6 +14,7 @@ import {
   type RunOptions,
   type Stack,
 } from '../e2e/stack.ts';
+import { chosen } from './campaign.ts';
 import { small } from './small.ts';
 import { tool } from './tools.ts';
 
@@ -125,7 +126,7 @@ describe.runIf(faketime.present)(`the clock${faketime.or}`, () => {
     await stack.push('unhealthy');
     const time = await settableClock(stack);
     const before = await snapshot(stack);
-    for (const said of ['-365d', '+365d']) {
+    for (const said of chosen(['-365d', '+365d'], 1)) {
       const running = stack.start(quick, time.options);
       await running.step('verify');
       await time.set(said);

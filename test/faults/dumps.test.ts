@@ -24,9 +24,9 @@ const programs = '/usr/lib/postgresql/15/bin';
 const fake = `#!/bin/sh
 name=$(basename "$0")
 case $(cat "/fault/mode-$name" 2>/dev/null) in
-  half) "/fault/$name" "$@" | head -c 1500; echo "connection to server was lost" >&2; exit 1 ;;
+  half) "/fault/$name" "$@" | head -c 300; echo "connection to server was lost" >&2; exit 1 ;;
   signal) "/fault/$name" "$@" | head -c 1500; kill -9 $$ ;;
-  truncated) "/fault/$name" "$@" | head -c 1500 ;;
+  truncated) "/fault/$name" "$@" | head -c 300 ;;
   short) "/fault/$name" "$@" | head -c -1 ;;
   empty) ;;
   html) echo '<html><body><h1>502 Bad Gateway</h1></body></html>' ;;
@@ -285,6 +285,9 @@ describe('logins', () => {
         env: { REDISCLI_AUTH: 'rotated-password' },
       },
     );
+    await eventually(async () => {
+      expect((await stack.container('app')).State.Health?.Status).toBe('healthy');
+    });
     await expectRefused(stack, before, run, { exitCode: 3, reason: /cache/ });
     expect(run.outcome?.error?.code).toBe('database');
     expect(run.stdout + run.stderr).not.toContain('rotated-password');
