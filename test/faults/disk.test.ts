@@ -48,7 +48,7 @@ async function expectOneOrTheOther(
     expect(run.outcome?.error?.message, about).not.toBe('');
     expect(run.outcome?.error?.hint, about).toMatch(/\w{3}/);
     if (run.exitCode === 3) {
-      expect(run.outcome?.error?.state, about).toMatch(/^Nothing was touched/);
+      expect(run.outcome?.error?.state ?? '', `${about}: ${run.story}`).toMatch(/^Nothing was touched/);
       expectUntouched(before, after);
     } else expectSame(before, after);
   }
