@@ -156,6 +156,7 @@ describe.runIf(strace.present)(`a system call that fails${strace.or}`, () => {
 
   it('at any moment: it ends as it was, or as it should, and older backups are whole', async () => {
     const stack = await ready();
+    await stack.write('safe-update.yml', 'backups: { keep: 100 }\n');
     const first = await stack.safeUpdate(['backup', '--json', '--consistency', 'hot']);
     expect(first.exitCode, first.story).toBe(0);
     let before = await snapshot(stack);
