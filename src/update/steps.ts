@@ -19,11 +19,12 @@ import { archived } from './classes.ts';
 import { misplaced } from './data-places.ts';
 import { downtime } from './downtime.ts';
 import { requireNothingLost } from './fingerprints.ts';
-import { dropStack } from './journal.ts';
+import { dropStack, type JournalEntry } from './journal.ts';
 import { isFinishedOneShot, scaleOf, statedReplicas } from './plan.ts';
 import {
   beginBackup,
   currentContainers,
+  noteUndo,
   runningDatabases,
   pauseAt,
   requireNotInterrupted,
@@ -76,7 +77,7 @@ export const titles: Record<StepName, string> = {
 /** Runs one step of the plan: journalled before and after, so that whoever comes after a crash knows. */
 export async function doStep(state: Update, name: StepName): Promise<void> {
   const { session, plan } = state;
-  const { context, journal } = session;
+  const { context } = session;
   requireNotInterrupted(context);
   await pauseAt(context, name);
   const step = plan.steps.find((candidate) => candidate.name === name) ?? {
@@ -85,14 +86,20 @@ export async function doStep(state: Update, name: StepName): Promise<void> {
     cause: '',
     touches: false,
   };
-  journal.write({ type: 'step', step: name, phase: 'begin', at: context.clock.now().toISOString() });
+  note(session, { type: 'step', step: name, phase: 'begin', at: context.clock.now().toISOString() });
   await showStep(
     context,
     name,
     state.backupKind === 'manual' && name === 'verify' ? 'Verify the stack' : titles[name],
     async () => apply[name](state, step),
   );
-  journal.write({ type: 'step', step: name, phase: 'done', at: context.clock.now().toISOString() });
+  note(session, { type: 'step', step: name, phase: 'done', at: context.clock.now().toISOString() });
+}
+
+/** Once the end of the run is noted, nobody needs what comes after it, and failing to write it is no failure of the run. */
+function note(session: Session, entry: JournalEntry): void {
+  if (session.journal.entries.some(({ type }) => type === 'end')) noteUndo(session, entry);
+  else session.journal.write(entry);
 }
 
 /** What each step does. Returns what is worth saying once it is done. How it is undone is in `undo`. */
