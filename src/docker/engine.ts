@@ -7,6 +7,8 @@ export type NetworkInspect = Docker.NetworkInspectInfo;
 export interface EngineFacts {
   /** The engine's own id: two endpoints with the same id are one engine. */
   id: string;
+  /** The name of its machine. */
+  host: string;
   version: string;
   apiVersion: string;
   /** Where it keeps volumes and images, on its own host. */
@@ -73,7 +75,7 @@ export class Engine {
     const [version, info] = await this.#call('reach the engine', async () =>
       Promise.all([
         this.#docker.version(),
-        this.#docker.info() as Promise<{ ID: string; DockerRootDir: string }>,
+        this.#docker.info() as Promise<{ ID: string; Name: string; DockerRootDir: string }>,
       ]),
     );
     if (compareVersions(version.ApiVersion, oldestApiVersion) < 0) {
@@ -84,6 +86,7 @@ export class Engine {
     }
     return {
       id: info.ID,
+      host: info.Name,
       version: version.Version,
       apiVersion: version.ApiVersion,
       rootDirectory: info.DockerRootDir,

@@ -116,6 +116,7 @@ export function observed(
     project,
     engine: {
       id: 'engine-1',
+      host: 'machine',
       version: '28.5.2',
       apiVersion: '1.51',
       rootDirectory: '/var/lib/docker',
