@@ -7,6 +7,7 @@ import type { Context } from './context.ts';
 import { findHolder } from './lock.ts';
 import { dropStack, readRuns, readStack, unfinishedRun, type JournalEntry, type PastRun } from './journal.ts';
 import { whatWasMade } from './made.ts';
+import { tidyProofs } from './proofs.ts';
 import { lockProject, openSession, removeStrayHelpers, runName, waitUntilFree } from './session.ts';
 import { putBack } from './undo.ts';
 
@@ -57,6 +58,7 @@ export async function interruption(context: Context, project: string): Promise<s
 export async function recover(context: Context, project: string): Promise<Outcome> {
   const from = context.clock.monotonic();
   const state = context.stateFor(project);
+  await tidyProofs(context);
   await waitUntilFree(context, project);
   const found = await unfinishedRun(state);
   const outcome = (result: Outcome['result'], run: string, backup?: string): Outcome => ({

@@ -150,6 +150,7 @@ export async function lockProject(
   project: string,
   run: string,
   purpose: string,
+  more: Readonly<Record<string, string>> = {},
 ): Promise<{ lock: Lock; image: string }> {
   const { engine, exec, owner, clock, isAlive } = context;
   const image = await helperImage(engine, exec, context.settings.helper.image, () => {
@@ -159,7 +160,8 @@ export async function lockProject(
       item: 'building the helper image, once on this engine',
     });
   });
-  const lock = await acquireLock(engine, { project, run, purpose, image, owner, now: clock.now(), isAlive });
+  const about = { project, run, purpose, image, owner, now: clock.now(), isAlive, more };
+  const lock = await acquireLock(engine, about);
   if (lock.takenOver !== undefined)
     context.emit({ type: 'notice', level: 'warning', message: lock.takenOver });
   return { lock, image };

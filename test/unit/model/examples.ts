@@ -20,6 +20,7 @@ export function image(name: string, facts: Partial<ImageFacts> = {}): ImageFacts
     tags: [name],
     digests: [],
     volumePaths: [],
+    labels: {},
     environment: [],
     size: 1_000_000,
     ...facts,
