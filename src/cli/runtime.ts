@@ -29,6 +29,10 @@ export interface GlobalFlags extends Flags {
   only?: string[];
   logs?: boolean;
   images?: boolean;
+  /** verify --restore. */
+  restore?: boolean;
+  /** Services that a test-restore leaves out. */
+  without?: string[];
   /** The name of a new project to restore into. */
   as?: string;
   /** Its folder. */
