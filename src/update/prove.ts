@@ -106,17 +106,26 @@ export async function prove(context: Context, open: OpenBackup, { without }: Pro
     });
   try {
     const found = await attempt({ context, open, proof, run, lock, image }, facts.rootDirectory, without);
-    const kept = await result({ ...found, result: 'proven' });
+    const { cameUp, ...held } = found;
+    const kept = await result({ ...held, result: 'proven' });
     return {
       result: 'proven',
       run,
       project,
       backup: manifest.id,
-      summary: summaryOf(manifest, found.cameUp, kept),
+      summary: summaryOf(manifest, cameUp, kept),
       milliseconds: context.clock.monotonic() - from,
     };
   } catch (error) {
     if (!(error instanceof SafeUpdateError)) throw error;
+    if (context.signal.aborted) {
+      // Whatever a client said that was ended by it.
+      const interrupted = new SafeUpdateError('interrupted', 'Interrupted.', {
+        ...(error.state === undefined ? {} : { state: error.state, hint: error.hint ?? '' }),
+        cause: error,
+      });
+      throw withWhatItMeans(interrupted, open, run);
+    }
     if (aboutTheBackup.includes(error.code)) {
       const [reason = ''] = error.message.split('\n');
       await result({ result: 'failed', reason }).catch((notKept: unknown) => {
@@ -137,7 +146,11 @@ function withWhatItMeans(error: SafeUpdateError, { manifest }: OpenBackup, run: 
     state:
       error.state ??
       `${name} was not touched. Every trace of the test-restore was removed.${aboutTheBackup.includes(error.code) ? ` ${manifest.id} is not proven.` : ''}`,
-    hint: error.hint ?? 'Try another one: safe-update backups, then safe-update verify BACKUP --restore',
+    hint:
+      error.hint ??
+      (error.code === 'interrupted'
+        ? `To try it again: safe-update verify ${manifest.id} --restore`
+        : 'Try another one: safe-update backups, then safe-update verify BACKUP --restore'),
     failed: { run, backup: manifest.id },
     cause: error,
   });

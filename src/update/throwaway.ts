@@ -250,7 +250,7 @@ export function throwaway(
         ),
         RestartPolicy: { Name: 'no' },
         // Where the machine runs short of anything, it is not the live stack that has to give way.
-        CpuShares: 256,
+        CpuShares: 512,
         OomScoreAdj: 1000,
         LogConfig: { Type: 'json-file', Config: { 'max-size': '5m' } },
         Mounts: mounts,
