@@ -53,23 +53,32 @@ async function goneIsGone(work: Promise<void>): Promise<void> {
  * may be alive keeps everything: its lock is made before anything else of it and removed after all of it. What cannot be
  * removed now is said too, and is no reason for anything else to fail.
  */
-export async function tidyProofs({ engine, owner, isAlive, emit }: Context): Promise<void> {
-  const say = (level: 'info' | 'warning', message: string): void => {
-    emit({ type: 'notice', level, message });
-  };
-  try {
+export async function tidyProofs(context: Context): Promise<void> {
+  const { engine } = context;
+  await orSay(context, async () => {
     const found = [
       ...(await engine.containersLabelled(proofLabel)),
       ...(await engine.volumesLabelled(proofLabel)),
       ...(await engine.networksLabelled(proofLabel)),
     ].map(({ labels: carried }) => carried[proofLabel] ?? '');
-    for (const proof of new Set(found)) {
-      if (!proofPattern.test(proof) || (await isHeld(engine, { project: proof, owner, isAlive }))) continue;
-      const removed = await removeMade(engine, proof);
-      await engine.removeContainer(lockName(proof));
-      if (removed > 0) say('info', `What an interrupted test-restore had left was removed: ${proof}.`);
-    }
+    for (const proof of new Set(found)) await orSay(context, () => tidy(context, proof));
+  });
+}
+
+async function tidy({ engine, owner, isAlive, emit }: Context, proof: string): Promise<void> {
+  if (!proofPattern.test(proof) || (await isHeld(engine, { project: proof, owner, isAlive }))) return;
+  const removed = await removeMade(engine, proof);
+  await engine.removeContainer(lockName(proof));
+  if (removed === 0) return;
+  const message = `What an interrupted test-restore had left was removed: ${proof}.`;
+  emit({ type: 'notice', level: 'info', message });
+}
+
+async function orSay({ emit }: Context, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
   } catch (error) {
-    say('warning', `What an interrupted test-restore has left could not be removed: ${messageOf(error)}`);
+    const message = `What an interrupted test-restore has left could not be removed: ${messageOf(error)}`;
+    emit({ type: 'notice', level: 'warning', message });
   }
 }
