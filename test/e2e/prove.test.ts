@@ -505,8 +505,8 @@ describe('a backup that does not come up', () => {
     await tamper(stack, id, dump, (content) => content.subarray(0, content.length - 20));
     const run = await expectNotProven(stack, id);
     expect(run.steps).toContain('dumps');
-    expect(run.outcome?.error?.message).toContain('cache could not be counted');
-    expect(run.outcome?.error?.message).toContain('The last words of cache:');
+    expect(run.outcome?.error?.message).toContain('The Redis dump cannot be put back');
+    expect(await proofOf(stack, id)).toMatchObject({ result: 'failed' });
   });
 
   it('is not proven where something is not there that was counted', async () => {
