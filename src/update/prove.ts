@@ -337,7 +337,7 @@ async function fromArchives(
       await showStep(context, 'count', 'Count what the databases hold', async () => {
         await start(context, { ...record, running: servers.map(({ Id }) => Id) }, ids);
         databases = await count(session, made.data, (one) =>
-          isFilledFromDump(data, one) ? 'dump' : 'archive',
+          isFilledFromDump(made.data, one) ? 'dump' : 'archive',
         );
         return `${databases.length} databases`;
       });
