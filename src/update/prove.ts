@@ -26,7 +26,7 @@ import { recordIn, untouched } from './restore.ts';
 import {
   currentContainers,
   lockProject,
-  pauseBefore,
+  pauseAt,
   requireNotInterrupted,
   runName,
   showStep,
@@ -323,7 +323,7 @@ async function fromArchives(
   await standing(proving, chosen, data, 'make', async (stack) => {
     const { session, made, ids, record } = stack;
     for (const message of made.notices) context.emit({ type: 'notice', level: 'warning', message });
-    await pauseBefore(context, 'data');
+    await pauseAt(context, 'data');
     await showStep(context, 'data', 'Put the data in', () => putDataIn(proving, stack, 'data'));
     requireNotInterrupted(context);
 
@@ -364,7 +364,7 @@ async function fromArchives(
       });
     });
     found = { services, volumes: data.volumes.length, databases, cameUp: context.clock.monotonic() - from };
-    await pauseBefore(context, 'proven');
+    await pauseAt(context, 'proven');
   });
   if (found === undefined) throw new Error('nothing was tried');
   return found;
@@ -446,7 +446,7 @@ async function standing(
   }
   try {
     await show('clean', 'Remove every trace', async () => {
-      await pauseBefore(context, 'clean');
+      await pauseAt(context, 'clean');
       await removeMade(context.engine, proof);
       return undefined;
     });
