@@ -237,6 +237,28 @@ export async function showStep(
   }
 }
 
+/** How long the engine may take to come back, as after an upgrade of it in the middle of a run. Milliseconds. */
+const engineIsBack = 120_000;
+
+/**
+ * Waits until the engine answers: what has to be undone cannot be undone without it, and it may be that it is only being
+ * started again. Throws SafeUpdateError `engine` if it does not come back.
+ */
+export async function waitForEngine({ engine, clock, emit }: Context): Promise<void> {
+  const deadline = clock.monotonic() + engineIsBack;
+  for (let told = false; ; told = true) {
+    try {
+      await engine.facts();
+      return;
+    } catch (error) {
+      if (clock.monotonic() >= deadline) throw error;
+      const message = `The engine does not answer; waiting for it, ${formatDuration(engineIsBack)} at most.`;
+      if (!told) emit({ type: 'notice', level: 'warning', message });
+      await clock.sleep(500);
+    }
+  }
+}
+
 /** The project's containers now, one-off ones left out. */
 export async function currentContainers(context: Context, project: string): Promise<Container[]> {
   return (await context.engine.projectContainers(project)).map(readContainer).filter(({ oneOff }) => !oneOff);

@@ -27,6 +27,7 @@ import {
   runningDatabase,
   sealBackup,
   showStep,
+  waitForEngine,
   withHelper,
   type Session,
 } from './session.ts';
@@ -56,6 +57,7 @@ export async function putBack(
 ): Promise<void> {
   const { context, store, journal, project } = session;
   const { engine, exec } = context;
+  await waitForEngine(context);
   const open = backup === undefined ? undefined : await openBackup(store, backup);
 
   const running = (await currentContainers(context, project)).filter((container) => container.running);
