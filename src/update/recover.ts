@@ -83,6 +83,7 @@ export async function recover(context: Context, project: string): Promise<Outcom
     if (!found.entries.some(({ type }) => type === 'recorded')) {
       // It had not begun to change anything.
       end('recovered');
+      await dropStack(state, found.run);
       return outcome('recovered', found.run);
     }
     const record = await readStack(state, found.run);

@@ -26,6 +26,11 @@ export function expectedBytes({ sizes, backups }: Pick<SpaceQuestion, 'sizes' | 
   let sum = overhead;
   for (const [name, bytes] of sizes) {
     const ratios = backups.flatMap(({ manifest }) => {
+      // It does not say how well each one was compressed, only all of it.
+      if (manifest?.format === 2) {
+        const kept = manifest.parts.reduce((total, part) => total + part.bytes, 0);
+        return manifest.content === 0 ? [] : [kept / manifest.content];
+      }
       const volume = manifest?.volumes.find((candidate) => candidate.name === name);
       const archive = manifest?.parts.find(({ path }) => path === volume?.archive);
       return volume === undefined || archive === undefined || volume.bytes === 0

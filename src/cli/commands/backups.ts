@@ -22,7 +22,9 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
               id,
               formatTime(manifest.createdAt),
               formatBytes(manifest.parts.reduce((sum, { bytes }) => sum + bytes, 0)),
-              `${manifest.volumes.length} volumes, ${manifest.databases.length} databases, ${manifest.consistency}`,
+              manifest.format === 2
+                ? 'encrypted'
+                : `${manifest.volumes.length} volumes, ${manifest.databases.length} databases, ${manifest.consistency}`,
             ],
       );
       const table = formatTable(
