@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Volume } from '../model/project.ts';
-import { isRecipient } from '../model/recipient.ts';
+import { isIdentity, isRecipient } from '../model/recipient.ts';
 import type { Retention } from '../model/retention.ts';
 import { discover, environmentNames, filesIn } from './compose-files.ts';
 import { readEnvFiles } from './compose-variables.ts';
@@ -192,6 +192,12 @@ function identityFromEnvironment(
   home: string | undefined,
 ): string | undefined {
   const file = env['SAFE_UPDATE_IDENTITY_FILE'];
+  if (file !== undefined && isIdentity(file)) {
+    throw configError(
+      'SAFE_UPDATE_IDENTITY_FILE: expected the path of a file, not the identity itself.',
+      'Write the identity into a file of mode 0600, and name that file.',
+    );
+  }
   return file === undefined || file === '' ? undefined : resolve(cwd, withHome(file, home));
 }
 

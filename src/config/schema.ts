@@ -6,7 +6,7 @@ import {
   type Project,
   type VolumeClass,
 } from '../model/project.ts';
-import { isRecipient } from '../model/recipient.ts';
+import { isIdentity, isRecipient } from '../model/recipient.ts';
 import type { Retention } from '../model/retention.ts';
 import { durationPattern, longestDuration, parseDuration } from './duration.ts';
 
@@ -151,6 +151,8 @@ const shape = {
               'A file with more recipients, one a line; lines that begin with # are comments. Relative to the folder of this file.',
             ),
           identityFile: path
+            // It would be in the next error message, and with the flag in the list of processes.
+            .refine((given) => !isIdentity(given), words('the path of a file, not the identity itself'))
             .optional()
             .describe(
               'A file with an identity (`AGE-SECRET-KEY-1…`) that backups are read with, like --identity. Only its owner may have access to it. Whoever has it can read the backups, so it is better kept elsewhere and named when it is needed. Relative to the folder of this file.',

@@ -17,6 +17,11 @@ export function isRecipient(text: string): boolean {
   return checksum(values) === 1;
 }
 
+/** Whether the text has an identity in it, which nobody but its owner must see. Pure. */
+export function isIdentity(text: string): boolean {
+  return /AGE-SECRET-KEY-/i.test(text);
+}
+
 function checksum(values: readonly number[]): number {
   const generator = [0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3];
   let sum = 1;

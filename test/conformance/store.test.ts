@@ -1008,6 +1008,38 @@ describe.skipIf(!canTrace)(`power that fails${untraced}`, () => {
     expect(at('STORE')).toBeGreaterThan(named);
   });
 
+  test('the key of a run is on disk before anything is encrypted for it', async () => {
+    const directory = path.join(await newFolder(), 'shop');
+    const log = path.join(await newFolder(), 'log');
+    await mkdir(directory);
+    const { recipient } = await generateKey();
+    const source = (file: string): string => JSON.stringify(new URL(`../../src/${file}`, import.meta.url));
+    await run([
+      ...['strace', '--follow-forks', '--decode-fds=path', `--output=${log}`, '-e', 'trace=fsync,openat'],
+      ...[process.execPath, '--input-type=module', '--eval'],
+      `import { encryptedStore } from ${source('backup/store/encrypted.ts')};
+       import { folderStore } from ${source('backup/store/folder.ts')};
+       import { keysOfRun } from ${source('update/run-key.ts')};
+       import { Readable } from 'node:stream';
+       const directory = ${JSON.stringify(directory)};
+       const id = ${JSON.stringify(id)};
+       const keys = keysOfRun({ recipients: [${JSON.stringify(recipient)}], identities: [] }, directory, 'r');
+       const store = encryptedStore(folderStore(directory), keys);
+       ${writeBackup}`,
+    ]);
+    const lines = (await readFile(log, 'utf8')).split('\n');
+    const first = (wanted: (line: string) => boolean): number => {
+      const found = lines.findIndex(wanted);
+      expect(found).toBeGreaterThan(-1);
+      return found;
+    };
+    const key = first((line) => line.includes('fsync(') && line.includes(path.join(directory, 'r.key')));
+    const folder = first((line) => line.includes('fsync(') && line.includes(`<${directory}>`));
+    const part = first((line) => line.includes('openat(') && line.includes('parts/0001.age'));
+    expect(key).toBeLessThan(folder);
+    expect(folder).toBeLessThan(part);
+  });
+
   test('leaves a whole backup or none, at whichever step of writing', async () => {
     const kills = await killedAtEach(
       ['mkdir', 'fsync', '/^rename'],

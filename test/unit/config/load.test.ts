@@ -682,6 +682,22 @@ describe('encryption', () => {
     }
   });
 
+  it('repeats no identity that stands in the place of its file', async () => {
+    const folder = of('{ identityFile: key.txt }');
+    for (const input of [
+      { flags: { identity: secret } },
+      { flags: { identity: `./${secret.toLowerCase()}` } },
+      { env: { SAFE_UPDATE_IDENTITY_FILE: secret } },
+    ]) {
+      const { message, hint } = await failure(folder, input);
+      expect(message).toContain('expected the path of a file, not the identity itself');
+      expect((message + (hint ?? '')).toUpperCase()).not.toContain(secret.slice(16, 30));
+    }
+    const { message } = await failure(of(`{ identityFile: ${secret} }`));
+    expect(message).toContain('not the identity itself');
+    expect(message).not.toContain(secret.slice(16, 30));
+  });
+
   it('refuses a file without recipients, and one that is not there: nothing would be encrypted', async () => {
     const empty = await failure(of('{ recipientsFile: all.txt }', { 'all.txt': '# none yet\n' }));
     expect(empty.message).toContain('holds no recipient');
