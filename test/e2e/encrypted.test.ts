@@ -141,6 +141,28 @@ describe('with nothing but recipients on the server', () => {
     }
   });
 
+  it('killed, and its key lost, it is recovered with an identity', async () => {
+    const { stack, key } = await encrypting();
+    await stack.push('drop-table');
+    const before = await snapshot(stack);
+    const running = stack.start(quick);
+    await running.step('verify');
+    await sleep(1000);
+    running.kill('SIGKILL');
+    await running.finished;
+    const journals = path.join(stack.backupFolder, '.safe-update');
+    for (const name of (await readdir(journals)).filter((file) => file.endsWith('.key')))
+      await rm(path.join(journals, name));
+    const without = await stack.safeUpdate(['recover', ...calm]);
+    expect(without.exitCode, without.story).toBe(5);
+    expect(without.outcome?.error?.message).toContain('there is no key to read it with');
+    expect(without.outcome?.error?.hint).toMatch(/--identity FILE.*safe-update recover/s);
+    const run = await stack.safeUpdate(['recover', ...calm, '--identity', key]);
+    expect(run.exitCode, run.story).toBe(0);
+    expectSame(before, await snapshot(stack));
+    await expectNothingLeft(stack, run);
+  });
+
   it('a key that a killed run has left at its very end goes with the next run', async () => {
     const { stack } = await encrypting();
     await stack.push('1.1.0');
