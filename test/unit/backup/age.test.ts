@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createCipheriv, hkdfSync, randomBytes } from 'node:crypto';
 import { Decrypter, Encrypter } from 'age-encryption';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -52,7 +52,7 @@ describe('the age format', () => {
     expect(back.equals(content)).toBe(true);
   });
 
-  it('is the same, whatever chunks it comes in', async () => {
+  it('is the same, whatever chunks it comes in', { timeout: 60_000 }, async () => {
     const places = fc.array(fc.nat({ max: 4 * piece }), { maxLength: 12 });
     await fc.assert(
       fc.asyncProperty(fc.nat({ max: 3 * piece }), places, places, async (size, one, two) => {
@@ -118,6 +118,27 @@ describe('the age format', () => {
       const changed = Buffer.concat([encrypted.subarray(0, start), ...order.map(at)]);
       await expect(decrypt(chunks(changed), [key.identity]).then(whole), String(order)).rejects.toThrow();
     }
+  });
+
+  it('an empty piece after others is refused, although its tag is right', async () => {
+    const encrypted = await byLibrary(randomBytes(piece));
+    const start = encrypted.length - piece - 16;
+    const [header, nonce] = [encrypted.subarray(0, start - 16), encrypted.subarray(start - 16, start)];
+    const decrypter = new Decrypter();
+    decrypter.addIdentity(key.identity);
+    const fileKey = await decrypter.decryptHeader(header);
+    const payload = Buffer.from(hkdfSync('sha256', fileKey, nonce, 'payload', 32));
+    const sealed = (content: Buffer, number: number, last: number): Buffer => {
+      const counted = Buffer.from([...Buffer.alloc(10), number, last]);
+      const cipher = createCipheriv('chacha20-poly1305', payload, counted, { authTagLength: 16 });
+      return Buffer.concat([cipher.update(content), cipher.final(), cipher.getAuthTag()]);
+    };
+    const content = randomBytes(piece);
+    const read = (pieces: Buffer[]): Promise<Buffer> =>
+      decrypt(chunks(Buffer.concat([header, nonce, ...pieces])), [key.identity]).then(whole);
+    const one = Buffer.from('x');
+    expect(await read([sealed(content, 0, 0), sealed(one, 1, 1)])).toEqual(Buffer.concat([content, one]));
+    await expect(read([sealed(content, 0, 0), sealed(Buffer.alloc(0), 1, 1)])).rejects.toThrow();
   });
 
   it.each<[string, Buffer]>([

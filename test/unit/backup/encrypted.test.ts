@@ -180,6 +180,16 @@ describe('an encrypted backup on disk', () => {
     expect(await listBackups(store)).toEqual([]);
   });
 
+  it('ends whoever fills a part that cannot be written', async () => {
+    const writer = await storeWith({ recipients: [mine.recipient] }).begin(id);
+    await writer.putFile('a', Readable.from([Buffer.from('first')]));
+    for (const name of ['../outside', 'a']) {
+      const content = new Readable({ read: () => undefined });
+      await expect(writer.putFile(name, content)).rejects.toBeInstanceOf(SafeUpdateError);
+      expect(content.destroyed, name).toBe(true);
+    }
+  });
+
   it('is for all of its recipients, each alone', async () => {
     await made(storeWith({ recipients: [mine.recipient, strange.recipient] }));
     for (const key of [mine, strange]) {
@@ -244,6 +254,14 @@ describe('damage behind the key', () => {
     await verifyBackup(await openKept(storeWith({}), id));
   }
 
+  /** Puts something else there, for the same key. */
+  async function replace(file: string, text: string): Promise<void> {
+    const pieces: Buffer[] = [];
+    for await (const piece of encrypt(Readable.from([Buffer.from(text)]), [mine.recipient]))
+      pieces.push(piece as Buffer);
+    await writeFile(at(file), Buffer.concat(pieces));
+  }
+
   const check = async (): Promise<void> =>
     verifyBackup(await openBackup(storeWith({ identities: [holding(mine)] }), id));
 
@@ -296,7 +314,7 @@ describe('damage behind the key', () => {
     }
   });
 
-  it('of any bit is found', async () => {
+  it('of any bit is found', { timeout: 60_000 }, async () => {
     for (const file of ['names.age', 'parts/0002.age', 'parts/0006.age', 'parts/0007.age']) {
       const whole = await readFile(at(file));
       for (let byte = 0; byte < whole.length; byte += Math.ceil(whole.length / 12)) {
@@ -324,11 +342,16 @@ describe('damage behind the key', () => {
     expect((await failure(check(), 'damaged')).message).toContain('names.age cannot be read');
   });
 
+  it('of a manifest that is not the one of its checksums is found', async () => {
+    await replace('parts/0007.age', checksums([], '{}'));
+    await forge();
+    expect((await failure(check(), 'damaged')).message).toContain(
+      'manifest.json has changed: its checksum differs',
+    );
+  });
+
   it('of a part from another backup for the same key is found', async () => {
-    const pieces: Buffer[] = [];
-    const other = encrypt(Readable.from([Buffer.from('{ "hostname": 2 }')]), [mine.recipient]);
-    for await (const piece of other) pieces.push(piece as Buffer);
-    await writeFile(at('parts/0005.age'), Buffer.concat(pieces));
+    await replace('parts/0005.age', '{ "hostname": 2 }');
     await forge();
     expect((await failure(check(), 'damaged')).message).toContain(
       'config/engine.json has changed: its checksum differs',
