@@ -1,5 +1,6 @@
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import { parseListing, parseManifest, useAnother, type Listing, type Manifest } from './manifest.ts';
+import { readProof, type Proof } from './proof.ts';
 import type { BackupReader, Progress, Store } from './store/store.ts';
 
 export interface OpenBackup {
@@ -34,6 +35,8 @@ export interface ListedBackup {
   /** Absent: never sealed, or damaged. */
   manifest?: Listing;
   problem?: string;
+  /** How its last test-restore ended; absent if there was none. */
+  proof?: Proof;
 }
 
 /** Every backup of a store, oldest first; what is not whole says why. */
@@ -42,7 +45,9 @@ export async function listBackups(store: Store): Promise<ListedBackup[]> {
     (await store.list()).map(async ({ id, sealed }): Promise<ListedBackup> => {
       if (!sealed) return { id, problem: 'incomplete: it was never sealed' };
       try {
-        return { id, manifest: (await openKept(store, id)).manifest };
+        const { manifest, reader } = await openKept(store, id);
+        const proof = await readProof(reader);
+        return { id, manifest, ...(proof === undefined ? {} : { proof }) };
       } catch (error) {
         if (error instanceof SafeUpdateError) return { id, problem: error.message };
         throw error;

@@ -9,10 +9,12 @@ import { dockerodeFor, endpointVariables, resolveEndpoint } from '../docker/endp
 import { Engine } from '../docker/engine.ts';
 import { createExec } from '../docker/exec.ts';
 import type { Context } from '../update/context.ts';
+import { interruption } from '../update/recover.ts';
 import { keysOfRun } from '../update/run-key.ts';
 import { version } from './version.ts';
 import { isAlive, thisProcess } from './owner.ts';
 import { canDraw, wantsColour } from './terminal.ts';
+import { visible } from './view/escape.ts';
 import { createView, type View } from './view/view.ts';
 import { watchSignals } from './signals.ts';
 import { throttled } from './throttle.ts';
@@ -30,6 +32,10 @@ export interface GlobalFlags extends Flags {
   only?: string[];
   logs?: boolean;
   images?: boolean;
+  /** verify --restore. */
+  restore?: boolean;
+  /** Services that a test-restore leaves out. */
+  without?: string[];
   /** The name of a new project to restore into. */
   as?: string;
   /** Its folder. */
@@ -46,6 +52,8 @@ export interface Runtime {
   project(): string;
   /** The context that this command would have if it were called in another folder, without flags that name a project. */
   contextAt(directory: string, environment?: string): Promise<Context>;
+  /** Says so, before anything else, if a run of the project was interrupted. */
+  tellInterrupted(project: string): Promise<void>;
   /** Ends the view and stops listening for signals. */
   close(): Promise<void>;
 }
@@ -105,9 +113,7 @@ export async function createRuntime(
     tool: version(),
     accept: flags.accept ?? [],
     again: (words) => commandLine(words, environment, flags),
-    ...(process.env['SAFE_UPDATE_PAUSE'] === undefined
-      ? {}
-      : { pauseBefore: process.env['SAFE_UPDATE_PAUSE'] }),
+    ...(process.env['SAFE_UPDATE_PAUSE'] === undefined ? {} : { pauseAt: process.env['SAFE_UPDATE_PAUSE'] }),
   };
   return {
     context,
@@ -127,6 +133,13 @@ export async function createRuntime(
         ...foldersOf(there),
         again: (words) => `cd ${moved} && ${commandLine(words, name, {})}`,
       };
+    },
+    async tellInterrupted(name) {
+      const message = await interruption(context, name);
+      if (message === undefined) return;
+      // With --json standard output is one document.
+      if (flags.json === true) process.stderr.write(`${visible(message)}\n`);
+      else view.emit({ type: 'notice', level: 'warning', message });
     },
     async close() {
       signals.stop();

@@ -33,8 +33,11 @@ export interface Context {
   accept: readonly string[];
   /** The command line that means the same project again: `safe-update recover prod -f compose.yaml`. */
   again(words: string): string;
-  /** For tests and for the curious: the step before which the run waits for ever. */
-  pauseBefore?: string;
+  /**
+   * For tests and for the curious: where the run waits for ever. `STEP` is before it is noted in the journal, `STEP:begin`
+   * after that, `STEP:end` when its work is done and not noted yet; the steps of an undo have only the last two.
+   */
+  pauseAt?: string;
 }
 
 export interface Clock {

@@ -8,7 +8,7 @@ import type { Plan, StepName } from '../model/plan.ts';
 import type { Context } from './context.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
 import { planBackup, planUpdate } from './plan.ts';
-import { recover } from './recover.ts';
+import { interruption, recover } from './recover.ts';
 import { refusals, refuse, type RefusalOptions } from './refuse.ts';
 import {
   endUndone,
@@ -34,7 +34,9 @@ export async function planOnly(context: Context): Promise<Plan> {
   const sizes = await context.engine.volumeSizes().catch(() => new Map<string, number>());
   const plan = planUpdate(observed, { ...context.settings, pulled: false, sizes });
   const found = refusals(observed, refusalOptions(context));
+  const interrupted = await interruption(context, observed.project.name);
   plan.warnings.push(
+    ...(interrupted === undefined ? [] : [interrupted]),
     ...context.settings.warnings,
     ...found.map(({ message }) => `This update would be refused: ${message}`),
   );

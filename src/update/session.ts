@@ -152,6 +152,7 @@ export async function lockProject(
   project: string,
   run: string,
   purpose: string,
+  more: Readonly<Record<string, string>> = {},
 ): Promise<{ lock: Lock; image: string }> {
   const { engine, exec, owner, clock, isAlive } = context;
   const image = await helperImage(engine, exec, context.settings.helper.image, () => {
@@ -161,7 +162,8 @@ export async function lockProject(
       item: 'building the helper image, once on this engine',
     });
   });
-  const lock = await acquireLock(engine, { project, run, purpose, image, owner, now: clock.now(), isAlive });
+  const about = { project, run, purpose, image, owner, now: clock.now(), isAlive, more };
+  const lock = await acquireLock(engine, about);
   if (lock.takenOver !== undefined)
     context.emit({ type: 'notice', level: 'warning', message: lock.takenOver });
   return { lock, image };
@@ -208,7 +210,14 @@ export async function withHelper<T>(
   }
 }
 
-/** Runs a step as events show it, and journals it. `detail` is what `work` returns. */
+/** Waits for ever where it was asked to, so that it can be killed at this very point. */
+export async function pauseAt({ pauseAt: wanted, emit, clock }: Context, point: string): Promise<void> {
+  if (wanted !== point) return;
+  emit({ type: 'notice', level: 'warning', message: `Paused at ${point}.` });
+  await clock.sleep(2 ** 31 - 1);
+}
+
+/** Runs a step as events show it. `detail` is what `work` returns. It can be paused at `STEP:begin` and `STEP:end`. */
 export async function showStep(
   context: Context,
   step: string,
@@ -218,7 +227,9 @@ export async function showStep(
   const from = context.clock.monotonic();
   context.emit({ type: 'step-started', step, title });
   try {
+    await pauseAt(context, `${step}:begin`);
     const detail = await work();
+    await pauseAt(context, `${step}:end`);
     const milliseconds = context.clock.monotonic() - from;
     context.emit({ type: 'step-done', step, milliseconds, ...(detail === undefined ? {} : { detail }) });
   } catch (error) {

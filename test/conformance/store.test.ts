@@ -19,6 +19,7 @@ import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { generateKey } from '../../src/backup/age.ts';
 import type { Manifest } from '../../src/backup/manifest.ts';
 import { listBackups, openBackup, verifyBackup } from '../../src/backup/open.ts';
+import { keepProof, readProof, type Proof } from '../../src/backup/proof.ts';
 import { encryptedStore } from '../../src/backup/store/encrypted.ts';
 import { folderStore, requireWritable } from '../../src/backup/store/folder.ts';
 import type { BackupWriter, Part, Store } from '../../src/backup/store/store.ts';
@@ -44,6 +45,11 @@ interface Place {
 const id = 'pre-update-20241017_143022';
 const other = 'manual-20241018_000000';
 const nothing = (): void => undefined;
+const result: Omit<Proof, 'format' | 'manifest'> = {
+  ...{ result: 'proven', at: '2024-10-18T00:00:00.000Z', tool: '0.0.0', engine: '28', milliseconds: 12_000 },
+  ...{ services: ['db'], without: [], volumes: 2 },
+  databases: [{ service: 'db', from: 'dump', of: 'rows', total: 12, places: 3, differs: [] }],
+};
 
 async function failure(work: Promise<unknown>): Promise<SafeUpdateError> {
   const error: unknown = await work.then(
@@ -339,6 +345,46 @@ function storeContract(name: string, subject: Subject): void {
     test('there is none of that id', async () => {
       const { store } = await make();
       for (const name of [id, '..', '../x', 'notes', '']) await fails(store.open(name), 'usage');
+    });
+
+    test('the result of a test-restore is kept beside a backup, whose files and checksums stay what they are', async () => {
+      const { store, read } = await make();
+      const manifest = await sealed(store);
+      const { reader } = await openBackup(store, id);
+      expect(await reader.proof()).toBeUndefined();
+      const sums = await read(id, 'SHA256SUMS');
+      await reader.keepProof('first\n');
+      await reader.keepProof('second\n');
+      const again = await openBackup(store, id);
+      expect(await again.reader.proof()).toBe('second\n');
+      await verifyBackup(again);
+      expect((await again.reader.files()).map(({ path: file }) => file).sort()).toEqual(
+        manifest.parts.map((part) => part.path).sort(),
+      );
+      expect(await read(id, 'SHA256SUMS')).toEqual(sums);
+      await store.remove(id);
+      expect(await store.list()).toEqual([]);
+    });
+
+    test('a result counts for the manifest it is about, and a planted or torn one for nothing', async () => {
+      const { store } = await make();
+      const manifest = await sealed(store);
+      await sealed(store, other);
+      const { reader } = await openBackup(store, id);
+      const kept = await keepProof(reader, result);
+      expect(await readProof(reader)).toEqual(kept);
+      expect(await listBackups(store)).toEqual([
+        { id: other, manifest: expect.anything() as unknown },
+        { id, manifest, proof: kept },
+      ]);
+      const elsewhere = (await openBackup(store, other)).reader;
+      await elsewhere.keepProof((await reader.proof()) ?? '');
+      expect(await readProof(elsewhere)).toBeUndefined();
+      for (const text of ['', 'null', '{"format":1}', JSON.stringify(kept).slice(0, -9)]) {
+        await reader.keepProof(text);
+        expect(await readProof(reader), text).toBeUndefined();
+      }
+      expect((await listBackups(store)).map(({ proof }) => proof)).toEqual([undefined, undefined]);
     });
 
     test('a volume is put back from its archive', async () => {

@@ -153,6 +153,8 @@ function decryptingReader(raw: BackupReader, keys: Keys): BackupReader {
     id,
     location,
     encrypted: raw,
+    proof: () => raw.proof(),
+    keepProof: (proof) => raw.keepProof(proof),
     open,
     async manifest() {
       const [manifest, sums] = [await text(open(manifestName)), await text(open(sumsName))];

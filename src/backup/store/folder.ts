@@ -28,6 +28,9 @@ const deleting = '.deleting';
 export const manifestName = 'manifest.json';
 /** Checksums of every other file, the manifest included, as `sha256sum --check` reads them. */
 export const sumsName = 'SHA256SUMS';
+/** How the last test-restore of the backup ended. */
+const proofName = 'proven.json';
+const unfinishedProof = /^\.proven-[0-9a-f]{8}\.tmp$/;
 
 /**
  * Backups in a folder: one sub-folder each, files of mode 0600 in folders of mode 0700.
@@ -296,12 +299,31 @@ function folderReader(id: string, folder: string): BackupReader {
       return Promise.all(
         files
           .map((file) => path.relative(folder, file))
-          .filter((name) => name !== manifestName && name !== sumsName)
+          .filter(
+            (name) => ![manifestName, sumsName, proofName].includes(name) && !unfinishedProof.test(name),
+          )
           .map(async (name) => ({
             path: name.split(path.sep).join('/'),
             bytes: (await lstat(inside(folder, name))).size,
           })),
       );
+    },
+    async proof() {
+      return readFile(path.join(folder, proofName), 'utf8').catch((error: unknown) => {
+        if (codeOf(error) === 'ENOENT') return undefined;
+        throw storeError(`${proofName} of ${id} cannot be read`, error);
+      });
+    },
+    async keepProof(text) {
+      const unfinished = path.join(folder, `.proven-${randomBytes(4).toString('hex')}.tmp`);
+      try {
+        await writeFlushed(unfinished, text);
+        await rename(unfinished, path.join(folder, proofName));
+        await syncFolder(folder);
+      } catch (error) {
+        await rm(unfinished, { force: true }).catch(() => undefined);
+        throw storeError(`The result of the test-restore of ${id} could not be kept`, error);
+      }
     },
     async restoreVolume(stored, volume, progress, members) {
       const archive = inside(folder, stored.archive);

@@ -59,6 +59,13 @@ export interface BackupReader {
   digest(path: string, onBytes: (bytes: number) => void): Promise<{ bytes: number; sha256: string }>;
   /** Every file that is there, for comparison with the manifest. */
   files(): Promise<{ path: string; bytes: number }[]>;
+  /** What `keepProof` kept last; undefined if nothing. */
+  proof(): Promise<string | undefined>;
+  /**
+   * Keeps the result of a test-restore beside the backup, in place of the one before. It is no part of the backup: not in
+   * `files`, and neither the manifest nor a checksum knows it. Whole or not at all, also after a power failure.
+   */
+  keepProof(text: string): Promise<void>;
   /** Puts a volume's content back, or some of it. `progress` counts what is read, before compression. */
   restoreVolume(
     stored: Pick<StoredVolume, 'archive'>,

@@ -17,6 +17,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const open = await findKept(context, id);
     const { manifest } = open;
     const name = manifest.format === 2 ? `${manifest.id}.tar` : `${manifest.project.name}-${manifest.id}.tar`;
+    if (manifest.format !== 2) await runtime.tellInterrupted(manifest.project.name);
     const target = toStream ? { stream: process.stdout } : { file: await fileFor(file, name) };
     const exported = await exportBackup(context, open, target, { images: flags.images === true });
     await runtime.close();

@@ -14,6 +14,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   try {
     const { context } = runtime;
     const observed = await look(context);
+    await runtime.tellInterrupted(observed.project.name);
     const { name: project } = observed.project;
     const [sizes, backups] = await Promise.all([
       context.engine.volumeSizes(),

@@ -9,6 +9,7 @@ import { decrypt, encrypt, generateKey } from '../../../src/backup/age.ts';
 import { readExported, writeExported } from '../../../src/backup/exported.ts';
 import type { Manifest } from '../../../src/backup/manifest.ts';
 import { listBackups, openBackup, openKept, verifyBackup } from '../../../src/backup/open.ts';
+import { keepProof } from '../../../src/backup/proof.ts';
 import { expired } from '../../../src/backup/retention.ts';
 import { encryptedStore, type Keys } from '../../../src/backup/store/encrypted.ts';
 import { checksums, folderStore } from '../../../src/backup/store/folder.ts';
@@ -136,13 +137,35 @@ describe('an encrypted backup on disk', () => {
     for (const name of names) expect(plain, 'the search finds what is there').toContain(name);
 
     const at = path.join(folder, 'shop', id);
+    const opened = await storeWith({ identities: [holding(mine)] }).open(id);
+    await keepProof(opened, {
+      ...{
+        result: 'failed',
+        at: '2024-10-17T14:31:00.000Z',
+        tool: '0.1.0',
+        engine: '28.5.2',
+        milliseconds: 1,
+      },
+      ...{
+        services: ['servicename'],
+        without: ['servicename'],
+        volumes: 1,
+        reason: 'volumename is not equal',
+      },
+      databases: [
+        { service: 'servicename', from: 'dump', of: 'rows', total: 3, places: 1, differs: ['databasename'] },
+      ],
+    });
     const files = await filesIn(at);
     expect(files).toEqual([
       'SHA256SUMS',
       'manifest.json',
       'names.age',
       ...[1, 2, 3, 4, 5, 6, 7].map((number) => `parts/000${number}.age`),
+      'proven.json',
     ]);
+    const [listed] = await listBackups(storeWith({}));
+    expect(listed?.proof).toMatchObject({ result: 'failed', services: ['service 1'] });
     for (const file of files) {
       const text = await readFile(path.join(at, file), 'latin1');
       for (const name of names) expect(text.includes(name), `${name} in ${file}`).toBe(false);
