@@ -39,7 +39,8 @@ const proofSchema = z.object({
 export type Proof = z.infer<typeof proofSchema>;
 
 /** What the last test-restore of a backup found; undefined where there was none, or where it is not about this manifest. */
-export async function readProof(reader: BackupReader): Promise<Proof | undefined> {
+export async function readProof(opened: BackupReader): Promise<Proof | undefined> {
+  const reader = opened.encrypted ?? opened;
   const text = await reader.proof();
   if (text === undefined) return undefined;
   let value: unknown;
@@ -53,14 +54,35 @@ export async function readProof(reader: BackupReader): Promise<Proof | undefined
   return parsed.data.manifest === sha256Of(await reader.manifest()) ? parsed.data : undefined;
 }
 
-/** Keeps the result with its backup, in place of the one before. Throws SafeUpdateError `store` or `space`. */
+/**
+ * Keeps the result with its backup, in place of the one before; without names where the backup is encrypted, for it can be
+ * read without a key. Throws SafeUpdateError `store` or `space`.
+ */
 export async function keepProof(
-  reader: BackupReader,
+  opened: BackupReader,
   result: Omit<Proof, 'format' | 'manifest'>,
 ): Promise<Proof> {
+  const reader = opened.encrypted ?? opened;
   const proof: Proof = { format: 1, manifest: sha256Of(await reader.manifest()), ...result };
-  await reader.keepProof(`${JSON.stringify(proof, null, 2)}\n`);
+  const kept = opened.encrypted === undefined ? proof : withoutNames(proof);
+  await reader.keepProof(`${JSON.stringify(kept, null, 2)}\n`);
   return proof;
+}
+
+function withoutNames(proof: Proof): Proof {
+  const numbered = (what: string, names: readonly unknown[]): string[] =>
+    names.map((_, index) => `${what} ${index + 1}`);
+  return {
+    ...proof,
+    services: numbered('service', proof.services),
+    without: numbered('service', proof.without),
+    databases: proof.databases.map((database, index) => ({
+      ...database,
+      service: `database ${index + 1}`,
+      differs: numbered('difference', database.differs),
+    })),
+    ...(proof.reason === undefined ? {} : { reason: 'It was said then; it names what the backup holds.' }),
+  };
 }
 
 function sha256Of(text: string): string {

@@ -209,6 +209,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .option('--project-directory <path>', 'folder that relative paths in the compose files start from')
     .option('--config <path>', 'safe-update.yml to read')
     .option('--backups <path>', 'folder of the backups')
+    .option('--identity <path>', 'file with the age identity that encrypted backups are read with')
     .option('--keep <number>', 'how many backups to keep')
     .option('--caches', 'also archive volumes of the class cache')
     .addOption(

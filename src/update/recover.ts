@@ -100,6 +100,7 @@ export async function recover(context: Context, project: string): Promise<Outcom
     if (!found.entries.some(({ type }) => type === 'recorded')) {
       // It had not begun to change anything.
       end('recovered');
+      await dropStack(state, found.run);
       return outcome('recovered', found.run);
     }
     const record = await readStack(state, found.run);
@@ -128,7 +129,13 @@ export async function recover(context: Context, project: string): Promise<Outcom
       `The interrupted run could not be undone: ${messageOf(error)}`,
       {
         state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
-        hint: `When the cause is gone, run again: ${context.again('recover')}`,
+        hint: [
+          // What is missing may be a key, once the run's own has been lost.
+          ...(error instanceof SafeUpdateError && error.code === 'refused' && error.hint !== undefined
+            ? [error.hint]
+            : []),
+          `When the cause is gone, run again: ${context.again('recover')}`,
+        ].join('\n'),
         cause: error,
       },
     );

@@ -20,6 +20,7 @@ import { classify } from './classes.ts';
 import type { Context } from './context.ts';
 import {
   continueJournal,
+  dropRemains,
   dropStack,
   startJournal,
   type Journal,
@@ -96,6 +97,7 @@ export async function openSession(
   try {
     await removeStrayHelpers(context, about.project);
     const state = context.stateFor(about.project);
+    await dropRemains(state, run);
     const journal =
       interrupted === undefined
         ? await startJournal(state, {
@@ -114,7 +116,7 @@ export async function openSession(
       context,
       run,
       project: about.project,
-      store: context.storeFor(about.project),
+      store: context.storeFor(about.project, run),
       state,
       journal,
       lock,

@@ -286,13 +286,8 @@ function folderReader(id: string, folder: string): BackupReader {
           });
         });
       const [manifest, sums] = [await read(manifestName), await read(sumsName)];
-      if (sums.split('\n').includes(sumLine({ path: manifestName, sha256: sha256Of(manifest) }).trimEnd()))
-        return manifest;
-      throw new SafeUpdateError(
-        'damaged',
-        `The backup ${id} is damaged: ${manifestName} has changed: its checksum differs.`,
-        { hint: useAnother },
-      );
+      requireSum(id, manifest, sums);
+      return manifest;
     },
     open: (name) => createReadStream(inside(folder, name)),
     digest: (name, onBytes) => digestOf(inside(folder, name), onBytes),
@@ -347,6 +342,17 @@ export function checksums(parts: readonly Pick<Part, 'path' | 'sha256'>[], manif
   return [...parts, { path: manifestName, sha256: sha256Of(manifest) }].map(sumLine).join('');
 }
 
+/** Throws SafeUpdateError `damaged` unless this manifest is the one that these checksums are of. */
+export function requireSum(id: string, manifest: string, sums: string): void {
+  if (sums.split('\n').includes(sumLine({ path: manifestName, sha256: sha256Of(manifest) }).trimEnd()))
+    return;
+  throw new SafeUpdateError(
+    'damaged',
+    `The backup ${id} is damaged: ${manifestName} has changed: its checksum differs.`,
+    { hint: useAnother },
+  );
+}
+
 function sha256Of(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }
@@ -397,7 +403,7 @@ async function digestOf(
 }
 
 /** Counts and hashes what passes. */
-function hashing(): {
+export function hashing(): {
   pass: (content: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
   bytes: () => number;
   digest: () => string;
@@ -418,7 +424,7 @@ function hashing(): {
 }
 
 /** Waits for all, then throws the first error: no writer is left running behind a failure. */
-async function settled<T extends readonly unknown[] | []>(
+export async function settled<T extends readonly unknown[] | []>(
   promises: T,
 ): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
   await Promise.allSettled(promises);
@@ -426,7 +432,7 @@ async function settled<T extends readonly unknown[] | []>(
 }
 
 /** A manifest is data from a disk: a path in it must not lead out of the backup. */
-function inside(folder: string, name: string): string {
+export function inside(folder: string, name: string): string {
   const file = path.resolve(folder, name);
   if (!file.startsWith(folder + path.sep)) {
     throw new SafeUpdateError('damaged', `The backup names a file outside itself: ${name}`, {

@@ -50,6 +50,8 @@ export interface BackupWriter {
 export interface BackupReader {
   readonly id: string;
   readonly location: string;
+  /** The same backup as it lies there, of one that is encrypted: what can be done without a key. Absent: it is not. */
+  readonly encrypted?: BackupReader;
   /** The manifest as it was sealed. Throws SafeUpdateError `damaged` if it is not there or has changed. */
   manifest(): Promise<string>;
   open(path: string): Readable;
@@ -86,6 +88,8 @@ export interface Listed {
 export interface Store {
   /** Where a person finds the backups. */
   readonly location: string;
+  /** The same place without encryption on the way: backups as they lie there. Absent: this is it. */
+  readonly below?: Store;
   /**
    * The folder of this machine that holds the backups, made if it is not there, which a helper can then share; undefined
    * for a store that has none.

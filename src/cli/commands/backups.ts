@@ -30,7 +30,9 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
                     text: describeProof(proof),
                     paint: proof.result === 'proven' ? ('green' as const) : ('red' as const),
                   },
-              `${manifest.volumes.length} volumes, ${manifest.databases.length} databases, ${manifest.consistency}`,
+              manifest.format === 2
+                ? 'encrypted'
+                : `${manifest.volumes.length} volumes, ${manifest.databases.length} databases, ${manifest.consistency}`,
             ],
       );
       const table = formatTable(

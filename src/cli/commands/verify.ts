@@ -1,4 +1,4 @@
-import { listBackups, openBackup, verifyBackup } from '../../backup/open.ts';
+import { listBackups, openBackup, openKept, verifyBackup } from '../../backup/open.ts';
 import type { Store } from '../../backup/store/store.ts';
 import { SafeUpdateError } from '../../model/error.ts';
 import { formatBytes } from '../../model/units.ts';
@@ -27,7 +27,11 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     await runtime.tellInterrupted(project);
     const store = context.storeFor(project);
     const backup = id ?? (await newest(store, project));
-    const open = await openBackup(store, backup);
+    // Without a key, what can be compared is what was encrypted; with one that does not fit, nobody is told that it is sound.
+    const hasKey = context.settings.backups.encryption.identityFile !== undefined;
+    const open = await (hasKey ? openBackup(store, backup) : openKept(store, backup));
+    const encrypted = open.manifest.format === 2;
+    const decrypted = open.reader.encrypted !== undefined;
     const bytes = open.manifest.parts.reduce((sum, part) => sum + part.bytes, 0);
     await showStep(context, 'verify', `Verify ${backup}`, async () => {
       await verifyBackup(open, (item, read) => {
@@ -36,9 +40,22 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
       return undefined;
     });
     await runtime.close();
-    const result = { backup, sound: true, parts: open.manifest.parts.length, bytes };
+    const result = {
+      backup,
+      sound: true,
+      parts: open.manifest.parts.length,
+      bytes,
+      ...(encrypted || decrypted ? { decrypted } : {}),
+    };
     await print(flags, result, (style) =>
-      style.green(`${backup} is sound: ${result.parts} parts, ${formatBytes(bytes)}, every checksum right.`),
+      [
+        style.green(
+          `${backup} is sound: ${result.parts} ${encrypted ? 'encrypted files' : 'parts'}, ${formatBytes(bytes)}, ${decrypted ? 'decrypted, ' : ''}every checksum right.`,
+        ),
+        ...(encrypted
+          ? ['It was not decrypted. To see that a key opens it and everything in it: --identity FILE']
+          : []),
+      ].join('\n'),
     );
     return 0;
   } finally {
