@@ -1,4 +1,6 @@
 import path from 'node:path';
+import { readIdentities } from '../backup/identity.ts';
+import { encryptedStore } from '../backup/store/encrypted.ts';
 import { folderStore } from '../backup/store/folder.ts';
 import { loadSettings, type Flags } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
@@ -8,6 +10,7 @@ import { Engine } from '../docker/engine.ts';
 import { createExec } from '../docker/exec.ts';
 import type { Context } from '../update/context.ts';
 import { interruption } from '../update/recover.ts';
+import { keysOfRun } from '../update/run-key.ts';
 import { version } from './version.ts';
 import { isAlive, thisProcess } from './owner.ts';
 import { canDraw, wantsColour } from './terminal.ts';
@@ -29,6 +32,10 @@ export interface GlobalFlags extends Flags {
   only?: string[];
   logs?: boolean;
   images?: boolean;
+  /** verify --restore. */
+  restore?: boolean;
+  /** Services that a test-restore leaves out. */
+  without?: string[];
   /** The name of a new project to restore into. */
   as?: string;
   /** Its folder. */
@@ -143,10 +150,21 @@ export async function createRuntime(
 
 function foldersOf(settings: Settings): Pick<Context, 'settings' | 'storeFor' | 'stateFor'> {
   const folderOf = (name: string): string => path.join(settings.backups.directory, name);
+  const stateFor = (name: string): string => path.join(folderOf(name), '.safe-update');
+  const { recipients, identityFile } = settings.backups.encryption;
+  let read: Promise<string[]> | undefined;
+  // Once: it may be a pipe.
+  const identities = (): Promise<string[]> =>
+    (read ??= identityFile === undefined ? Promise.resolve([]) : readIdentities(identityFile));
+  const keys = { recipients, identities: [identities] };
   return {
     settings,
-    storeFor: (name) => folderStore(folderOf(name)),
-    stateFor: (name) => path.join(folderOf(name), '.safe-update'),
+    storeFor: (name, run) =>
+      encryptedStore(
+        folderStore(folderOf(name)),
+        run === undefined ? keys : keysOfRun(keys, stateFor(name), run),
+      ),
+    stateFor,
   };
 }
 
@@ -159,6 +177,7 @@ const anyProject: Flags = {
   projectDirectory: undefined,
   config: undefined,
   backups: undefined,
+  identity: undefined,
 };
 
 function withoutProject(environment: NodeJS.ProcessEnv): Record<string, string | undefined> {
@@ -180,6 +199,7 @@ export function commandLine(words: string, environment: string | undefined, flag
     ['--project-directory', flags.projectDirectory],
     ['--config', flags.config],
     ['--backups', flags.backups],
+    ['--identity', flags.identity],
   ];
   return [
     `safe-update ${words}`,

@@ -12,8 +12,11 @@ export interface Context {
   engine: Engine;
   compose: Compose;
   settings: Settings;
-  /** Where the project's backups are. Known once the project's name is. */
-  storeFor(project: string): Store;
+  /**
+   * Where the project's backups are. Known once the project's name is. With a run: as that run writes and reads them, with
+   * its own key.
+   */
+  storeFor(project: string, run?: string): Store;
   /** Folder of the project's journals, beside its backups. */
   stateFor(project: string): string;
   emit: Emit;

@@ -64,6 +64,7 @@ export interface Journal {
 
 const suffix = '.jsonl';
 const stackSuffix = '.stack.json';
+const keySuffix = '.key';
 
 /** Starts the journal of a new run. Throws SafeUpdateError `store` or `space`. */
 export async function startJournal(
@@ -214,9 +215,28 @@ export async function readStack(folder: string, run: string): Promise<StackRecor
   }
 }
 
-/** The record holds secrets and is needed only until its run has ended. */
+/** The record holds secrets, and the key opens the run's backups. Both are needed only until the run has ended. */
 export async function dropStack(folder: string, run: string): Promise<void> {
-  await unlink(path.join(folder, run + stackSuffix)).catch(() => undefined);
+  for (const file of [keyFile(folder, run), path.join(folder, run + stackSuffix)])
+    await unlink(file).catch(() => undefined);
+}
+
+/** Where the key of a run is, as long as the run has not ended. */
+export function keyFile(folder: string, run: string): string {
+  return path.join(folder, run + keySuffix);
+}
+
+/** What runs left that were killed after their end had been noted. With the lock in hand no run is at its end. */
+export async function dropRemains(folder: string, except: string): Promise<void> {
+  const names = await readdir(folder).catch(() => []);
+  const left = [stackSuffix, keySuffix].flatMap((end) =>
+    names.filter((name) => name.endsWith(end)).map((name) => name.slice(0, -end.length)),
+  );
+  for (const run of new Set(left)) {
+    if (run === except) continue;
+    const entries = await readEntries(path.join(folder, run + suffix)).catch(() => []);
+    if (entries.some(({ type }) => type === 'end')) await dropStack(folder, run);
+  }
 }
 
 function journalError(folder: string, error: unknown): SafeUpdateError {

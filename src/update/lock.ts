@@ -25,6 +25,8 @@ export interface LockOptions {
   now: Date;
   /** Is this process of this host and boot still alive? */
   isAlive: (pid: number, started: string) => boolean;
+  /** What else is to be said on it. */
+  more?: Readonly<Record<string, string>>;
 }
 
 export interface Lock {
@@ -104,6 +106,14 @@ export async function findHolder(
   };
 }
 
+/** Whether somebody holds the lock who is not provably dead. */
+export async function isHeld(
+  engine: Engine,
+  options: Pick<LockOptions, 'project' | 'owner' | 'isAlive'>,
+): Promise<boolean> {
+  return (await findHolder(engine, options))?.isDead === false;
+}
+
 /**
  * Waits until nobody alive holds the project's lock. Returns whether it had to wait: what was seen of the project before
  * is then old. Takes nothing: somebody else may be faster. Throws SafeUpdateError `locked` after `limit` milliseconds;
@@ -158,6 +168,7 @@ async function create(engine: Engine, name: string, options: LockOptions): Promi
       ...Object.fromEntries(Object.entries(owner).map(([key, value]) => [prefix + key, String(value)])),
       [`${prefix}purpose`]: options.purpose,
       [`${prefix}at`]: options.now.toISOString(),
+      ...options.more,
     },
     HostConfig: {
       NetworkMode: 'none',

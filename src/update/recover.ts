@@ -7,6 +7,7 @@ import type { Context } from './context.ts';
 import { findHolder } from './lock.ts';
 import { dropStack, readRuns, readStack, unfinishedRun, type JournalEntry, type PastRun } from './journal.ts';
 import { whatWasMade } from './made.ts';
+import { tidyProofs } from './proofs.ts';
 import { lockProject, openSession, removeStrayHelpers, runName, waitUntilFree } from './session.ts';
 import { putBack } from './undo.ts';
 
@@ -57,6 +58,7 @@ export async function interruption(context: Context, project: string): Promise<s
 export async function recover(context: Context, project: string): Promise<Outcome> {
   const from = context.clock.monotonic();
   const state = context.stateFor(project);
+  await tidyProofs(context);
   await waitUntilFree(context, project);
   const found = await unfinishedRun(state);
   const outcome = (result: Outcome['result'], run: string, backup?: string): Outcome => ({
@@ -98,6 +100,7 @@ export async function recover(context: Context, project: string): Promise<Outcom
     if (!found.entries.some(({ type }) => type === 'recorded')) {
       // It had not begun to change anything.
       end('recovered');
+      await dropStack(state, found.run);
       return outcome('recovered', found.run);
     }
     const record = await readStack(state, found.run);
@@ -126,7 +129,13 @@ export async function recover(context: Context, project: string): Promise<Outcom
       `The interrupted run could not be undone: ${messageOf(error)}`,
       {
         state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
-        hint: `When the cause is gone, run again: ${context.again('recover')}`,
+        hint: [
+          // What is missing may be a key, once the run's own has been lost.
+          ...(error instanceof SafeUpdateError && error.code === 'refused' && error.hint !== undefined
+            ? [error.hint]
+            : []),
+          `When the cause is gone, run again: ${context.again('recover')}`,
+        ].join('\n'),
         cause: error,
       },
     );

@@ -61,9 +61,9 @@ function renamedProject({ project, containers, namesakes }: Observed): Refusal[]
   if (containers.length > 0 || former === undefined) return [];
   return [
     {
-      accept: `renamed-project:${former}`,
-      message: `The stack in ${project.directory} runs as the project ${former}; as ${project.name} it would start again on new, empty volumes.`,
-      hint: `Keep its name: --project-name ${former}, or name: ${former} in the compose file.`,
+      accept: `renamed-project:${former.name}`,
+      message: `The stack ${former.directory === project.directory ? `in ${project.directory}` : `that was in ${former.directory}`} runs as the project ${former.name}; as ${project.name} it would start again on new, empty volumes.`,
+      hint: `Keep its name: --project-name ${former.name}, or name: ${former.name} in the compose file.`,
     },
   ];
 }

@@ -17,6 +17,7 @@ import {
   openSession,
   runName,
   showStep,
+  waitForEngine,
   waitUntilFree,
   type Session,
 } from './session.ts';
@@ -271,9 +272,22 @@ async function undo(state: Update, error: unknown): Promise<void> {
   if (journal.entries.some(({ type }) => type === 'end')) return;
 
   if (!begun('stop') && !begun('remove') && !begun('up')) {
-    await restoreImages(context.engine, context.exec, record);
-    await state.backup?.writer.abandon();
-    await dropNewPins(session);
+    try {
+      await waitForEngine(context);
+      await restoreImages(context.engine, context.exec, record);
+      await state.backup?.writer.abandon();
+      await dropNewPins(session);
+    } catch (second) {
+      throw new SafeUpdateError(
+        code === 'bug' ? 'engine' : code,
+        `${reason}\nTidying up after that failed too: ${messageOf(second)}`,
+        {
+          state: 'No container was stopped or changed, and no data.',
+          hint: `When the cause is gone, tidy up: ${context.again('recover')}`,
+          cause: error,
+        },
+      );
+    }
     await endUndone(session, { type: 'end', result: 'failed', reason, at: now() });
     throw untouched(error);
   }
@@ -286,6 +300,7 @@ async function undo(state: Update, error: unknown): Promise<void> {
     await putBack(session, {
       record,
       keepPresent: true,
+      justSealed: true,
       ...(begun('up') && state.backupId !== undefined ? { backup: state.backupId } : {}),
     });
     if (state.backupId === undefined) await dropNewPins(session).catch(() => undefined);

@@ -35,6 +35,11 @@ export function expectedBytes({
   let sum = overhead;
   for (const [name, bytes] of sizes) {
     const shares = backups.flatMap(({ manifest }) => {
+      // It does not say how well each one was compressed, only all of it, dumps included.
+      if (manifest?.format === 2) {
+        const kept = manifest.parts.reduce((total, part) => total + part.bytes, 0);
+        return manifest.content === 0 ? [] : [{ archive: kept / manifest.content, dump: 0 }];
+      }
       const volume = manifest?.volumes.find((candidate) => candidate.name === name);
       if (manifest === undefined || volume === undefined || volume.bytes === 0) return [];
       const dumps = manifest.databases.filter((database) => database.volume === name);

@@ -20,13 +20,14 @@ import { misplaced } from './data-places.ts';
 import { downtime } from './downtime.ts';
 import { requireNothingLost } from './fingerprints.ts';
 import { dropStack, type JournalEntry } from './journal.ts';
+import { backupsInProof } from './proofs.ts';
 import { isFinishedOneShot, scaleOf, statedReplicas } from './plan.ts';
 import {
   beginBackup,
   currentContainers,
   noteUndo,
-  runningDatabases,
   pauseAt,
+  runningDatabases,
   requireNotInterrupted,
   sealBackup,
   showStep,
@@ -493,7 +494,8 @@ export async function pruneBackups(
 ): Promise<string[]> {
   const store = context.storeFor(project);
   const backups = await listBackups(store);
-  const ids = expired(backups, { keep: context.settings.backups.keep, inUse });
+  const read = await backupsInProof(context.engine, project);
+  const ids = expired(backups, { keep: context.settings.backups.keep, inUse: [...inUse, ...read] });
   if (dryRun) return ids;
   for (const id of ids) await store.remove(id);
   const runs = new Set(

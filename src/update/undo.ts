@@ -28,6 +28,7 @@ import {
   runningDatabase,
   sealBackup,
   showStep,
+  waitForEngine,
   withHelper,
   type Session,
 } from './session.ts';
@@ -42,6 +43,11 @@ export interface PutBack {
   only?: (volume: ManifestVolume) => boolean;
   /** Keep the present state as a `failed-…` backup before data is overwritten. */
   keepPresent: boolean;
+  /**
+   * This very process has written and sealed the backup: its checksums are compared once more, but not what its archives
+   * hold, which would make the downtime longer for nothing.
+   */
+  justSealed?: boolean;
 }
 
 /**
@@ -53,10 +59,11 @@ export interface PutBack {
  */
 export async function putBack(
   session: Session,
-  { record, backup, only, keepPresent }: PutBack,
+  { record, backup, only, keepPresent, justSealed = false }: PutBack,
 ): Promise<void> {
   const { context, store, journal, project } = session;
   const { engine, exec } = context;
+  await waitForEngine(context);
   const open = backup === undefined ? undefined : await openBackup(store, backup);
 
   const running = (await currentContainers(context, project)).filter((container) => container.running);
@@ -91,7 +98,7 @@ export async function putBack(
 
   if (open !== undefined) {
     await showStep(context, 'undo-data', 'Put the data back', async () =>
-      restoreData(session, open, record, recreated, only),
+      restoreData(session, open, record, recreated, only, 'undo-data', { contentsVerified: justSealed }),
     );
   }
 

@@ -28,6 +28,9 @@ const deleting = '.deleting';
 export const manifestName = 'manifest.json';
 /** Checksums of every other file, the manifest included, as `sha256sum --check` reads them. */
 export const sumsName = 'SHA256SUMS';
+/** How the last test-restore of the backup ended. */
+const proofName = 'proven.json';
+const unfinishedProof = /^\.proven-[0-9a-f]{8}\.tmp$/;
 
 /**
  * Backups in a folder: one sub-folder each, files of mode 0600 in folders of mode 0700.
@@ -287,9 +290,8 @@ function folderReader(id: string, folder: string): BackupReader {
           });
         });
       const [manifest, sums] = [await read(manifestName), await read(sumsName)];
-      const changed = changedOf(manifest, sums);
-      if (changed === undefined) return manifest;
-      throw new SafeUpdateError('damaged', `The backup ${id} is damaged: ${changed}.`, { hint: useAnother });
+      requireSum(id, manifest, sums);
+      return manifest;
     },
     open: (name) => createReadStream(inside(folder, name)),
     digest: (name, onBytes) => digestOf(inside(folder, name), onBytes),
@@ -301,12 +303,31 @@ function folderReader(id: string, folder: string): BackupReader {
       return Promise.all(
         files
           .map((file) => path.relative(folder, file))
-          .filter((name) => name !== manifestName && name !== sumsName)
+          .filter(
+            (name) => ![manifestName, sumsName, proofName].includes(name) && !unfinishedProof.test(name),
+          )
           .map(async (name) => ({
             path: name.split(path.sep).join('/'),
             bytes: (await lstat(inside(folder, name))).size,
           })),
       );
+    },
+    async proof() {
+      return readFile(path.join(folder, proofName), 'utf8').catch((error: unknown) => {
+        if (codeOf(error) === 'ENOENT') return undefined;
+        throw storeError(`${proofName} of ${id} cannot be read`, error);
+      });
+    },
+    async keepProof(text) {
+      const unfinished = path.join(folder, `.proven-${randomBytes(4).toString('hex')}.tmp`);
+      try {
+        await writeFlushed(unfinished, text);
+        await rename(unfinished, path.join(folder, proofName));
+        await syncFolder(folder);
+      } catch (error) {
+        await rm(unfinished, { force: true }).catch(() => undefined);
+        throw storeError(`The result of the test-restore of ${id} could not be kept`, error);
+      }
     },
     async restoreVolume(stored, volume, progress, members) {
       const archive = inside(folder, stored.archive);
@@ -346,6 +367,13 @@ function changedOf(manifest: string, sums: string): string | undefined {
 function isSummed(part: unknown): part is Pick<Part, 'path' | 'sha256'> {
   const { path: name, sha256 } = (part ?? {}) as { path?: unknown; sha256?: unknown };
   return typeof name === 'string' && typeof sha256 === 'string';
+}
+
+/** Throws SafeUpdateError `damaged` unless this manifest is the one that these checksums are of, and they fit it. */
+export function requireSum(id: string, manifest: string, sums: string): void {
+  const changed = changedOf(manifest, sums);
+  if (changed === undefined) return;
+  throw new SafeUpdateError('damaged', `The backup ${id} is damaged: ${changed}.`, { hint: useAnother });
 }
 
 function sha256Of(text: string): string {
@@ -398,7 +426,7 @@ async function digestOf(
 }
 
 /** Counts and hashes what passes. */
-function hashing(): {
+export function hashing(): {
   pass: (content: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
   bytes: () => number;
   digest: () => string;
@@ -419,7 +447,7 @@ function hashing(): {
 }
 
 /** Waits for all, then throws the first error: no writer is left running behind a failure. */
-async function settled<T extends readonly unknown[] | []>(
+export async function settled<T extends readonly unknown[] | []>(
   promises: T,
 ): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
   await Promise.allSettled(promises);
@@ -427,7 +455,7 @@ async function settled<T extends readonly unknown[] | []>(
 }
 
 /** A manifest is data from a disk: a path in it must not lead out of the backup. */
-function inside(folder: string, name: string): string {
+export function inside(folder: string, name: string): string {
   const file = path.resolve(folder, name);
   if (!file.startsWith(folder + path.sep)) {
     throw new SafeUpdateError('damaged', `The backup names a file outside itself: ${name}`, {

@@ -21,6 +21,7 @@ export function image(name: string, facts: Partial<ImageFacts> = {}): ImageFacts
     tags: [name],
     digests: [],
     volumePaths: [],
+    labels: {},
     environment: [],
     size: 1_000_000,
     ...facts,
@@ -117,6 +118,7 @@ export function observed(
     project,
     engine: {
       id: 'engine-1',
+      host: 'machine',
       version: '28.5.2',
       apiVersion: '1.51',
       rootDirectory: '/var/lib/docker',

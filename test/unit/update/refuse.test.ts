@@ -54,12 +54,17 @@ describe('a stack in which nothing is wrong', () => {
 
 describe('a project that runs under another name', () => {
   it('is refused: up would make a second one beside it', () => {
-    const shop = observed({ web: {} }, { containers: [], namesakes: ['former'] });
+    const shop = observed(
+      { web: {} },
+      { containers: [], namesakes: [{ name: 'former', directory: '/srv/shop' }] },
+    );
     expect(accepts(shop)).toEqual(['renamed-project:former']);
   });
 
   it('is not refused where this name has containers too', () => {
-    expect(accepts(observed({ web: {} }, { namesakes: ['staging'] }))).toEqual([]);
+    expect(
+      accepts(observed({ web: {} }, { namesakes: [{ name: 'staging', directory: '/srv/shop' }] })),
+    ).toEqual([]);
   });
 });
 

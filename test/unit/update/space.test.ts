@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Outline } from '../../../src/backup/manifest.ts';
 import type { ListedBackup } from '../../../src/backup/open.ts';
 import {
   expectedBytes,
@@ -41,6 +42,27 @@ describe('expectedBytes', () => {
     expect(expectedBytes({ sizes, backups: [earlier('db', 100), earlier('db', 500)], dumped: [] })).toBe(
       base + 0.6 * GB,
     );
+  });
+
+  it('reckons with all of the last encrypted backup, which does not say how well each volume was compressed', () => {
+    const outline: Outline = {
+      ...{ format: 2, encrypted: 'age', tool: '0.1.0', id: 'x', kind: 'manual', sequence: 2 },
+      ...{ createdAt: '2024-10-17T14:30:22.000Z', run: 'r', content: 1000 },
+      parts: [
+        { path: 'names.age', bytes: 50, sha256: '' },
+        { path: 'parts/0001.age', bytes: 350, sha256: '' },
+      ],
+    };
+    const encrypted: ListedBackup = { id: 'x', manifest: outline };
+    const sizes = new Map([['db', GB]]);
+    expect(expectedBytes({ sizes, backups: [earlier('db', 100), encrypted], dumped: [] })).toBe(
+      base + 0.48 * GB,
+    );
+    expect(expectedBytes({ sizes, backups: [encrypted, earlier('db', 100)], dumped: [] })).toBe(
+      base + 0.12 * GB,
+    );
+    const empty: ListedBackup = { id: 'x', manifest: { ...outline, content: 0 } };
+    expect(expectedBytes({ sizes, backups: [empty], dumped: [] })).toBe(base + GB);
   });
 
   it('never reckons with more than the volume itself', () => {
