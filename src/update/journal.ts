@@ -1,4 +1,13 @@
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  writeFileSync,
+} from 'node:fs';
 import { open, readdir, readFile, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { makeFolder, syncFolder } from '../backup/store/folder.ts';
@@ -99,11 +108,27 @@ export function continueJournal(folder: string, run: string, entries: readonly J
 
 function journalOn(folder: string, run: string, entries: JournalEntry[]): Journal {
   const file = path.join(folder, run + suffix);
+  const stackFile = path.join(folder, run + stackSuffix);
+  let recorded: string | undefined;
+
+  /** Somebody has removed it in the middle of the run: without it nobody could finish what this run does not. */
+  function writeAgain(): void {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (recorded !== undefined && !existsSync(stackFile))
+      writeFileSync(stackFile, recorded, { mode: 0o600, flush: true });
+    const text = entries.map((entry) => `\n${JSON.stringify(entry)}\n`).join('');
+    writeFileSync(file, text, { mode: 0o600, flush: true });
+    const descriptor = openSync(folder, 'r');
+    fsyncSync(descriptor);
+    closeSync(descriptor);
+  }
+
   return {
     run,
     entries,
     write(entry) {
       try {
+        if (entries.length > 0 && !existsSync(file)) writeAgain();
         const descriptor = openSync(file, 'a', 0o600);
         const { size } = fstatSync(descriptor);
         try {
@@ -123,16 +148,16 @@ function journalOn(folder: string, run: string, entries: JournalEntry[]): Journa
       entries.push(entry);
     },
     async record(stack) {
-      const target = path.join(folder, run + stackSuffix);
+      recorded = JSON.stringify(stack);
       try {
-        const handle = await open(`${target}.tmp`, 'w', 0o600);
-        await handle.writeFile(JSON.stringify(stack));
+        const handle = await open(`${stackFile}.tmp`, 'w', 0o600);
+        await handle.writeFile(recorded);
         await handle.sync();
         await handle.close();
-        await rename(`${target}.tmp`, target);
+        await rename(`${stackFile}.tmp`, stackFile);
         await syncFolder(folder);
       } catch (error) {
-        await unlink(`${target}.tmp`).catch(() => undefined);
+        await unlink(`${stackFile}.tmp`).catch(() => undefined);
         throw journalError(folder, error);
       }
       this.write({ type: 'recorded' });

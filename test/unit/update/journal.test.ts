@@ -82,6 +82,21 @@ describe('a journal', () => {
     expect(found?.entries).toHaveLength(2);
   });
 
+  it('that somebody removes in the middle is written again, with the record of the stack', async () => {
+    const journal = await startJournal(folder, begin('1'));
+    await journal.record(stack);
+    for (const removed of [folder, path.join(folder, '1.jsonl')]) {
+      rmSync(removed, { recursive: true });
+      journal.write(step);
+      expect((await unfinishedRun(folder))?.entries).toEqual(journal.entries);
+      expect(await readStack(folder, '1')).toEqual(stack);
+      expect(statSync(folder).mode & 0o777).toBe(0o700);
+      for (const name of ['1.jsonl', '1.stack.json'])
+        expect(statSync(path.join(folder, name)).mode & 0o777).toBe(0o600);
+    }
+    expect(journal.entries).toHaveLength(4);
+  });
+
   it('cannot be written where a file is in the way, and says so', async () => {
     writeFileSync(path.dirname(path.dirname(folder)) + '/shop', '');
     await expect(startJournal(folder, begin('run-1'))).rejects.toMatchObject({
@@ -93,6 +108,7 @@ describe('a journal', () => {
   it('that cannot be written any more says so, and does not count the entry as written', async () => {
     const journal = await startJournal(folder, begin('run-1'));
     rmSync(folder, { recursive: true });
+    writeFileSync(folder, 'in the way');
     expect(() => {
       journal.write(step);
     }).toThrow(expect.objectContaining({ code: 'store' }) as Error);
