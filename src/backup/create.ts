@@ -142,7 +142,10 @@ export class BackupInProgress {
       await this.writer.putFile(part, Readable.from([content]));
       this.#config.push({ part, from, mode });
     }
-    await this.#putJson('config/model.json', record.model);
+    // With dollar signs doubled, as compose prints it and reads it.
+    const doubled = (_: string, value: unknown): unknown =>
+      typeof value === 'string' ? value.replaceAll('$', () => '$$') : value;
+    await this.#putJson('config/model.json', JSON.parse(JSON.stringify(record.model), doubled));
     await this.#putJson('config/engine.json', record);
   }
 

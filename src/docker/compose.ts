@@ -76,7 +76,10 @@ export class Compose {
         hint: `Check them with: docker compose ${project.files.map((file) => `-f ${file}`).join(' ')} config`,
       });
     }
-    const model = JSON.parse(result.stdout) as Omit<ComposeModel, 'services'> & {
+    // Compose doubles each dollar sign, so that what it prints could be read as a compose file again.
+    const plain = (_: string, value: unknown): unknown =>
+      typeof value === 'string' ? value.replaceAll('$$', () => '$') : value;
+    const model = JSON.parse(result.stdout, plain) as Omit<ComposeModel, 'services'> & {
       services?: ComposeModel['services'] | null;
     };
     return { model: { ...model, services: model.services ?? {} }, warnings: warningsIn(result.stderr) };
