@@ -48,6 +48,16 @@ export default defineConfig({
           sequence: { groupOrder: 3 },
         },
       },
+      {
+        extends: true,
+        test: {
+          name: 'faults',
+          include: ['test/faults/**/*.test.ts'],
+          testTimeout: 600 * second,
+          hookTimeout: 360 * second,
+          sequence: { groupOrder: 4 },
+        },
+      },
     ],
   },
 });

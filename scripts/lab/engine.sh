@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that a Docker engine and Compose v2 answer. A machine that has them is left exactly as it is; a bare Debian
-# machine gets them from Debian's own packages.
+# Makes sure that a Docker engine and Compose v2 answer. A machine that has them is left as it is; a bare Debian machine gets
+# them from Debian's own packages, and age with them.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=progress.sh
@@ -10,7 +10,7 @@ compose_wanted=2.20
 server_wanted=20.10
 # Each brings the tini it wants.
 engine_packages=(docker.io docker-cli docker-compose docker-buildx docker-registry containerd runc iptables
-  ca-certificates curl mmdebstrap strace)
+  ca-certificates curl mmdebstrap strace age)
 # Two programs of systemd are enough for them; systemd itself need not come.
 if ! command -v systemctl >/dev/null; then engine_packages+=(systemd-standalone-sysusers systemd-standalone-tmpfiles); fi
 apt_dir=$SAFE_UPDATE_LAB/apt
@@ -218,6 +218,11 @@ if [[ -z $server ]]; then
   [[ $(id -u) == 0 ]] || refuse "Docker is installed, but no engine answers" \
     "Start it, or, if it runs, let $(id -un) use it (group docker)."
   stage "engine: started" start_engine
+fi
+
+# For backups that are decrypted by hand. An engine from before may have come without it.
+if ! command -v age >/dev/null && root_on_debian && packaged_by_debian; then
+  stage "engine: age installed" install_packages age
 fi
 
 server=$(server_version)

@@ -71,7 +71,8 @@ export class BackupInProgress {
       });
     };
     const [dumped, counted] = await Promise.allSettled([dumpAndCheck(), engine.fingerprint(database)]);
-    for (const outcome of [dumped, counted]) if (outcome.status === 'rejected') throw outcome.reason;
+    for (const outcome of [dumped, counted])
+      if (outcome.status === 'rejected') throw withHint(outcome.reason, database);
     const fingerprint = counted.status === 'fulfilled' ? counted.value : undefined;
     this.#databases.push({
       service,
@@ -141,7 +142,10 @@ export class BackupInProgress {
       await this.writer.putFile(part, Readable.from([content]));
       this.#config.push({ part, from, mode });
     }
-    await this.#putJson('config/model.json', record.model);
+    // With dollar signs doubled, as compose prints it and reads it.
+    const doubled = (_: string, value: unknown): unknown =>
+      typeof value === 'string' ? value.replaceAll('$', () => '$$') : value;
+    await this.#putJson('config/model.json', JSON.parse(JSON.stringify(record.model), doubled));
     await this.#putJson('config/engine.json', record);
   }
 
@@ -206,6 +210,17 @@ export class BackupInProgress {
       candidate = `${base}-${number}`;
     return candidate;
   }
+}
+
+/** What can be done about a dump that failed, where whoever noticed did not know. */
+function withHint(error: unknown, { container: { name } }: RunningDatabase): unknown {
+  if (!(error instanceof SafeUpdateError) || error.code !== 'database' || error.hint !== undefined)
+    return error;
+  return new SafeUpdateError('database', error.message, {
+    ...(error.state === undefined ? {} : { state: error.state }),
+    hint: `See what the server says (docker logs ${name}), then run again. If a dump takes long: timeouts.dump in safe-update.yml.`,
+    cause: error,
+  });
 }
 
 function safeName(name: string): string {

@@ -5,8 +5,8 @@ import { extract, pack, type Header, type Pack } from 'tar-stream';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import { projectNamePattern } from '../model/project.ts';
 import { isBackupId } from './id.ts';
-import { parseManifest, type Manifest } from './manifest.ts';
-import type { OpenBackup } from './open.ts';
+import { parseListing, type Listing, type Manifest } from './manifest.ts';
+import type { KeptBackup } from './open.ts';
 import { checksums, manifestName, sumsName } from './store/folder.ts';
 import type { Store } from './store/store.ts';
 
@@ -34,7 +34,7 @@ export type TransferProgress = (item: 'backup' | 'images', bytes: number) => voi
  * bytes that were written.
  */
 export async function writeExported(
-  { reader, manifest }: OpenBackup,
+  { reader, manifest }: KeptBackup,
   images: { ids: readonly string[]; saved: Readable } | undefined,
   write: (content: AsyncIterable<Buffer>) => Promise<unknown>,
   progress: TransferProgress,
@@ -144,8 +144,10 @@ async function both(tar: Pack, filling: Promise<void>, writing: Promise<unknown>
 
 export interface ImportOptions {
   storeFor: (project: string) => Store;
+  /** Whose backup an encrypted one is taken for: it does not say. */
+  project?: string | undefined;
   /** Called with the manifest before anything is written: to refuse it, or to say what comes. */
-  begin: (manifest: Manifest) => void;
+  begin: (manifest: Listing) => void;
   /** Takes the images, compressed, as they come; reads to the end. */
   loadImages: (compressed: Readable, about: { ids: string[]; manifest: Manifest }) => Promise<void>;
   progress: TransferProgress;
@@ -162,7 +164,7 @@ export interface ImportOptions {
 export async function readExported(
   input: Readable,
   options: ImportOptions,
-): Promise<{ manifest: Manifest; location: string; images: boolean }> {
+): Promise<{ manifest: Listing; project: string; location: string; images: boolean }> {
   const tar = extract();
   // What ends it early ends the tar too, and is told by the entry that is then not whole. Not waited for: of a tar that is
   // given up half way it may never settle.
@@ -191,16 +193,17 @@ function asNode(stream: unknown): NodeJS.ReadWriteStream {
 
 async function readEntries(
   entries: Entries,
-  { storeFor, begin, loadImages, progress }: ImportOptions,
-): Promise<{ manifest: Manifest; location: string; images: boolean }> {
+  { storeFor, project: given, begin, loadImages, progress }: ImportOptions,
+): Promise<{ manifest: Listing; project: string; location: string; images: boolean }> {
   const first = await entries.next();
   const [id = '', name] = first.done === true ? [] : first.value.header.name.split('/');
   if (first.done === true || !isBackupId(id) || name !== manifestName)
     throw damaged('it does not begin with the manifest of one');
   const text = await textOf(first.value, `${id}/${manifestName}`);
-  const manifest = parseManifest(id, text);
-  if (!projectNamePattern.test(manifest.project.name))
-    throw damaged(`${JSON.stringify(manifest.project.name)} is not the name of a project`);
+  const manifest = parseListing(id, text);
+  const project = manifest.format === 2 ? requireProject(given) : manifest.project.name;
+  if (!projectNamePattern.test(project))
+    throw damaged(`${JSON.stringify(project)} is not the name of a project`);
   requirePaths(manifest);
   const second = await entries.next();
   if (
@@ -209,17 +212,19 @@ async function readEntries(
   )
     throw damaged(`${sumsName} and ${manifestName} do not fit together`);
 
-  const store = storeFor(manifest.project.name);
+  const target = storeFor(project);
+  // What is encrypted stays as it is.
+  const store = manifest.format === 2 ? (target.below ?? target) : target;
   const present = (await store.list()).find((listed) => listed.id === id);
   if (present?.sealed === true) {
-    throw new SafeUpdateError('refused', `There is a backup ${id} of ${manifest.project.name} already.`, {
+    throw new SafeUpdateError('refused', `There is a backup ${id} of ${project} already.`, {
       state: 'Nothing was touched.',
-      hint: `It is in ${store.location}. To look into it: safe-update show ${id} -p ${manifest.project.name}`,
+      hint: `It is in ${store.location}. To look into it: safe-update show ${id} -p ${project}`,
     });
   }
   let next = await entries.next();
   let ids: string[] | undefined;
-  if (next.done !== true && next.value.header.name === idsName) {
+  if (manifest.format === 1 && next.done !== true && next.value.header.name === idsName) {
     ids = (await textOf(next.value, idsName)).split('\n').filter((line) => line !== '');
     next = await entries.next();
   }
@@ -246,7 +251,7 @@ async function readEntries(
       done += put.bytes;
       next = await entries.next();
     }
-    if (ids === undefined) {
+    if (ids === undefined || manifest.format === 2) {
       if (next.done !== true) throw tooMuch(next.value);
     } else {
       if (next.done === true) throw damaged('it ended early: the images are not there');
@@ -254,11 +259,19 @@ async function readEntries(
       await loadImages(saved, { ids, manifest });
     }
     await writer.seal(text, () => undefined);
-    return { manifest, location: store.location, images: ids !== undefined };
+    return { manifest, project, location: store.location, images: ids !== undefined };
   } catch (error) {
     await writer.abandon();
     throw error;
   }
+}
+
+function requireProject(given: string | undefined): string {
+  if (given !== undefined) return given;
+  throw new SafeUpdateError('usage', 'The backup is encrypted, and does not say which project it is of.', {
+    state: 'Nothing was imported.',
+    hint: 'Say it: safe-update import FILE -p PROJECT',
+  });
 }
 
 /** The pieces of the images in their order. Throws when one is missing or is not what it was. */
@@ -325,7 +338,7 @@ async function textOf(entry: Entry, name: string): Promise<string> {
 }
 
 /** The manifest comes from outside too: its paths must not lead out of the backup, nor over its own files. */
-function requirePaths({ parts }: Manifest): void {
+function requirePaths({ parts }: Listing): void {
   const seen = new Set<string>([manifestName, sumsName]);
   for (const { path } of parts) {
     const steps = path.split('/');

@@ -92,6 +92,25 @@ const manifestSchema = z.object({
 });
 
 export type Manifest = z.infer<typeof manifestSchema>;
+
+/**
+ * What an encrypted backup says of itself without a key: as much as listing, checking and removing it need, and no name of
+ * anything in it. Its parts are the encrypted files.
+ */
+const outlineSchema = manifestSchema
+  .pick({ tool: true, id: true, kind: true, sequence: true, createdAt: true, run: true, parts: true })
+  .extend({
+    format: z.literal(2),
+    encrypted: z.literal('age'),
+    /** Bytes of the volumes' content, before compression: how much room the next backup needs. */
+    content: z.number(),
+  });
+
+export type Outline = z.infer<typeof outlineSchema>;
+
+/** What can be said of any backup without a key: of one that is not encrypted, everything. */
+export type Listing =
+  Manifest | (Outline & Partial<Record<Exclude<keyof Manifest, keyof Outline>, undefined>>);
 export type ManifestVolume = Manifest['volumes'][number];
 export type ManifestDatabase = Manifest['databases'][number];
 
@@ -113,6 +132,24 @@ export const useAnother = 'Use another backup: safe-update backups';
 
 /** Throws SafeUpdateError `damaged` when the text is no manifest that this version can read. */
 export function parseManifest(id: string, text: string): Manifest {
+  return parse(id, text, manifestSchema, 1);
+}
+
+/** The manifest as it lies in the backup, be it encrypted or not. Throws SafeUpdateError `damaged`. */
+export function parseListing(id: string, text: string): Listing {
+  return saysEncrypted(text) ? parse(id, text, outlineSchema, 2) : parseManifest(id, text);
+}
+
+/** Whether the text is what an encrypted backup says of itself. Pure. */
+export function saysEncrypted(text: string): boolean {
+  try {
+    return (JSON.parse(text) as { encrypted?: unknown } | null)?.encrypted !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+function parse<T extends { id: string }>(id: string, text: string, schema: z.ZodType<T>, newest: number): T {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -123,12 +160,12 @@ export function parseManifest(id: string, text: string): Manifest {
     });
   }
   const format = (value as { format?: unknown } | null)?.format;
-  if (typeof format === 'number' && format > 1) {
+  if (typeof format === 'number' && format > newest) {
     throw new SafeUpdateError('damaged', `${id} was written by a newer safe-update (format ${format}).`, {
       hint: 'Upgrade safe-update on this machine.',
     });
   }
-  const parsed = manifestSchema.safeParse(value);
+  const parsed = schema.safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     throw new SafeUpdateError(

@@ -1,5 +1,6 @@
 import { messageOf, SafeUpdateError } from '../model/error.ts';
-import { parseManifest, useAnother, type Manifest } from './manifest.ts';
+import { parseListing, parseManifest, useAnother, type Listing, type Manifest } from './manifest.ts';
+import { readProof, type Proof } from './proof.ts';
 import type { BackupReader, Progress, Store } from './store/store.ts';
 
 export interface OpenBackup {
@@ -7,17 +8,35 @@ export interface OpenBackup {
   manifest: Manifest;
 }
 
-/** Throws SafeUpdateError `usage` if there is none of that id, `damaged` if its manifest cannot be trusted. */
+/** A backup as it lies in the store: of an encrypted one, its encrypted files. */
+export interface KeptBackup {
+  reader: BackupReader;
+  manifest: Listing;
+}
+
+/**
+ * Throws SafeUpdateError `usage` if there is none of that id, `damaged` if its manifest cannot be trusted, `refused` if it
+ * is encrypted and there is no key, or none that fits.
+ */
 export async function openBackup(store: Store, id: string): Promise<OpenBackup> {
   const reader = await store.open(id);
   return { reader, manifest: parseManifest(id, await reader.manifest()) };
 }
 
+/** As `openBackup`, without a key. */
+export async function openKept(store: Store, id: string): Promise<KeptBackup> {
+  const opened = await store.open(id);
+  const reader = opened.encrypted ?? opened;
+  return { reader, manifest: parseListing(id, await reader.manifest()) };
+}
+
 export interface ListedBackup {
   id: string;
   /** Absent: never sealed, or damaged. */
-  manifest?: Manifest;
+  manifest?: Listing;
   problem?: string;
+  /** How its last test-restore ended; absent if there was none. */
+  proof?: Proof;
 }
 
 /** Every backup of a store, oldest first; what is not whole says why. */
@@ -26,7 +45,9 @@ export async function listBackups(store: Store): Promise<ListedBackup[]> {
     (await store.list()).map(async ({ id, sealed }): Promise<ListedBackup> => {
       if (!sealed) return { id, problem: 'incomplete: it was never sealed' };
       try {
-        return { id, manifest: (await openBackup(store, id)).manifest };
+        const { manifest, reader } = await openKept(store, id);
+        const proof = await readProof(reader);
+        return { id, manifest, ...(proof === undefined ? {} : { proof }) };
       } catch (error) {
         if (error instanceof SafeUpdateError) return { id, problem: error.message };
         throw error;
@@ -40,21 +61,25 @@ export async function listBackups(store: Store): Promise<ListedBackup[]> {
 
 /**
  * Reads every part (or those named) again and compares size and checksum with the manifest. Throws SafeUpdateError
- * `damaged` with every part that is missing, too many, too short or changed.
+ * `damaged` with every part that is missing, too many, too short or changed. Of an encrypted backup that was opened with a
+ * key, what is compared is what was encrypted.
  */
 export async function verifyBackup(
-  { reader, manifest }: OpenBackup,
+  { reader, manifest }: KeptBackup,
   progress: Progress = () => undefined,
   only?: readonly string[],
 ): Promise<void> {
   const problems: string[] = [];
   const present = new Map((await reader.files()).map(({ path, bytes }) => [path, bytes]));
   const known = new Set(manifest.parts.map(({ path }) => path));
-  const named = [
-    ...manifest.volumes.flatMap(({ archive, files }) => [archive, files]),
-    ...manifest.databases.flatMap(({ parts }) => parts),
-    manifest.engineRecord,
-  ];
+  const named =
+    manifest.format === 1
+      ? [
+          ...manifest.volumes.flatMap(({ archive, files }) => [archive, files]),
+          ...manifest.databases.flatMap(({ parts }) => parts),
+          manifest.engineRecord,
+        ]
+      : [];
   for (const path of named) if (!known.has(path)) problems.push(`${path} has no checksum in the manifest`);
   if (only === undefined) {
     for (const path of present.keys()) if (!known.has(path)) problems.push(`${path} is not in the manifest`);

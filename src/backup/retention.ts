@@ -8,24 +8,32 @@ export interface RetentionOptions {
 }
 
 /**
- * Given the backups, oldest first, returns the ids to remove. Never the newest sealed one, never one in use, and
- * nothing whose manifest cannot be read: that is for a person to look at. `failed` backups, which keep what was
+ * Given the backups, oldest first, returns the ids to remove. Never the newest sealed one, never the newest one that a
+ * test-restore has proven, never one in use, and nothing whose manifest cannot be read: that is for a person to look at. `failed` backups, which keep what was
  * written during a failed update, are counted on their own, so that they do not push out the good ones. Pure.
  *
  * Which is newer is said by the order, which is that of their sequence, whatever the clock was. Hours, days and so on are
  * those of this machine's time zone.
  */
 export function expired(backups: readonly ListedBackup[], { keep, inUse }: RetentionOptions): string[] {
-  const whole = backups.flatMap(({ id, manifest }) =>
+  const whole = backups.flatMap(({ id, manifest, proof }) =>
     manifest === undefined
       ? []
-      : [{ id, at: new Date(manifest.createdAt), isFailed: manifest.kind === 'failed' }],
+      : [
+          {
+            id,
+            at: new Date(manifest.createdAt),
+            isFailed: manifest.kind === 'failed',
+            isProven: proof?.result === 'proven',
+          },
+        ],
   );
   return [whole.filter(({ isFailed }) => !isFailed), whole.filter(({ isFailed }) => isFailed)]
     .flatMap((group) => {
       const newestFirst = group.toReversed();
       const kept = new Set(keptBy(keep, newestFirst));
-      return group.filter(({ id }) => !kept.has(id));
+      const lastProven = group.findLast(({ isProven }) => isProven);
+      return group.filter(({ id }) => !kept.has(id) && id !== lastProven?.id);
     })
     .map(({ id }) => id)
     .filter((id) => !inUse.includes(id));

@@ -65,7 +65,22 @@ const described: Record<string, Described> = {
   verify: {
     usage: '[backup] [environment]',
     summary: 'read every part of a backup (the newest, if none is named) and compare checksums',
-    examples: ['safe-update verify', 'safe-update verify pre-update-20241017_143022'],
+    examples: [
+      'safe-update verify',
+      'safe-update verify pre-update-20241017_143022',
+      'safe-update verify --restore',
+      'safe-update verify pre-update-20241017_143022 --restore --without mail',
+    ],
+    options: [
+      new Option(
+        '--restore',
+        'bring it up apart from everything, compare what it holds, and remove it again',
+      ),
+      new Option(
+        '--without <service>',
+        'with --restore: leave this service out; may be given more than once',
+      ).argParser(list),
+    ],
     load: () => import('./commands/verify.ts'),
   },
   restore: {
@@ -204,6 +219,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .option('--project-directory <path>', 'folder that relative paths in the compose files start from')
     .option('--config <path>', 'safe-update.yml to read')
     .option('--backups <path>', 'folder of the backups')
+    .option('--identity <path>', 'file with the age identity that encrypted backups are read with')
     .option('--keep <number>', 'how many backups to keep')
     .option('--caches', 'also archive volumes of the class cache')
     .addOption(

@@ -1,4 +1,6 @@
 import path from 'node:path';
+import { readIdentities } from '../backup/identity.ts';
+import { encryptedStore } from '../backup/store/encrypted.ts';
 import { folderStore } from '../backup/store/folder.ts';
 import { loadSettings, type Flags } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
@@ -7,9 +9,12 @@ import { dockerodeFor, endpointVariables, resolveEndpoint } from '../docker/endp
 import { Engine } from '../docker/engine.ts';
 import { createExec } from '../docker/exec.ts';
 import type { Context } from '../update/context.ts';
+import { interruption } from '../update/recover.ts';
+import { keysOfRun } from '../update/run-key.ts';
 import { version } from './version.ts';
 import { isAlive, thisProcess } from './owner.ts';
 import { canDraw, wantsColour } from './terminal.ts';
+import { visible } from './view/escape.ts';
 import { createView, type View } from './view/view.ts';
 import { watchSignals } from './signals.ts';
 import { throttled } from './throttle.ts';
@@ -27,6 +32,10 @@ export interface GlobalFlags extends Flags {
   only?: string[];
   logs?: boolean;
   images?: boolean;
+  /** verify --restore. */
+  restore?: boolean;
+  /** Services that a test-restore leaves out. */
+  without?: string[];
   /** The name of a new project to restore into. */
   as?: string;
   /** Its folder. */
@@ -43,6 +52,8 @@ export interface Runtime {
   project(): string;
   /** The context that this command would have if it were called in another folder, without flags that name a project. */
   contextAt(directory: string, environment?: string): Promise<Context>;
+  /** Says so, before anything else, if a run of the project was interrupted. */
+  tellInterrupted(project: string): Promise<void>;
   /** Ends the view and stops listening for signals. */
   close(): Promise<void>;
 }
@@ -102,9 +113,7 @@ export async function createRuntime(
     tool: version(),
     accept: flags.accept ?? [],
     again: (words) => commandLine(words, environment, flags),
-    ...(process.env['SAFE_UPDATE_PAUSE'] === undefined
-      ? {}
-      : { pauseBefore: process.env['SAFE_UPDATE_PAUSE'] }),
+    ...(process.env['SAFE_UPDATE_PAUSE'] === undefined ? {} : { pauseAt: process.env['SAFE_UPDATE_PAUSE'] }),
   };
   return {
     context,
@@ -125,6 +134,13 @@ export async function createRuntime(
         again: (words) => `cd ${moved} && ${commandLine(words, name, {})}`,
       };
     },
+    async tellInterrupted(name) {
+      const message = await interruption(context, name);
+      if (message === undefined) return;
+      // With --json standard output is one document.
+      if (flags.json === true) process.stderr.write(`${visible(message)}\n`);
+      else view.emit({ type: 'notice', level: 'warning', message });
+    },
     async close() {
       signals.stop();
       await view.close();
@@ -134,10 +150,21 @@ export async function createRuntime(
 
 function foldersOf(settings: Settings): Pick<Context, 'settings' | 'storeFor' | 'stateFor'> {
   const folderOf = (name: string): string => path.join(settings.backups.directory, name);
+  const stateFor = (name: string): string => path.join(folderOf(name), '.safe-update');
+  const { recipients, identityFile } = settings.backups.encryption;
+  let read: Promise<string[]> | undefined;
+  // Once: it may be a pipe.
+  const identities = (): Promise<string[]> =>
+    (read ??= identityFile === undefined ? Promise.resolve([]) : readIdentities(identityFile));
+  const keys = { recipients, identities: [identities] };
   return {
     settings,
-    storeFor: (name) => folderStore(folderOf(name)),
-    stateFor: (name) => path.join(folderOf(name), '.safe-update'),
+    storeFor: (name, run) =>
+      encryptedStore(
+        folderStore(folderOf(name)),
+        run === undefined ? keys : keysOfRun(keys, stateFor(name), run),
+      ),
+    stateFor,
   };
 }
 
@@ -150,6 +177,7 @@ const anyProject: Flags = {
   projectDirectory: undefined,
   config: undefined,
   backups: undefined,
+  identity: undefined,
 };
 
 function withoutProject(environment: NodeJS.ProcessEnv): Record<string, string | undefined> {
@@ -171,6 +199,7 @@ export function commandLine(words: string, environment: string | undefined, flag
     ['--project-directory', flags.projectDirectory],
     ['--config', flags.config],
     ['--backups', flags.backups],
+    ['--identity', flags.identity],
   ];
   return [
     `safe-update ${words}`,

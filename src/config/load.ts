@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Volume } from '../model/project.ts';
+import { isIdentity, isRecipient } from '../model/recipient.ts';
 import type { Retention } from '../model/retention.ts';
 import { discover, environmentNames, filesIn } from './compose-files.ts';
 import { readEnvFiles } from './compose-variables.ts';
@@ -16,7 +17,14 @@ import {
   resolveProject,
   type NamedPaths,
 } from './project.ts';
-import { defaults, optionsSchema, type ConfigFile, type Options, type Settings } from './schema.ts';
+import {
+  defaults,
+  expectedRecipient,
+  optionsSchema,
+  type ConfigFile,
+  type Options,
+  type Settings,
+} from './schema.ts';
 
 /** What the command line says; values are as typed. An empty list counts as absent. */
 export interface Flags {
@@ -29,6 +37,8 @@ export interface Flags {
   config?: string | undefined;
   /** The folder of the backups. */
   backups?: string | undefined;
+  /** The file with what encrypted backups are read with. */
+  identity?: string | undefined;
   keep?: string | undefined;
   caches?: boolean | undefined;
   consistency?: string | undefined;
@@ -121,6 +131,20 @@ export async function loadSettings(input: LoadInput): Promise<Settings> {
         pick((options) => options.backups?.directory) ?? join(project.directory, defaults.backups.directory),
       keep: retentionOf(pick((options) => options.backups?.keep) ?? defaults.backups.keep),
       caches: pick((options) => options.backups?.caches) ?? defaults.backups.caches,
+      encryption: {
+        recipients: [
+          ...new Set([
+            ...(pick((options) => options.backups?.encryption?.recipients) ?? []),
+            ...(await readRecipients(pick((options) => options.backups?.encryption?.recipientsFile))),
+          ]),
+        ],
+        ...defined({
+          identityFile:
+            fromFlags.backups?.encryption?.identityFile ??
+            identityFromEnvironment(env, cwd, home) ??
+            pick((options) => options.backups?.encryption?.identityFile),
+        }),
+      },
     },
     consistency: pick((options) => options.consistency) ?? defaults.consistency,
     pull: pick((options) => options.pull) ?? defaults.pull,
@@ -160,6 +184,46 @@ export async function loadSettings(input: LoadInput): Promise<Settings> {
     );
   }
   return settings;
+}
+
+function identityFromEnvironment(
+  env: LoadInput['env'],
+  cwd: string,
+  home: string | undefined,
+): string | undefined {
+  const file = env['SAFE_UPDATE_IDENTITY_FILE'];
+  if (file !== undefined && isIdentity(file)) {
+    throw configError(
+      'SAFE_UPDATE_IDENTITY_FILE: expected the path of a file, not the identity itself.',
+      'Write the identity into a file of mode 0600, and name that file.',
+    );
+  }
+  return file === undefined || file === '' ? undefined : resolve(cwd, withHome(file, home));
+}
+
+/** The recipients in a file: one a line, and comments. No file, none. */
+async function readRecipients(file: string | undefined): Promise<string[]> {
+  if (file === undefined) return [];
+  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+    throw configError(
+      `The recipients file ${file} cannot be read: ${messageOf(error)}`,
+      'Correct backups.encryption.recipientsFile in safe-update.yml.',
+      error,
+    );
+  });
+  const lines = text.split(/\r?\n/).map((line, index) => ({ said: line.trim(), number: index + 1 }));
+  const recipients = lines.filter(({ said }) => said !== '' && !said.startsWith('#'));
+  for (const { said, number } of recipients) {
+    if (isRecipient(said)) continue;
+    // An identity put there by mistake must not reach a log.
+    const shown = /^age1\w+$/.test(said) ? `, not ${said}` : '';
+    throw configError(`${file}:${number}: expected ${expectedRecipient}${shown}`, `Correct ${file}.`);
+  }
+  if (recipients.length > 0) return recipients.map(({ said }) => said);
+  throw configError(
+    `The recipients file ${file} holds no recipient: nothing would be encrypted.`,
+    'Put at least one recipient into it, or remove backups.encryption from safe-update.yml.',
+  );
 }
 
 /** Whether the settings allow containers of another project to have this volume mounted too. */
@@ -268,6 +332,7 @@ const flagNames: Record<string, string> = {
   profiles: '--profile',
   'backups.directory': '--backups',
   'backups.keep': '--keep',
+  'backups.encryption.identityFile': '--identity',
   consistency: '--consistency',
   pull: '--pull',
   'timeouts.lock': '--lock-wait',
@@ -290,7 +355,12 @@ function optionsOf(flags: Flags): Options {
       files: filled(flags.file),
       envFiles: filled(flags.envFile),
       profiles: filled(flags.profile),
-      backups: { directory: flags.backups, keep: numberOr(flags.keep), caches: flags.caches },
+      backups: {
+        directory: flags.backups,
+        keep: numberOr(flags.keep),
+        caches: flags.caches,
+        encryption: flags.identity === undefined ? undefined : { identityFile: flags.identity },
+      },
       consistency: flags.consistency,
       pull: flags.pull,
       timeouts: {
@@ -332,14 +402,22 @@ function filled(values: string[] | undefined): string[] | undefined {
 /** The same options with the paths made absolute, except those that are relative to the project directory. */
 function anchored(options: Options, folder: string, home: string | undefined, from: string): Options {
   const absolute = (path: string): string => resolve(folder, withHome(path, home));
+  const absoluteIf = (path: string | undefined): string | undefined =>
+    path === undefined ? undefined : absolute(path);
+  const encryption = options.backups?.encryption;
   return {
     ...options,
-    directory: options.directory === undefined ? undefined : absolute(options.directory),
+    directory: absoluteIf(options.directory),
     files: options.files?.map((path) => localPath(withHome(path, home), folder, from)),
     envFiles: options.envFiles?.map(absolute),
     backups: {
       ...options.backups,
-      directory: options.backups?.directory === undefined ? undefined : absolute(options.backups.directory),
+      directory: absoluteIf(options.backups?.directory),
+      encryption: encryption && {
+        ...encryption,
+        recipientsFile: absoluteIf(encryption.recipientsFile),
+        identityFile: absoluteIf(encryption.identityFile),
+      },
     },
   };
 }

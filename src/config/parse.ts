@@ -133,5 +133,6 @@ function excerpt(text: string, line: number, column: number, length: number): st
 function withoutSecret(line: string): string {
   return line
     .replace(/([\w.-]*(?:pass|secret|token|credential|api[_-]?key)[\w.-]*["']?\s*[:=]\s*)\S.*/i, '$1…')
-    .replace(/(:\/\/[^/\s:@]*:)[^@\s]+@/g, '$1…@');
+    .replace(/(:\/\/[^/\s:@]*:)[^@\s]+@/g, '$1…@')
+    .replace(/(AGE-SECRET-KEY-)\S+/gi, '$1…');
 }

@@ -6,6 +6,7 @@ import {
   type Project,
   type VolumeClass,
 } from '../model/project.ts';
+import { isIdentity, isRecipient } from '../model/recipient.ts';
 import type { Retention } from '../model/retention.ts';
 import { durationPattern, longestDuration, parseDuration } from './duration.ts';
 
@@ -21,6 +22,8 @@ export const defaults = {
 const words = (expected: string) => ({ error: `expected ${expected}` });
 
 const path = z.string().min(1, words('a path'));
+
+export const expectedRecipient = 'a recipient as age-keygen prints it: age1 and 58 letters and digits';
 
 /** No dots and no slashes: the name becomes part of file names. */
 export const environmentNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
@@ -133,6 +136,32 @@ const shape = {
         description: 'Also archive volumes of the class `cache`.',
         default: defaults.backups.caches,
       }),
+      encryption: z
+        .strictObject({
+          recipients: z
+            .array(z.string().refine(isRecipient, words(expectedRecipient)))
+            .min(1, words('at least one recipient'))
+            .optional()
+            .describe(
+              'Whom backups are encrypted for, with age: `age1…`, as age-keygen prints it. Each of them can read every backup alone. The server itself needs no more than this.',
+            ),
+          recipientsFile: path
+            .optional()
+            .describe(
+              'A file with more recipients, one a line; lines that begin with # are comments. Relative to the folder of this file.',
+            ),
+          identityFile: path
+            // It would be in the next error message, and with the flag in the list of processes.
+            .refine((given) => !isIdentity(given), words('the path of a file, not the identity itself'))
+            .optional()
+            .describe(
+              'A file with an identity (`AGE-SECRET-KEY-1…`) that backups are read with, like --identity. Only its owner may have access to it. Whoever has it can read the backups, so it is better kept elsewhere and named when it is needed. Relative to the folder of this file.',
+            ),
+        })
+        .optional()
+        .describe(
+          'Encryption of the backups. Without recipients they are not encrypted. Backups that were made before stay as they are.',
+        ),
     })
     .optional()
     .describe('Where backups go, how many are kept, and what is in them.'),
@@ -312,6 +341,11 @@ export interface Settings {
     keep: Retention;
     /** Archive volumes of the class `cache` too. */
     caches: boolean;
+    encryption: {
+      /** None: backups are not encrypted. */
+      recipients: string[];
+      identityFile?: string;
+    };
   };
   consistency: 'cold' | 'hot';
   pull: 'always' | 'missing' | 'never';

@@ -39,10 +39,14 @@ export function describeFingerprint({ of, counts }: Fingerprint): string {
   const all = Object.values(counts);
   const filled = all.filter((count) => count > 0);
   const total = filled.reduce((sum, count) => sum + count, 0);
-  const more = all.includes(countLimit) ? ' or more' : '';
+  return describeCounts(of, total, filled.length, all.includes(countLimit));
+}
+
+/** The same of a sum, which may be more than was counted. Pure. */
+export function describeCounts(of: Fingerprint['of'], total: number, filled: number, more = false): string {
   const places = { rows: 'table', documents: 'collection', keys: 'database' }[of];
   const unit = total === 1 ? of.slice(0, -1) : of;
-  return `${total}${more} ${unit} in ${filled.length} ${places}${filled.length === 1 ? '' : 's'}`;
+  return `${total}${more ? ' or more' : ''} ${unit} in ${filled} ${places}${filled === 1 ? '' : 's'}`;
 }
 
 /** For people: `shop.public.members is gone (it had 3 rows)`. Pure. */

@@ -76,7 +76,10 @@ export class Compose {
         hint: `Check them with: docker compose ${project.files.map((file) => `-f ${file}`).join(' ')} config`,
       });
     }
-    const model = JSON.parse(result.stdout) as Omit<ComposeModel, 'services'> & {
+    // Compose doubles each dollar sign, so that what it prints could be read as a compose file again.
+    const plain = (_: string, value: unknown): unknown =>
+      typeof value === 'string' ? value.replaceAll('$$', () => '$') : value;
+    const model = JSON.parse(result.stdout, plain) as Omit<ComposeModel, 'services'> & {
       services?: ComposeModel['services'] | null;
     };
     return { model: { ...model, services: model.services ?? {} }, warnings: warningsIn(result.stderr) };
@@ -160,7 +163,9 @@ export class Compose {
     if (options.signal?.aborted === true)
       throw new SafeUpdateError('interrupted', `docker compose ${verb} was interrupted.`);
     if (result.timedOut) {
-      throw new SafeUpdateError('timeout', `docker compose ${verb} did not end within its time limit.`);
+      throw new SafeUpdateError('timeout', `docker compose ${verb} did not end within its time limit.`, {
+        hint: 'Look what it waits for, then run again. timeouts in safe-update.yml allow it more time.',
+      });
     }
     if (result.exitCode !== 0) {
       throw new SafeUpdateError('compose', `docker compose ${verb} failed: ${lastWords(result)}`, {

@@ -7,6 +7,8 @@ export type NetworkInspect = Docker.NetworkInspectInfo;
 export interface EngineFacts {
   /** The engine's own id: two endpoints with the same id are one engine. */
   id: string;
+  /** The name of its machine. */
+  host: string;
   version: string;
   apiVersion: string;
   /** Where it keeps volumes and images, on its own host. */
@@ -20,7 +22,10 @@ export interface ImageFacts {
   digests: string[];
   /** Paths the image declares with VOLUME. */
   volumePaths: string[];
+  labels: Record<string, string>;
   environment: string[];
+  /** What it was made for: linux/amd64 */
+  platform: string;
   /** Bytes on the engine. */
   size: number;
 }
@@ -57,9 +62,16 @@ export interface EngineEvent {
 /** Oldest engine this works with: before API 1.42 `volume prune` takes every unused volume. */
 const oldestApiVersion = '1.42';
 
+/** Volumes, networks and containers of test-restores are called so, and nothing else is. */
+export const proofPattern = /^safe-update-proof-[0-9a-f]{12}$/;
+
+/** What says that a volume, a network or a container belongs to a test-restore, and to which. */
+export const proofLabel = 'safe-update.proof';
+
 /**
- * The docker engine, with only the operations a run needs. There is no way through it to remove a volume, to remove a
- * container with its volumes, or to prune: promise 1.
+ * The docker engine, with only the operations a run needs. There is no way through it to remove a user's volume, to
+ * remove a container with its volumes, or to prune: promise 1. `removeProofVolume` is the only one that removes a volume,
+ * and takes none but those that a test-restore has made.
  */
 export class Engine {
   readonly #docker: Docker;
@@ -73,7 +85,7 @@ export class Engine {
     const [version, info] = await this.#call('reach the engine', async () =>
       Promise.all([
         this.#docker.version(),
-        this.#docker.info() as Promise<{ ID: string; DockerRootDir: string }>,
+        this.#docker.info() as Promise<{ ID: string; Name: string; DockerRootDir: string }>,
       ]),
     );
     if (compareVersions(version.ApiVersion, oldestApiVersion) < 0) {
@@ -84,6 +96,7 @@ export class Engine {
     }
     return {
       id: info.ID,
+      host: info.Name,
       version: version.Version,
       apiVersion: version.ApiVersion,
       rootDirectory: info.DockerRootDir,
@@ -146,7 +159,9 @@ export class Engine {
       tags: orElse(image.RepoTags, []),
       digests: orElse(image.RepoDigests, []),
       volumePaths: Object.keys((config.Volumes as Record<string, unknown> | null | undefined) ?? {}),
+      labels: orElse(config.Labels as Record<string, string> | null | undefined, {}),
       environment: (config.Env as string[] | null | undefined) ?? [],
+      platform: `${image.Os}/${image.Architecture}`,
       size: image.Size,
     };
   }
@@ -243,6 +258,50 @@ export class Engine {
         Labels: volume.labels,
       }),
     );
+  }
+
+  /** Names of the volumes with a label, `name` or `name=value`. */
+  async volumesLabelled(label: string): Promise<VolumeSpec[]> {
+    const { Volumes } = await this.#call('list volumes', () =>
+      this.#docker.listVolumes({ filters: JSON.stringify({ label: [label] }) }),
+    );
+    return ((Volumes as typeof Volumes | null) ?? []).map((volume) => ({
+      name: volume.Name,
+      driver: volume.Driver,
+      options: volume.Options ?? {},
+      labels: orElse(volume.Labels, {}),
+    }));
+  }
+
+  /**
+   * Removes a volume that the test-restore `proof` has made, and throws for any other: its name must begin with that
+   * test-restore's own name, of which 48 bits are random, and the engine must say, now, that it carries the label with
+   * that name and is an ordinary volume. One in use is not removed: the engine refuses that. One that is gone is gone.
+   */
+  async removeProofVolume(name: string, proof: string): Promise<void> {
+    const about = `remove the volume ${name}: it was not made by the test-restore ${proof}`;
+    if (!proofPattern.test(proof) || !/^_[0-9]+$/.test(name.slice(proof.length)) || !name.startsWith(proof))
+      throw new Error(`safe-update will not ${about}`);
+    const volume = await this.volume(name);
+    if (volume === null) return;
+    const own =
+      volume.name === name &&
+      volume.labels[proofLabel] === proof &&
+      volume.driver === 'local' &&
+      Object.keys(volume.options).length === 0;
+    if (!own) throw new Error(`safe-update will not ${about}`);
+    await this.#call(
+      `remove the volume ${name}`,
+      () => this.#docker.getVolume(name).remove({ force: false }) as Promise<void>,
+    );
+  }
+
+  /** Networks with a label, `name` or `name=value`. */
+  async networksLabelled(label: string): Promise<{ name: string; labels: Record<string, string> }[]> {
+    const listed = await this.#call('list networks', () =>
+      this.#docker.listNetworks({ filters: { label: [label] } }),
+    );
+    return listed.map(({ Name, Labels }) => ({ name: Name, labels: orElse(Labels, {}) }));
   }
 
   async projectNetworks(project: string): Promise<NetworkInspect[]> {

@@ -287,6 +287,20 @@ export async function measureVolumes(
   return sizes;
 }
 
+/** Bytes free at a path of a container, and in all; undefined where that cannot be told. */
+export async function freeSpaceAt(
+  { run }: Pick<ContainerShell, 'run'>,
+  path: string,
+): Promise<{ free: number; total: number } | undefined> {
+  const { exitCode, stdout } = await run('df --block-size=1 --output=avail,size -- "$FOLDER"', {
+    env: { FOLDER: path },
+    timeout: 30_000,
+  });
+  const [free, total] = (stdout.split('\n')[1] ?? '').trim().split(/\s+/).map(Number);
+  if (exitCode !== 0 || !Number.isFinite(free) || !Number.isFinite(total)) return undefined;
+  return { free: free ?? 0, total: total ?? 0 };
+}
+
 /** helper/list.py, which lists a volume; see its head for the format. */
 export const listScript = readFileSync(`${packageFolder}list.py`, 'utf8');
 

@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import path from 'node:path';
 import { SafeUpdateError } from '../model/error.ts';
 import type {
   ComposeModel,
@@ -41,8 +44,8 @@ export interface Observed {
   notCovered: Uncovered[];
   /** The image each service's name stands for now; null where the engine has none. */
   images: Map<string, ImageFacts | null>;
-  /** Other projects that were started from this project's folder. */
-  namesakes: string[];
+  /** Other projects that are this one under another name: started in this folder, or in one that has been moved here. */
+  namesakes: { name: string; directory: string }[];
   /** Containers of other projects, or of none, that mount a volume of this one. */
   foreign: { volume: string; container: string; project: string; running: boolean; readOnly: boolean }[];
 }
@@ -158,7 +161,7 @@ export async function observe(
     volumes,
     notCovered,
     images,
-    namesakes: findNamesakes(project, everyone),
+    namesakes: findNamesakes(project, Object.keys(model.services), everyone, facts.host),
     foreign: findForeign(project.name, volumes, everyone),
   };
 }
@@ -353,11 +356,42 @@ function isAnonymous(name: string, labels: Record<string, string>): boolean {
   return 'com.docker.volume.anonymous' in labels || /^[0-9a-f]{64}$/.test(name);
 }
 
-function findNamesakes(project: Project, everyone: ListedContainer[]): string[] {
-  const names = everyone
-    .filter(({ labels }) => labels['com.docker.compose.project.working_dir'] === project.directory)
-    .map(({ labels }) => labels['com.docker.compose.project'] ?? '');
-  return [...new Set(names)].filter((name) => name !== '' && name !== project.name);
+/**
+ * Projects of another name that are this one, by the folder they were started in; or whose folder is gone, and which have
+ * the same files and no service that this one has not: it has been moved. Whether a folder is gone can be told only of the
+ * engine's own machine.
+ */
+function findNamesakes(
+  project: Project,
+  services: readonly string[],
+  everyone: readonly ListedContainer[],
+  engineHost: string,
+): Observed['namesakes'] {
+  const others = new Map<string, { directory: string; files: string; services: Set<string> }>();
+  for (const { labels } of everyone) {
+    const name = labels['com.docker.compose.project'] ?? '';
+    if (name === '' || name === project.name) continue;
+    const other = others.get(name) ?? {
+      directory: labels['com.docker.compose.project.working_dir'] ?? '',
+      files: baseNames((labels['com.docker.compose.project.config_files'] ?? '').split(',')),
+      services: new Set(),
+    };
+    other.services.add(labels['com.docker.compose.service'] ?? '');
+    others.set(name, other);
+  }
+  const isMoved = (other: { directory: string; files: string; services: Set<string> }): boolean =>
+    engineHost === hostname() &&
+    other.directory !== '' &&
+    !existsSync(other.directory) &&
+    other.files === baseNames(project.files) &&
+    [...other.services].every((service) => services.includes(service));
+  return [...others]
+    .filter(([, other]) => other.directory === project.directory || isMoved(other))
+    .map(([name, { directory }]) => ({ name, directory }));
+}
+
+function baseNames(files: readonly string[]): string {
+  return files.map((file) => path.basename(file)).join();
 }
 
 function findForeign(project: string, volumes: Volume[], everyone: ListedContainer[]): Observed['foreign'] {

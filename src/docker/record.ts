@@ -223,7 +223,12 @@ export async function restoreContainers(engine: Engine, exec: Exec, record: Stac
 }
 
 /** Puts a tar into a folder of a container. Folders on the way that the image has not are made, as compose does. */
-async function writeInto(engine: Engine, containerId: string, folder: string, tar: Buffer): Promise<void> {
+export async function writeInto(
+  engine: Engine,
+  containerId: string,
+  folder: string,
+  tar: Buffer,
+): Promise<void> {
   try {
     await engine.writePath(containerId, folder, tar);
   } catch (error) {
@@ -338,7 +343,8 @@ function lendersOf({ HostConfig }: ContainerInspect): string[] {
   ];
 }
 
-function lendersFirst(containers: readonly ContainerInspect[]): ContainerInspect[] {
+/** Those whose namespaces or volumes others use come before these. Pure. */
+export function lendersFirst(containers: readonly ContainerInspect[]): ContainerInspect[] {
   const sorted: ContainerInspect[] = [];
   let waiting = [...containers];
   while (waiting.length > 0) {

@@ -26,11 +26,32 @@ export interface ContainerShell {
 const markerName = 'SAFE_UPDATE_SCRIPT';
 
 // Only sh, tr, grep and /proc: database images often lack ps and pkill.
+//
+// Children before their parents, who then reap them. An orphan would be reaped by process 1, which in a database's container
+// is the server: PostgreSQL takes a child that was killed, even one it does not know, for a crash, and ends every session.
 const killMarked = `
-for p in /proc/[0-9]*; do
-  [ "\${p#/proc/}" = "$$" ] && continue
-  tr '\\0' '\\n' 2>/dev/null < "$p/environ" | grep -qx "${markerName}=$VICTIM" && kill -9 "\${p#/proc/}" 2>/dev/null
+marked() {
+  for p in /proc/[0-9]*; do
+    [ "\${p#/proc/}" = "$$" ] && continue
+    tr '\\0' '\\n' 2>/dev/null < "$p/environ" | grep -qx "${markerName}=$VICTIM" && echo "\${p#/proc/}"
+  done 2>/dev/null
+}
+parents() {
+  for p; do
+    while read -r key value; do [ "$key" = PPid: ] && echo "$value"; done < "/proc/$p/status"
+  done 2>/dev/null
+}
+round=0
+while [ "$round" -lt 100 ]; do
+  found=$(marked)
+  [ -n "$found" ] || exit 0
+  above=" $(parents $found | tr '\\n' ' ')"
+  for p in $found; do
+    case $above in *" $p "*) ;; *) kill -9 "$p" 2>/dev/null ;; esac
+  done
+  round=$((round + 1))
 done
+kill -9 $(marked) 2>/dev/null
 true`;
 
 /**

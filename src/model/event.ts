@@ -2,7 +2,7 @@ import type { ErrorCode } from './error.ts';
 import type { Plan } from './plan.ts';
 
 /** What a run is for. */
-export type RunKind = 'update' | 'backup' | 'restore' | 'restore-as' | 'rollback' | 'recover';
+export type RunKind = 'update' | 'backup' | 'restore' | 'restore-as' | 'prove' | 'rollback' | 'recover';
 
 /**
  * Everything a run says while it runs. Views are listeners of this stream and nothing else: the terminal, plain
@@ -38,10 +38,20 @@ export type RunEvent =
 
 /** How a run ended. The last event of every run, also of a failed one. */
 export interface Outcome {
-  result: 'updated' | 'nothing-to-do' | 'backed-up' | 'restored' | 'rolled-back' | 'recovered' | 'failed';
+  result:
+    | 'updated'
+    | 'nothing-to-do'
+    | 'backed-up'
+    | 'restored'
+    | 'proven'
+    | 'rolled-back'
+    | 'recovered'
+    | 'failed';
   run: string;
   project: string;
-  /** The sealed backup of the state before the run, if one was made. */
+  /** What it has come to, as one sentence, where the result alone does not say it. */
+  summary?: string;
+  /** The sealed backup of the state before the run, if one was made; for a test-restore the one that was tried. */
   backup?: string;
   /** The backup that keeps the failed state, if there was one to keep. */
   failedBackup?: string;

@@ -12,8 +12,11 @@ export interface Context {
   engine: Engine;
   compose: Compose;
   settings: Settings;
-  /** Where the project's backups are. Known once the project's name is. */
-  storeFor(project: string): Store;
+  /**
+   * Where the project's backups are. Known once the project's name is. With a run: as that run writes and reads them, with
+   * its own key.
+   */
+  storeFor(project: string, run?: string): Store;
   /** Folder of the project's journals, beside its backups. */
   stateFor(project: string): string;
   emit: Emit;
@@ -30,8 +33,11 @@ export interface Context {
   accept: readonly string[];
   /** The command line that means the same project again: `safe-update recover prod -f compose.yaml`. */
   again(words: string): string;
-  /** For tests and for the curious: the step before which the run waits for ever. */
-  pauseBefore?: string;
+  /**
+   * For tests and for the curious: where the run waits for ever. `STEP` is before it is noted in the journal, `STEP:begin`
+   * after that, `STEP:end` when its work is done and not noted yet; the steps of an undo have only the last two.
+   */
+  pauseAt?: string;
 }
 
 export interface Clock {

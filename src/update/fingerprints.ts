@@ -22,11 +22,14 @@ export type Data = Pick<Manifest, 'databases' | 'volumes'>;
 type Counted = ManifestDatabase & { fingerprint: Fingerprint };
 
 /** A database that was counted before, and what has changed since. */
-interface Compared {
+export interface Compared {
   service: string;
   before: Fingerprint;
   /** Undefined: there is no such database any more. */
+  after: Fingerprint | undefined;
   changed: Difference[] | undefined;
+  /** The one that was counted, as the backup has it. */
+  counted: ManifestDatabase;
 }
 
 /**
@@ -108,7 +111,7 @@ export async function requireSameData(session: Session, data: Data): Promise<str
  * Each database that was counted, with what has changed. What is left out of backups may begin empty; replicas of one
  * service cannot be told apart.
  */
-async function compare(
+export async function compare(
   session: Session,
   { databases, volumes }: Data,
   signal?: AbortSignal,
@@ -124,6 +127,8 @@ async function compare(
   const compared = (one: Counted, after: Fingerprint | undefined): Compared => ({
     service: one.service,
     before: one.fingerprint,
+    after,
+    counted: one,
     changed: after === undefined ? undefined : differences(one.fingerprint, after),
   });
   const files = counted.filter(({ engine }) => engine === 'sqlite');

@@ -1,7 +1,16 @@
-import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  writeFileSync,
+} from 'node:fs';
+import { open, readdir, readFile, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
-import { syncFolder } from '../backup/store/folder.ts';
+import { makeFolder, syncFolder } from '../backup/store/folder.ts';
 import type { StackRecord } from '../docker/record.ts';
 import { messageOf, SafeUpdateError, type ErrorCode } from '../model/error.ts';
 import type { RunKind } from '../model/event.ts';
@@ -15,6 +24,8 @@ export type JournalEntry =
   | {
       type: 'begin';
       run: string;
+      /** Counts up within a project: the order of runs, whatever the clock says. Absent in journals of older versions. */
+      sequence?: number;
       kind: RunKind;
       project: string;
       environment?: string;
@@ -62,6 +73,7 @@ export interface Journal {
 
 const suffix = '.jsonl';
 const stackSuffix = '.stack.json';
+const keySuffix = '.key';
 
 /** Starts the journal of a new run. Throws SafeUpdateError `store` or `space`. */
 export async function startJournal(
@@ -69,13 +81,20 @@ export async function startJournal(
   begin: JournalEntry & { type: 'begin' },
 ): Promise<Journal> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolder(folder);
+    const sequence = Math.max(0, ...(await readRuns(folder)).map(sequenceOf)) + 1;
     const file = path.join(folder, begin.run + suffix);
     closeSync(openSync(file, 'wx', 0o600));
-    await syncFolder(folder);
-    const journal = journalOn(folder, begin.run, []);
-    journal.write(begin);
-    return journal;
+    try {
+      await syncFolder(folder);
+      const journal = journalOn(folder, begin.run, []);
+      journal.write({ ...begin, sequence });
+      return journal;
+    } catch (error) {
+      // What never began need not be recovered.
+      await unlink(file).catch(() => undefined);
+      throw error;
+    }
   } catch (error) {
     if (error instanceof SafeUpdateError) throw error;
     throw journalError(folder, error);
@@ -89,17 +108,37 @@ export function continueJournal(folder: string, run: string, entries: readonly J
 
 function journalOn(folder: string, run: string, entries: JournalEntry[]): Journal {
   const file = path.join(folder, run + suffix);
+  const stackFile = path.join(folder, run + stackSuffix);
+  let recorded: string | undefined;
+
+  /** Somebody has removed it in the middle of the run: without it nobody could finish what this run does not. */
+  function writeAgain(): void {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (recorded !== undefined && !existsSync(stackFile))
+      writeFileSync(stackFile, recorded, { mode: 0o600, flush: true });
+    const text = entries.map((entry) => `\n${JSON.stringify(entry)}\n`).join('');
+    writeFileSync(file, text, { mode: 0o600, flush: true });
+    const descriptor = openSync(folder, 'r');
+    fsyncSync(descriptor);
+    closeSync(descriptor);
+  }
+
   return {
     run,
     entries,
     write(entry) {
       try {
+        if (entries.length > 0 && !existsSync(file)) writeAgain();
         const descriptor = openSync(file, 'a', 0o600);
+        const { size } = fstatSync(descriptor);
         try {
           // A leading newline ends a line that a crash tore, so that this one can be read. Unlike write, which stops
           // where the disk is full, this writes all of it or throws.
           writeFileSync(descriptor, `\n${JSON.stringify(entry)}\n`);
           fsyncSync(descriptor);
+        } catch (error) {
+          takeBack(descriptor, size);
+          throw error;
         } finally {
           closeSync(descriptor);
         }
@@ -109,15 +148,16 @@ function journalOn(folder: string, run: string, entries: JournalEntry[]): Journa
       entries.push(entry);
     },
     async record(stack) {
-      const target = path.join(folder, run + stackSuffix);
+      recorded = JSON.stringify(stack);
       try {
-        const handle = await open(`${target}.tmp`, 'w', 0o600);
-        await handle.writeFile(JSON.stringify(stack));
+        const handle = await open(`${stackFile}.tmp`, 'w', 0o600);
+        await handle.writeFile(recorded);
         await handle.sync();
         await handle.close();
-        await rename(`${target}.tmp`, target);
+        await rename(`${stackFile}.tmp`, stackFile);
         await syncFolder(folder);
       } catch (error) {
+        await unlink(`${stackFile}.tmp`).catch(() => undefined);
         throw journalError(folder, error);
       }
       this.write({ type: 'recorded' });
@@ -125,12 +165,25 @@ function journalOn(folder: string, run: string, entries: JournalEntry[]): Journa
   };
 }
 
+/** An entry that could not be flushed may be there all the same; whoever reads it must not take it for what happened. */
+function takeBack(descriptor: number, size: number): void {
+  try {
+    ftruncateSync(descriptor, size);
+  } catch {
+    // What is read is then told by what comes after it.
+  }
+}
+
 export interface PastRun {
   run: string;
   entries: JournalEntry[];
 }
 
-/** Every run of the project, oldest first. Lines that cannot be read, as a crash tears them, are left out. */
+function sequenceOf({ entries }: PastRun): number {
+  return entries.find((entry) => entry.type === 'begin')?.sequence ?? 0;
+}
+
+/** Every run of the project, oldest first, whatever the clock was. Lines that cannot be read, as a crash tears them, are left out. */
 export async function readRuns(folder: string): Promise<PastRun[]> {
   const names = await readdir(folder).catch((error: unknown) => {
     if ((error as { code?: string }).code === 'ENOENT') return [];
@@ -141,7 +194,10 @@ export async function readRuns(folder: string): Promise<PastRun[]> {
     runs.map(async (run) => ({ run, entries: await readEntries(path.join(folder, run + suffix)) })),
   );
   const startOf = ({ entries }: PastRun): string => entries.find((entry) => entry.type === 'begin')?.at ?? '';
-  return read.sort((a, b) => startOf(a).localeCompare(startOf(b)) || a.run.localeCompare(b.run));
+  return read.sort(
+    (a, b) =>
+      sequenceOf(a) - sequenceOf(b) || startOf(a).localeCompare(startOf(b)) || a.run.localeCompare(b.run),
+  );
 }
 
 async function readEntries(file: string): Promise<JournalEntry[]> {
@@ -160,9 +216,12 @@ async function readEntries(file: string): Promise<JournalEntry[]> {
 /** The newest run that never ended; undefined if every run did. */
 export async function unfinishedRun(folder: string): Promise<PastRun | undefined> {
   const runs = await readRuns(folder);
-  return runs
-    .reverse()
-    .find(({ entries }) => entries.length > 0 && !entries.some(({ type }) => type === 'end'));
+  return runs.reverse().find(({ entries }) => entries.length > 0 && !hasEnded(entries));
+}
+
+/** A rollback that began after an end takes it back: the end could not be flushed. Pure. */
+function hasEnded(entries: readonly JournalEntry[]): boolean {
+  return entries.findLast(({ type }) => type === 'end' || type === 'rollback')?.type === 'end';
 }
 
 /** The stack as it was before a run. Throws SafeUpdateError `damaged` if it cannot be read. */
@@ -181,9 +240,28 @@ export async function readStack(folder: string, run: string): Promise<StackRecor
   }
 }
 
-/** The record holds secrets and is needed only until its run has ended. */
+/** The record holds secrets, and the key opens the run's backups. Both are needed only until the run has ended. */
 export async function dropStack(folder: string, run: string): Promise<void> {
-  await unlink(path.join(folder, run + stackSuffix)).catch(() => undefined);
+  for (const file of [keyFile(folder, run), path.join(folder, run + stackSuffix)])
+    await unlink(file).catch(() => undefined);
+}
+
+/** Where the key of a run is, as long as the run has not ended. */
+export function keyFile(folder: string, run: string): string {
+  return path.join(folder, run + keySuffix);
+}
+
+/** What runs left that were killed after their end had been noted. With the lock in hand no run is at its end. */
+export async function dropRemains(folder: string, except: string): Promise<void> {
+  const names = await readdir(folder).catch(() => []);
+  const left = [stackSuffix, keySuffix].flatMap((end) =>
+    names.filter((name) => name.endsWith(end)).map((name) => name.slice(0, -end.length)),
+  );
+  for (const run of new Set(left)) {
+    if (run === except) continue;
+    const entries = await readEntries(path.join(folder, run + suffix)).catch(() => []);
+    if (entries.some(({ type }) => type === 'end')) await dropStack(folder, run);
+  }
 }
 
 function journalError(folder: string, error: unknown): SafeUpdateError {

@@ -25,9 +25,13 @@ export interface LockOptions {
   now: Date;
   /** Is this process of this host and boot still alive? */
   isAlive: (pid: number, started: string) => boolean;
+  /** What else is to be said on it. */
+  more?: Readonly<Record<string, string>>;
 }
 
 export interface Lock {
+  /** Id of the container that is the lock. */
+  container: string;
   release(): Promise<void>;
   /** Said when a dead owner's lock was taken over. */
   takenOver?: string;
@@ -48,7 +52,11 @@ export async function acquireLock(engine: Engine, options: LockOptions): Promise
   for (let attempt = 0; ; attempt += 1) {
     try {
       const id = await create(engine, name, options);
-      return { release: () => engine.removeContainer(id), ...(takenOver === undefined ? {} : { takenOver }) };
+      return {
+        container: id,
+        release: () => engine.removeContainer(id),
+        ...(takenOver === undefined ? {} : { takenOver }),
+      };
     } catch (error) {
       if (!isNameTaken(error) || attempt >= 3) throw error;
     }
@@ -73,7 +81,7 @@ function locked(
   });
 }
 
-interface Holder {
+export interface Holder {
   id: string;
   host: string;
   /** For people: who, since when, what for. */
@@ -81,7 +89,8 @@ interface Holder {
   isDead: boolean;
 }
 
-async function findHolder(
+/** Who holds the project's lock, dead or alive; undefined if nobody does. */
+export async function findHolder(
   engine: Engine,
   options: Pick<LockOptions, 'project' | 'owner' | 'isAlive'>,
 ): Promise<Holder | undefined> {
@@ -95,6 +104,14 @@ async function findHolder(
     who: `${value('person')} (pid ${value('pid')}), ${value('purpose')} since ${value('at')}`,
     isDead: isDead(value, options),
   };
+}
+
+/** Whether somebody holds the lock who is not provably dead. */
+export async function isHeld(
+  engine: Engine,
+  options: Pick<LockOptions, 'project' | 'owner' | 'isAlive'>,
+): Promise<boolean> {
+  return (await findHolder(engine, options))?.isDead === false;
 }
 
 /**
@@ -151,6 +168,7 @@ async function create(engine: Engine, name: string, options: LockOptions): Promi
       ...Object.fromEntries(Object.entries(owner).map(([key, value]) => [prefix + key, String(value)])),
       [`${prefix}purpose`]: options.purpose,
       [`${prefix}at`]: options.now.toISOString(),
+      ...options.more,
     },
     HostConfig: {
       NetworkMode: 'none',

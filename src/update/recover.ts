@@ -4,8 +4,10 @@ import type { StepName } from '../model/plan.ts';
 import { labels } from '../docker/helper.ts';
 import { pinRepository, restoreImages } from '../docker/record.ts';
 import type { Context } from './context.ts';
+import { findHolder } from './lock.ts';
 import { dropStack, readRuns, readStack, unfinishedRun, type JournalEntry, type PastRun } from './journal.ts';
 import { whatWasMade } from './made.ts';
+import { tidyProofs } from './proofs.ts';
 import { lockProject, openSession, removeStrayHelpers, runName, waitUntilFree } from './session.ts';
 import { putBack } from './undo.ts';
 
@@ -35,6 +37,20 @@ export function whereItStopped(entries: readonly JournalEntry[]): {
 }
 
 /**
+ * What to say before anything else of a project in which a run was interrupted: what is shown may be neither the old state nor
+ * the new one. Undefined if none was, or if it is at work this very moment.
+ */
+export async function interruption(context: Context, project: string): Promise<string | undefined> {
+  const found = await unfinishedRun(context.stateFor(project));
+  if (found === undefined) return undefined;
+  // An engine that does not answer is reported by whoever needs it.
+  const holder = await findHolder(context.engine, { ...context, project }).catch(() => undefined);
+  if (holder?.isDead === false) return undefined;
+  const begin = found.entries.find((entry) => entry.type === 'begin');
+  return `The ${begin?.kind ?? 'run'} of ${begin?.at ?? 'an unknown time'} was interrupted ${whereItStopped(found.entries).words}. To put everything back: ${context.again('recover')}`;
+}
+
+/**
  * Finishes what an interrupted run left: undoes it, on every path the same way as a failure would have. Resolves
  * with `nothing-to-do` when no run was interrupted. Throws SafeUpdateError `rollback-incomplete` when it cannot; it
  * can be called again.
@@ -42,6 +58,7 @@ export function whereItStopped(entries: readonly JournalEntry[]): {
 export async function recover(context: Context, project: string): Promise<Outcome> {
   const from = context.clock.monotonic();
   const state = context.stateFor(project);
+  await tidyProofs(context);
   await waitUntilFree(context, project);
   const found = await unfinishedRun(state);
   const outcome = (result: Outcome['result'], run: string, backup?: string): Outcome => ({
@@ -83,6 +100,7 @@ export async function recover(context: Context, project: string): Promise<Outcom
     if (!found.entries.some(({ type }) => type === 'recorded')) {
       // It had not begun to change anything.
       end('recovered');
+      await dropStack(state, found.run);
       return outcome('recovered', found.run);
     }
     const record = await readStack(state, found.run);
@@ -111,7 +129,13 @@ export async function recover(context: Context, project: string): Promise<Outcom
       `The interrupted run could not be undone: ${messageOf(error)}`,
       {
         state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
-        hint: `When the cause is gone, run again: ${context.again('recover')}`,
+        hint: [
+          // What is missing may be a key, once the run's own has been lost.
+          ...(error instanceof SafeUpdateError && error.code === 'refused' && error.hint !== undefined
+            ? [error.hint]
+            : []),
+          `When the cause is gone, run again: ${context.again('recover')}`,
+        ].join('\n'),
         cause: error,
       },
     );

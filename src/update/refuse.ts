@@ -4,6 +4,7 @@ import type { ImageFacts } from '../docker/engine.ts';
 import type { Observed } from '../docker/observe.ts';
 import { boundFolder } from '../model/driver-options.ts';
 import { SafeUpdateError } from '../model/error.ts';
+import type { Plan } from '../model/plan.ts';
 import type { ComposeService, Container, Volume } from '../model/project.ts';
 import { archived } from './classes.ts';
 
@@ -60,9 +61,9 @@ function renamedProject({ project, containers, namesakes }: Observed): Refusal[]
   if (containers.length > 0 || former === undefined) return [];
   return [
     {
-      accept: `renamed-project:${former}`,
-      message: `The stack in ${project.directory} runs as the project ${former}; as ${project.name} it would start again on new, empty volumes.`,
-      hint: `Keep its name: --project-name ${former}, or name: ${former} in the compose file.`,
+      accept: `renamed-project:${former.name}`,
+      message: `The stack ${former.directory === project.directory ? `in ${project.directory}` : `that was in ${former.directory}`} runs as the project ${former.name}; as ${project.name} it would start again on new, empty volumes.`,
+      hint: `Keep its name: --project-name ${former.name}, or name: ${former.name} in the compose file.`,
     },
   ];
 }
@@ -207,6 +208,43 @@ function databaseTrouble({ images, model }: Observed, container: Container): Ref
     });
   }
   return found;
+}
+
+/**
+ * Given what was pulled and built, reasons why the new containers could not even start. `former`: the platform of each image
+ * that runs now, by its id. Another one may run by emulation, so that can be accepted. Pure.
+ */
+export function imageRefusals(
+  { images, containers, model }: Observed,
+  { services }: Pick<Plan, 'services'>,
+  former: ReadonlyMap<string, string>,
+): Refusal[] {
+  const next = services.filter(({ fate }) => fate === 'replace' || fate === 'create' || fate === 'run-again');
+  return next.flatMap(({ service }) => {
+    const image = images.get(service);
+    const name = model.services[service]?.image ?? `the one that is built for it`;
+    if (image === null) {
+      return [
+        {
+          accept: `image-missing:${service}`,
+          message: `${service} has no image to start from: ${name} is not on this engine, and nothing here pulls or builds it.`,
+          hint: `Pull it (docker pull ${name}), or let it be pulled: pull_policy in the compose file, --pull.`,
+        },
+      ];
+    }
+    const platforms = containers
+      .filter((own) => own.service === service)
+      .map(({ imageId }) => former.get(imageId));
+    const [platform] = platforms;
+    if (image === undefined || platform === undefined || platforms.includes(image.platform)) return [];
+    return [
+      {
+        accept: `image-platform:${service}`,
+        message: `The new image of ${service} is for ${image.platform}; the one that runs is for ${platform}.`,
+        hint: `Take one that was made for ${platform}, or say which: platform in the compose file.`,
+      },
+    ];
+  });
 }
 
 /** The variables that a container of this image and definition would have. */

@@ -259,7 +259,7 @@ async function requireImages(
 }
 
 /** Throws SafeUpdateError `space` unless what the volumes hold fits beside what the engine keeps. */
-async function requireRoom(
+export async function requireRoom(
   { engine, exec, settings }: Context,
   manifest: Manifest,
   { project, run, image }: { project: string; run: string; image: string },

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, open as openFile, rename, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { verifyContents } from '../backup/contents.ts';
 import type { Manifest, ManifestVolume } from '../backup/manifest.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { requireWritable, syncFolder } from '../backup/store/folder.ts';
@@ -142,6 +143,7 @@ export async function restore(context: Context, project: string, options: Restor
       context.emit({ type: 'step-progress', step: 'check', item, bytes });
     };
     await untouched(verifyBackup(open, report));
+    await untouched(verifyContents(open, manifest.volumes.filter(overwritten(options.selection)), report));
     await requireNames(open, options.selection);
     return options.backup;
   });
@@ -320,8 +322,7 @@ async function replace(
       return undefined;
     });
   }
-  const wanted = (volume: ManifestVolume): boolean =>
-    selection.what === 'all' ? true : selection.volumes.includes(volume.name);
+  const wanted = overwritten(selection);
   if (open.manifest.volumes.some(wanted)) {
     mark('up');
     for (const volume of open.manifest.volumes.filter(wanted)) {
@@ -331,7 +332,7 @@ async function replace(
       }
     }
     await showStep(context, 'data', 'Put the data back', async () =>
-      restoreData(session, open, target, recreated, wanted, 'data'),
+      restoreData(session, open, target, recreated, wanted, 'data', { contentsVerified: true }),
     );
   }
   if (selection.what === 'some') {
@@ -366,6 +367,11 @@ async function replace(
     return requireSameData(session, chosenOf(open.manifest, selection));
   });
   return target;
+}
+
+/** Whether a volume is filled from its archive. Pure. */
+function overwritten(selection: Selection): (volume: ManifestVolume) => boolean {
+  return ({ name }) => selection.what === 'all' || selection.volumes.includes(name);
 }
 
 /** What of a backup was put back. Pure. */

@@ -8,8 +8,8 @@ import type { Plan, StepName } from '../model/plan.ts';
 import type { Context } from './context.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
 import { planBackup, planUpdate } from './plan.ts';
-import { recover } from './recover.ts';
-import { refusals, refuse, type RefusalOptions } from './refuse.ts';
+import { interruption, recover } from './recover.ts';
+import { imageRefusals, refusals, refuse, type RefusalOptions } from './refuse.ts';
 import {
   endUndone,
   look,
@@ -17,6 +17,7 @@ import {
   openSession,
   runName,
   showStep,
+  waitForEngine,
   waitUntilFree,
   type Session,
 } from './session.ts';
@@ -34,7 +35,9 @@ export async function planOnly(context: Context): Promise<Plan> {
   const sizes = await context.engine.volumeSizes().catch(() => new Map<string, number>());
   const plan = planUpdate(observed, { ...context.settings, pulled: false, sizes });
   const found = refusals(observed, refusalOptions(context));
+  const interrupted = await interruption(context, observed.project.name);
   plan.warnings.push(
+    ...(interrupted === undefined ? [] : [interrupted]),
     ...context.settings.warnings,
     ...found.map(({ message }) => `This update would be refused: ${message}`),
   );
@@ -79,6 +82,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
     }
     context.emit({ type: 'planned', plan: state.plan });
     refuseOf(state.observed);
+    refuse(imageRefusals(state.observed, state.plan, await platformsOf(context, first)), context.accept);
     const done = ['lock', 'pin', 'pull', 'build'];
     for (const { name } of state.plan.steps) if (!done.includes(name)) await doStep(state, name);
     return {
@@ -158,7 +162,7 @@ async function openRun(context: Context, observed: Observed, kind: RunKind): Pro
   const run = runName(context.clock.now(), context.owner.pid);
   context.emit({ type: 'run-started', run, kind, project: name, at: context.clock.now().toISOString() });
   const opened: Session[] = [];
-  await showStep(context, 'lock', titles.lock, async () => {
+  const opening = showStep(context, 'lock', titles.lock, async () => {
     opened.push(
       await openSession(context, {
         run,
@@ -169,6 +173,9 @@ async function openRun(context: Context, observed: Observed, kind: RunKind): Pro
       }),
     );
     return undefined;
+  });
+  await opening.catch((error: unknown) => {
+    throw untouched(error);
   });
   const [session] = opened;
   if (session === undefined) throw new Error('no session');
@@ -187,8 +194,10 @@ async function startState(
     await session.journal.record(record);
     return { session, observed, plan, record, backupKind };
   } catch (error) {
+    const at = session.context.clock.now().toISOString();
+    await endUndone(session, { type: 'end', result: 'failed', reason: messageOf(error), at });
     await session.lock.release().catch(() => undefined);
-    throw error;
+    throw untouched(error);
   }
 }
 
@@ -215,6 +224,16 @@ function outcomeOf(
   from: number,
 ): Outcome {
   return { result, run, project: project.name, milliseconds: context.clock.monotonic() - from };
+}
+
+/** What the images that run were made for, by their ids. */
+async function platformsOf(
+  { engine }: Pick<Context, 'engine'>,
+  { containers }: Observed,
+): Promise<Map<string, string>> {
+  const ids = [...new Set(containers.map(({ imageId }) => imageId))];
+  const found = await Promise.all(ids.map((id) => engine.image(id)));
+  return new Map(found.flatMap((image) => (image === null ? [] : [[image.id, image.platform] as const])));
 }
 
 /** Somebody else has worked on the stack since the person was asked: what was agreed to no longer fits. */
@@ -253,9 +272,22 @@ async function undo(state: Update, error: unknown): Promise<void> {
   if (journal.entries.some(({ type }) => type === 'end')) return;
 
   if (!begun('stop') && !begun('remove') && !begun('up')) {
-    await restoreImages(context.engine, context.exec, record);
-    await state.backup?.writer.abandon();
-    await dropNewPins(session);
+    try {
+      await waitForEngine(context);
+      await restoreImages(context.engine, context.exec, record);
+      await state.backup?.writer.abandon();
+      await dropNewPins(session);
+    } catch (second) {
+      throw new SafeUpdateError(
+        code === 'bug' ? 'engine' : code,
+        `${reason}\nTidying up after that failed too: ${messageOf(second)}`,
+        {
+          state: 'No container was stopped or changed, and no data.',
+          hint: `When the cause is gone, tidy up: ${context.again('recover')}`,
+          cause: error,
+        },
+      );
+    }
     await endUndone(session, { type: 'end', result: 'failed', reason, at: now() });
     throw untouched(error);
   }
@@ -268,6 +300,7 @@ async function undo(state: Update, error: unknown): Promise<void> {
     await putBack(session, {
       record,
       keepPresent: true,
+      justSealed: true,
       ...(begun('up') && state.backupId !== undefined ? { backup: state.backupId } : {}),
     });
     if (state.backupId === undefined) await dropNewPins(session).catch(() => undefined);
@@ -320,6 +353,7 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
   const interrupted = error instanceof SafeUpdateError && error.code === 'interrupted';
   const kept =
     failedBackup === undefined ? '' : ` What the failed release had written is kept in ${failedBackup}.`;
+  const ownHint = error instanceof SafeUpdateError && error.hint !== undefined ? `${error.hint}\n` : '';
   return new SafeUpdateError(interrupted ? 'interrupted' : 'rolled-back', messageOf(error), {
     state:
       kindOf(state) === 'backup'
@@ -327,8 +361,8 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
         : `Rolled back and verified: the former images, configuration and data are back.${kept}`,
     hint:
       failedBackup === undefined
-        ? 'Your compose files were not changed by the rollback. Correct the cause, then update again.'
-        : `${error instanceof SafeUpdateError && error.hint !== undefined ? `${error.hint}\n` : ''}See why it failed: ${state.session.context.again(`show ${failedBackup} --logs`)}\nYour compose files were not changed by the rollback.`,
+        ? `${ownHint}Your compose files were not changed by the rollback. Correct the cause, then update again.`
+        : `${ownHint}See why it failed: ${state.session.context.again(`show ${failedBackup} --logs`)}\nYour compose files were not changed by the rollback.`,
     failed: failedRun(state, failedBackup),
     cause: error,
   });

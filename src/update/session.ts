@@ -20,6 +20,7 @@ import { classify } from './classes.ts';
 import type { Context } from './context.ts';
 import {
   continueJournal,
+  dropRemains,
   dropStack,
   startJournal,
   type Journal,
@@ -96,6 +97,7 @@ export async function openSession(
   try {
     await removeStrayHelpers(context, about.project);
     const state = context.stateFor(about.project);
+    await dropRemains(state, run);
     const journal =
       interrupted === undefined
         ? await startJournal(state, {
@@ -114,7 +116,7 @@ export async function openSession(
       context,
       run,
       project: about.project,
-      store: context.storeFor(about.project),
+      store: context.storeFor(about.project, run),
       state,
       journal,
       lock,
@@ -150,6 +152,7 @@ export async function lockProject(
   project: string,
   run: string,
   purpose: string,
+  more: Readonly<Record<string, string>> = {},
 ): Promise<{ lock: Lock; image: string }> {
   const { engine, exec, owner, clock, isAlive } = context;
   const image = await helperImage(engine, exec, context.settings.helper.image, () => {
@@ -159,7 +162,8 @@ export async function lockProject(
       item: 'building the helper image, once on this engine',
     });
   });
-  const lock = await acquireLock(engine, { project, run, purpose, image, owner, now: clock.now(), isAlive });
+  const about = { project, run, purpose, image, owner, now: clock.now(), isAlive, more };
+  const lock = await acquireLock(engine, about);
   if (lock.takenOver !== undefined)
     context.emit({ type: 'notice', level: 'warning', message: lock.takenOver });
   return { lock, image };
@@ -206,7 +210,14 @@ export async function withHelper<T>(
   }
 }
 
-/** Runs a step as events show it, and journals it. `detail` is what `work` returns. */
+/** Waits for ever where it was asked to, so that it can be killed at this very point. */
+export async function pauseAt({ pauseAt: wanted, emit, clock }: Context, point: string): Promise<void> {
+  if (wanted !== point) return;
+  emit({ type: 'notice', level: 'warning', message: `Paused at ${point}.` });
+  await clock.sleep(2 ** 31 - 1);
+}
+
+/** Runs a step as events show it. `detail` is what `work` returns. It can be paused at `STEP:begin` and `STEP:end`. */
 export async function showStep(
   context: Context,
   step: string,
@@ -216,13 +227,37 @@ export async function showStep(
   const from = context.clock.monotonic();
   context.emit({ type: 'step-started', step, title });
   try {
+    await pauseAt(context, `${step}:begin`);
     const detail = await work();
+    await pauseAt(context, `${step}:end`);
     const milliseconds = context.clock.monotonic() - from;
     context.emit({ type: 'step-done', step, milliseconds, ...(detail === undefined ? {} : { detail }) });
   } catch (error) {
     const milliseconds = context.clock.monotonic() - from;
     context.emit({ type: 'step-failed', step, milliseconds, message: messageOf(error) });
     throw error;
+  }
+}
+
+/** How long the engine may take to come back, as after an upgrade of it in the middle of a run. Milliseconds. */
+const engineIsBack = 120_000;
+
+/**
+ * Waits until the engine answers: what has to be undone cannot be undone without it, and it may be that it is only being
+ * started again. Throws SafeUpdateError `engine` if it does not come back.
+ */
+export async function waitForEngine({ engine, clock, emit }: Context): Promise<void> {
+  const deadline = clock.monotonic() + engineIsBack;
+  for (let told = false; ; told = true) {
+    try {
+      await engine.facts();
+      return;
+    } catch (error) {
+      if (clock.monotonic() >= deadline) throw error;
+      const message = `The engine does not answer; waiting for it, ${formatDuration(engineIsBack)} at most.`;
+      if (!told) emit({ type: 'notice', level: 'warning', message });
+      await clock.sleep(500);
+    }
   }
 }
 
@@ -332,7 +367,13 @@ export async function sealBackup(
       context.emit({ type: 'step-progress', step, item, bytes });
     },
   );
-  journal.write({ type: kind === 'failed' ? 'failed-backup-sealed' : 'backup-sealed', id: manifest.id });
+  try {
+    journal.write({ type: kind === 'failed' ? 'failed-backup-sealed' : 'backup-sealed', id: manifest.id });
+  } catch (error) {
+    // Nothing has counted on it yet, and a run that fails leaves no backup that it does not know of.
+    await session.store.remove(manifest.id).catch(() => undefined);
+    throw error;
+  }
   return manifest;
 }
 

@@ -11,31 +11,86 @@ export interface SpaceQuestion {
   minimumFree: number;
   /** Earlier backups: how well a volume was compressed last time is the best guess for this time. */
   backups: readonly ListedBackup[];
+  /** Volumes with the files of a database that is dumped beside being archived. */
+  dumped: readonly string[];
   /** Where backups go, for people. */
   where: string;
 }
+
+/** Less than this share of a disk left free after a backup is said, though it is no reason to stop. Percent. */
+const scarce = 20;
 
 /** What a backup needs beside volumes: dumps and configuration of a small stack. */
 const overhead = 2_000_000;
 
 /**
  * Bytes that a backup will take, at the worst: each volume as well compressed as last time, or not at all where there
- * was no last time. Pure.
+ * was no last time; and the dumps in the same way. Pure.
  */
-export function expectedBytes({ sizes, backups }: Pick<SpaceQuestion, 'sizes' | 'backups'>): number {
+export function expectedBytes({
+  sizes,
+  backups,
+  dumped,
+}: Pick<SpaceQuestion, 'sizes' | 'backups' | 'dumped'>): number {
   let sum = overhead;
   for (const [name, bytes] of sizes) {
-    const ratios = backups.flatMap(({ manifest }) => {
+    const shares = backups.flatMap(({ manifest }) => {
+      // It does not say how well each one was compressed, only all of it, dumps included.
+      if (manifest?.format === 2) {
+        const kept = manifest.parts.reduce((total, part) => total + part.bytes, 0);
+        return manifest.content === 0 ? [] : [{ archive: kept / manifest.content, dump: 0 }];
+      }
       const volume = manifest?.volumes.find((candidate) => candidate.name === name);
-      const archive = manifest?.parts.find(({ path }) => path === volume?.archive);
-      return volume === undefined || archive === undefined || volume.bytes === 0
-        ? []
-        : [archive.bytes / volume.bytes];
+      if (manifest === undefined || volume === undefined || volume.bytes === 0) return [];
+      const dumps = manifest.databases.filter((database) => database.volume === name);
+      const share = (paths: readonly string[]): number | undefined => {
+        const parts = manifest.parts.filter(({ path }) => paths.includes(path));
+        return parts.length === 0
+          ? undefined
+          : parts.reduce((all, part) => all + part.bytes, 0) / volume.bytes;
+      };
+      return [{ archive: share([volume.archive]), dump: share(dumps.flatMap(({ parts }) => parts)) }];
     });
     // A little more than last time, for what has been added since may compress worse.
-    sum += bytes * Math.min(1, (ratios.at(-1) ?? 1) * 1.2);
+    const expected = (last: number | undefined): number => bytes * Math.min(1, (last ?? 1) * 1.2);
+    sum += expected(shares.findLast(({ archive }) => archive !== undefined)?.archive);
+    if (dumped.includes(name)) sum += expected(shares.findLast(({ dump }) => dump !== undefined)?.dump);
   }
   return Math.round(sum);
+}
+
+/** What to say where there is room, but not much is left of it after this backup; undefined where there is enough. Pure. */
+export function scarceSpace(question: SpaceQuestion): string | undefined {
+  const { space, where } = question;
+  if (space === undefined) return undefined;
+  const left = Math.max(0, space.free - expectedBytes(question));
+  if (left >= (space.total * scarce) / 100) return undefined;
+  const percent = Math.floor((left / space.total) * 100);
+  return `After this backup about ${formatBytes(left)} (${percent} %) of the disk of ${where} will be free. See which backups could go: safe-update prune --dry-run`;
+}
+
+/**
+ * Throws SafeUpdateError `space` unless the engine has room for new images as large as those they replace, with the least
+ * free share of its disk to spare. What a registry has is known only once it is there.
+ */
+export function requireSpaceForImages(
+  {
+    bytes,
+    space,
+    minimumFree,
+  }: { bytes: number; space: { free: number; total: number } | undefined; minimumFree: number },
+  accepted: readonly string[],
+): void {
+  if (space === undefined || accepted.includes('space')) return;
+  const reserve = (space.total * minimumFree) / 100;
+  if (space.free - reserve >= bytes) return;
+  throw new SafeUpdateError(
+    'space',
+    `There is too little space on the engine: ${formatBytes(space.free)} free; images as large as the present ones need ${formatBytes(bytes)}, and ${formatBytes(reserve)} (${minimumFree} %) are to stay free.`,
+    {
+      hint: 'Free some: docker system df shows what takes it, docker image prune removes what has no name, or lower space.minimumFree in safe-update.yml. If you know better: --accept space',
+    },
+  );
 }
 
 /**

@@ -5,9 +5,11 @@ import type { BackupKind } from '../backup/id.ts';
 import type { Manifest } from '../backup/manifest.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
-import { measureVolumes, type Helper } from '../docker/helper.ts';
+import { recogniseDatabase } from '../database/engines.ts';
+import { freeSpaceAt, measureVolumes, type Helper } from '../docker/helper.ts';
 import type { Observed } from '../docker/observe.ts';
 import { isGreen, pinRepository, startRecorded, stopContainers, type StackRecord } from '../docker/record.ts';
+import { containerShell } from '../docker/shell.ts';
 import type { ExpectedService } from '../health/probe.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Plan, Step, StepName } from '../model/plan.ts';
@@ -17,11 +19,14 @@ import { archived } from './classes.ts';
 import { misplaced } from './data-places.ts';
 import { downtime } from './downtime.ts';
 import { requireNothingLost } from './fingerprints.ts';
-import { dropStack } from './journal.ts';
+import { dropStack, type JournalEntry } from './journal.ts';
+import { backupsInProof } from './proofs.ts';
 import { isFinishedOneShot, scaleOf, statedReplicas } from './plan.ts';
 import {
   beginBackup,
   currentContainers,
+  noteUndo,
+  pauseAt,
   runningDatabases,
   requireNotInterrupted,
   sealBackup,
@@ -30,7 +35,7 @@ import {
   type Session,
   startVolumeHelper,
 } from './session.ts';
-import { leftOutForSpace, requireSpace } from './space.ts';
+import { leftOutForSpace, requireSpace, requireSpaceForImages, scarceSpace } from './space.ts';
 import { backUpSqlite } from './sqlite.ts';
 import { expectedOf, servedBy } from './undo.ts';
 import { verifyServices } from './verify.ts';
@@ -73,26 +78,29 @@ export const titles: Record<StepName, string> = {
 /** Runs one step of the plan: journalled before and after, so that whoever comes after a crash knows. */
 export async function doStep(state: Update, name: StepName): Promise<void> {
   const { session, plan } = state;
-  const { context, journal } = session;
+  const { context } = session;
   requireNotInterrupted(context);
-  if (context.pauseBefore === name) {
-    context.emit({ type: 'notice', level: 'warning', message: `Paused before ${name}.` });
-    await context.clock.sleep(2 ** 31 - 1);
-  }
+  await pauseAt(context, name);
   const step = plan.steps.find((candidate) => candidate.name === name) ?? {
     name,
     on: [],
     cause: '',
     touches: false,
   };
-  journal.write({ type: 'step', step: name, phase: 'begin', at: context.clock.now().toISOString() });
+  note(session, { type: 'step', step: name, phase: 'begin', at: context.clock.now().toISOString() });
   await showStep(
     context,
     name,
     state.backupKind === 'manual' && name === 'verify' ? 'Verify the stack' : titles[name],
     async () => apply[name](state, step),
   );
-  journal.write({ type: 'step', step: name, phase: 'done', at: context.clock.now().toISOString() });
+  note(session, { type: 'step', step: name, phase: 'done', at: context.clock.now().toISOString() });
+}
+
+/** Once the end of the run is noted, nobody needs what comes after it, and failing to write it is no failure of the run. */
+function note(session: Session, entry: JournalEntry): void {
+  if (session.journal.entries.some(({ type }) => type === 'end')) noteUndo(session, entry);
+  else session.journal.write(entry);
 }
 
 /** What each step does. Returns what is worth saying once it is done. How it is undone is in `undo`. */
@@ -109,6 +117,7 @@ const apply = {
 
   async pull({ session, observed }, { on }) {
     const { compose, settings, signal, emit } = session.context;
+    await requireRoomForImages(session, observed, on);
     await compose.pull(observed.project, on, {
       timeout: settings.timeouts.pull,
       signal,
@@ -149,6 +158,7 @@ const apply = {
       backups: await listBackups(session.store),
       where: settings.backups.directory,
       minimumFree: settings.space.minimumFree,
+      dumped: databaseVolumes(observed),
     };
     const recreatable = volumes.filter((volume) => volume.class === 'recreatable').map(({ name }) => name);
     for (const name of accept.includes('space') ? [] : leftOutForSpace(question, recreatable)) {
@@ -156,6 +166,8 @@ const apply = {
       sizes.delete(name);
     }
     requireSpace(question, accept);
+    const scarce = scarceSpace(question);
+    if (scarce !== undefined) session.context.emit({ type: 'notice', level: 'warning', message: scarce });
     const total = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0);
     const files = await backUpSqlite(
       session,
@@ -435,6 +447,32 @@ export function expectedAfter(
 }
 
 /** A service that does its work and ends: it did so before, or another one waits for it to complete. */
+/** Throws SafeUpdateError `space`. Asked of the lock's container: its root folder is on the engine's own disk. */
+async function requireRoomForImages(
+  { context, lock }: Session,
+  { containers }: Observed,
+  services: readonly string[],
+): Promise<void> {
+  const { engine, exec, settings, accept } = context;
+  const replaced = containers
+    .filter(({ service }) => services.includes(service))
+    .map(({ imageId }) => imageId);
+  const sizes = await Promise.all(
+    [...new Set(replaced)].map(async (id) => (await engine.image(id))?.size ?? 0),
+  );
+  const bytes = sizes.reduce((sum, size) => sum + size, 0);
+  const space = await freeSpaceAt(containerShell(exec, lock.container), '/');
+  requireSpaceForImages({ bytes, space, minimumFree: settings.space.minimumFree }, accept);
+}
+
+/** The volumes that hold the files of a database. */
+function databaseVolumes({ containers }: Observed): string[] {
+  return containers.flatMap((container) => {
+    const engine = recogniseDatabase(container);
+    return engine === undefined ? [] : (mountHolding(container, engine.dataPath(container))?.source ?? []);
+  });
+}
+
 function isOneShotService(observed: Observed, service: string): boolean {
   const own = observed.containers.filter((container) => container.service === service);
   if (own.length > 0 && own.every((container) => isFinishedOneShot(container, observed))) return true;
@@ -456,7 +494,8 @@ export async function pruneBackups(
 ): Promise<string[]> {
   const store = context.storeFor(project);
   const backups = await listBackups(store);
-  const ids = expired(backups, { keep: context.settings.backups.keep, inUse });
+  const read = await backupsInProof(context.engine, project);
+  const ids = expired(backups, { keep: context.settings.backups.keep, inUse: [...inUse, ...read] });
   if (dryRun) return ids;
   for (const id of ids) await store.remove(id);
   const runs = new Set(

@@ -4,9 +4,10 @@ import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { readExported, writeExported } from '../backup/exported.ts';
-import type { Manifest } from '../backup/manifest.ts';
-import { openBackup, type OpenBackup } from '../backup/open.ts';
+import type { Listing, Manifest } from '../backup/manifest.ts';
+import { openBackup, openKept, type KeptBackup, type OpenBackup } from '../backup/open.ts';
 import { syncFolder } from '../backup/store/folder.ts';
+import type { Store } from '../backup/store/store.ts';
 import { helperImage } from '../docker/helper.ts';
 import { loadImages, saveImages } from '../docker/images.ts';
 import { pinRepository } from '../docker/record.ts';
@@ -21,8 +22,17 @@ import { showStep } from './session.ts';
  * no compose file. Throws SafeUpdateError `usage` if there is none, or more than one.
  */
 export async function findBackup(context: Context, id: string): Promise<OpenBackup> {
+  return untouched(openBackup(await storeHolding(context, id), id));
+}
+
+/** The same, as it lies there: an encrypted one needs no key. */
+export async function findKept(context: Context, id: string): Promise<KeptBackup> {
+  return untouched(openKept(await storeHolding(context, id), id));
+}
+
+async function storeHolding(context: Context, id: string): Promise<Store> {
   const { project, backups } = context.settings;
-  if (project.name !== undefined) return untouched(openBackup(context.storeFor(project.name), id));
+  if (project.name !== undefined) return context.storeFor(project.name);
   const entries = await readdir(backups.directory, { withFileTypes: true }).catch(() => []);
   const holding: string[] = [];
   for (const entry of entries.filter((candidate) => candidate.isDirectory())) {
@@ -30,7 +40,7 @@ export async function findBackup(context: Context, id: string): Promise<OpenBack
     if (listed.some((backup) => backup.id === id && backup.sealed)) holding.push(entry.name);
   }
   const [only, ...more] = holding;
-  if (only !== undefined && more.length === 0) return untouched(openBackup(context.storeFor(only), id));
+  if (only !== undefined && more.length === 0) return context.storeFor(only);
   throw new SafeUpdateError(
     'usage',
     only === undefined
@@ -48,7 +58,8 @@ export async function findBackup(context: Context, id: string): Promise<OpenBack
 
 export interface Exported {
   backup: string;
-  project: string;
+  /** Absent: it is encrypted, and does not say. */
+  project?: string;
   /** Absent: it went to a stream. */
   file?: string;
   bytes: number;
@@ -62,19 +73,19 @@ export interface Exported {
  */
 export async function exportBackup(
   context: Context,
-  open: OpenBackup,
+  open: KeptBackup,
   target: { file: string } | { stream: Writable },
   options: { images: boolean },
 ): Promise<Exported> {
   const { manifest } = open;
-  const images = options.images ? await imagesToSave(context, manifest) : [];
+  const images = options.images ? await imagesToSave(context, requireNames(manifest)) : [];
   const totalBytes = manifest.parts.reduce((sum, part) => sum + part.bytes, 0);
   let bytes = 0;
   const writeTo = async (write: (content: AsyncIterable<Buffer>) => Promise<unknown>): Promise<void> => {
     const content =
       images.length === 0
         ? undefined
-        : { ids: [...idsOf(manifest).keys()], saved: saveImages(context.exec, images) };
+        : { ids: [...idsOf(requireNames(manifest)).keys()], saved: saveImages(context.exec, images) };
     bytes = await writeExported(open, content, write, (item, done) => {
       const about =
         item === 'backup'
@@ -90,11 +101,20 @@ export async function exportBackup(
   });
   return {
     backup: manifest.id,
-    project: manifest.project.name,
+    ...(manifest.format === 2 ? {} : { project: manifest.project.name }),
     ...('file' in target ? { file: target.file } : {}),
     bytes,
     images: images.length,
   };
+}
+
+/** Images would lie in the file for everybody to read, with the program in them and its name. */
+function requireNames(manifest: Listing): Manifest {
+  if (manifest.format === 1) return manifest;
+  throw new SafeUpdateError('refused', `${manifest.id} is encrypted, and images beside it would not be.`, {
+    state: 'Nothing was written.',
+    hint: 'Export without --images: the other server then has to pull them by their digests.',
+  });
 }
 
 async function intoStream(stream: Writable, content: AsyncIterable<Buffer>): Promise<void> {
@@ -198,8 +218,9 @@ export async function importBackup(context: Context, input: Readable): Promise<I
   let name = 'backup';
   let totalBytes = 0;
   await showStep(context, 'import', 'Import the backup', async () => {
-    const { manifest, location, images } = await readExported(input, {
-      storeFor: (project) => context.storeFor(project),
+    const { manifest, project, location, images } = await readExported(input, {
+      storeFor: (name) => context.storeFor(name),
+      project: context.settings.project.name,
       begin: (coming) => {
         name = coming.id;
         totalBytes = coming.parts.reduce((sum, part) => sum + part.bytes, 0);
@@ -213,7 +234,7 @@ export async function importBackup(context: Context, input: Readable): Promise<I
         context.emit({ type: 'step-progress', step: 'import', ...about });
       },
     });
-    result.push({ backup: manifest.id, project: manifest.project.name, location, images });
+    result.push({ backup: manifest.id, project, location, images });
     return manifest.id;
   });
   const [imported] = result;

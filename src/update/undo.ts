@@ -1,5 +1,6 @@
 import path from 'node:path';
 import type { BackupInProgress } from '../backup/create.ts';
+import { verifyContents } from '../backup/contents.ts';
 import { placeInVolume, type ManifestDatabase, type ManifestVolume } from '../backup/manifest.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { volumeWriter } from '../backup/volume.ts';
@@ -27,6 +28,7 @@ import {
   runningDatabase,
   sealBackup,
   showStep,
+  waitForEngine,
   withHelper,
   type Session,
 } from './session.ts';
@@ -41,6 +43,11 @@ export interface PutBack {
   only?: (volume: ManifestVolume) => boolean;
   /** Keep the present state as a `failed-…` backup before data is overwritten. */
   keepPresent: boolean;
+  /**
+   * This very process has written and sealed the backup: its checksums are compared once more, but not what its archives
+   * hold, which would make the downtime longer for nothing.
+   */
+  justSealed?: boolean;
 }
 
 /**
@@ -52,10 +59,11 @@ export interface PutBack {
  */
 export async function putBack(
   session: Session,
-  { record, backup, only, keepPresent }: PutBack,
+  { record, backup, only, keepPresent, justSealed = false }: PutBack,
 ): Promise<void> {
   const { context, store, journal, project } = session;
   const { engine, exec } = context;
+  await waitForEngine(context);
   const open = backup === undefined ? undefined : await openBackup(store, backup);
 
   const running = (await currentContainers(context, project)).filter((container) => container.running);
@@ -90,7 +98,7 @@ export async function putBack(
 
   if (open !== undefined) {
     await showStep(context, 'undo-data', 'Put the data back', async () =>
-      restoreData(session, open, record, recreated, only),
+      restoreData(session, open, record, recreated, only, 'undo-data', { contentsVerified: justSealed }),
     );
   }
 
@@ -257,6 +265,7 @@ export async function restoreData(
   recreated: Recreated,
   only: (volume: ManifestVolume) => boolean = () => true,
   step = 'undo-data',
+  { contentsVerified = false } = {},
 ): Promise<string> {
   const { context, journal } = session;
   const { manifest, reader } = open;
@@ -271,12 +280,20 @@ export async function restoreData(
 
   let restored = 0;
   await withHelper(session, chosen, 'write', async (helper) => {
+    const changed: ManifestVolume[] = [];
     for (const volume of chosen) {
-      const writer = volumeWriter(helper, volume.name);
       const begun = journal.entries.some(
         (entry) => entry.type === 'restoring' && entry.volume === volume.name,
       );
-      if (volume.exact && !begun && (await writer.summary()).digest === volume.digest) continue;
+      const writer = volumeWriter(helper, volume.name);
+      if (!volume.exact || begun || (await writer.summary()).digest !== volume.digest) changed.push(volume);
+    }
+    // All of them before the first is emptied.
+    await verifyContents(open, contentsVerified ? [] : changed, (item, bytes) => {
+      context.emit({ type: 'step-progress', step, item, bytes });
+    });
+    for (const volume of changed) {
+      const writer = volumeWriter(helper, volume.name);
       journal.write({ type: 'restoring', volume: volume.name });
       await writer.clear();
       const dump = filledByServer(volume);

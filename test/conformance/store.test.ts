@@ -16,10 +16,13 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { execa, execaSync } from 'execa';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { generateKey } from '../../src/backup/age.ts';
 import type { Manifest } from '../../src/backup/manifest.ts';
 import { listBackups, openBackup, verifyBackup } from '../../src/backup/open.ts';
-import { folderStore, requireWritable } from '../../src/backup/store/folder.ts';
-import type { BackupWriter, Store } from '../../src/backup/store/store.ts';
+import { keepProof, readProof, type Proof } from '../../src/backup/proof.ts';
+import { encryptedStore } from '../../src/backup/store/encrypted.ts';
+import { checksums, folderStore, requireWritable } from '../../src/backup/store/folder.ts';
+import type { BackupWriter, Part, Store } from '../../src/backup/store/store.ts';
 import type { VolumeReader, VolumeWriter } from '../../src/backup/volume.ts';
 import { SafeUpdateError, type ErrorCode } from '../../src/model/error.ts';
 
@@ -35,11 +38,18 @@ interface Place {
   read(id: string, file: string): Promise<Buffer>;
   write(id: string, file: string, content: Buffer): Promise<void>;
   remove(id: string, file: string): Promise<void>;
+  /** What is said of a part whose file is not as long as it was. */
+  wrongLength(part: Part, bytes: number): string;
 }
 
 const id = 'pre-update-20241017_143022';
 const other = 'manual-20241018_000000';
 const nothing = (): void => undefined;
+const result: Omit<Proof, 'format' | 'manifest'> = {
+  ...{ result: 'proven', at: '2024-10-18T00:00:00.000Z', tool: '0.0.0', engine: '28', milliseconds: 12_000 },
+  ...{ services: ['db'], without: [], volumes: 2 },
+  databases: [{ service: 'db', from: 'dump', of: 'rows', total: 12, places: 3, differs: [] }],
+};
 
 async function failure(work: Promise<unknown>): Promise<SafeUpdateError> {
   const error: unknown = await work.then(
@@ -171,6 +181,13 @@ async function sealed(
   const manifest = await fill(writer);
   await writer.seal(JSON.stringify(change(manifest)), nothing);
   return manifest;
+}
+
+/** Makes SHA256SUMS fit a manifest that was changed. */
+async function sumAgain({ read, write }: Place): Promise<void> {
+  const manifest = (await read(id, 'manifest.json')).toString();
+  const { parts } = JSON.parse(manifest) as Manifest;
+  await write(id, 'SHA256SUMS', Buffer.from(checksums(parts, manifest)));
 }
 
 async function contentOf(stream: Readable): Promise<Buffer> {
@@ -337,6 +354,46 @@ function storeContract(name: string, subject: Subject): void {
       for (const name of [id, '..', '../x', 'notes', '']) await fails(store.open(name), 'usage');
     });
 
+    test('the result of a test-restore is kept beside a backup, whose files and checksums stay what they are', async () => {
+      const { store, read } = await make();
+      const manifest = await sealed(store);
+      const { reader } = await openBackup(store, id);
+      expect(await reader.proof()).toBeUndefined();
+      const sums = await read(id, 'SHA256SUMS');
+      await reader.keepProof('first\n');
+      await reader.keepProof('second\n');
+      const again = await openBackup(store, id);
+      expect(await again.reader.proof()).toBe('second\n');
+      await verifyBackup(again);
+      expect((await again.reader.files()).map(({ path: file }) => file).sort()).toEqual(
+        manifest.parts.map((part) => part.path).sort(),
+      );
+      expect(await read(id, 'SHA256SUMS')).toEqual(sums);
+      await store.remove(id);
+      expect(await store.list()).toEqual([]);
+    });
+
+    test('a result counts for the manifest it is about, and a planted or torn one for nothing', async () => {
+      const { store } = await make();
+      const manifest = await sealed(store);
+      await sealed(store, other);
+      const { reader } = await openBackup(store, id);
+      const kept = await keepProof(reader, result);
+      expect(await readProof(reader)).toEqual(kept);
+      expect(await listBackups(store)).toEqual([
+        { id: other, manifest: expect.anything() as unknown },
+        { id, manifest, proof: kept },
+      ]);
+      const elsewhere = (await openBackup(store, other)).reader;
+      await elsewhere.keepProof((await reader.proof()) ?? '');
+      expect(await readProof(elsewhere)).toBeUndefined();
+      for (const text of ['', 'null', '{"format":1}', JSON.stringify(kept).slice(0, -9)]) {
+        await reader.keepProof(text);
+        expect(await readProof(reader), text).toBeUndefined();
+      }
+      expect((await listBackups(store)).map(({ proof }) => proof)).toEqual([undefined, undefined]);
+    });
+
     test('a volume is put back from its archive', async () => {
       const { store } = await make();
       const manifest = await sealed(store);
@@ -359,13 +416,15 @@ function storeContract(name: string, subject: Subject): void {
     test.each(['../other/manifest.json', '/etc/passwd', 'volumes/../../x'])(
       'what a manifest names outside of its backup is refused: %s',
       async (outside) => {
-        const { store } = await make();
+        const place = await make();
+        const { store } = place;
         await sealed(store, other);
         await sealed(store, id, (manifest) => ({
           ...manifest,
           parts: [...manifest.parts, { path: outside, bytes: 1, sha256: sha256('x') }],
           engineRecord: outside,
         }));
+        await sumAgain(place);
         const open = await openBackup(store, id);
         expect((await failure(verifyBackup(open))).message).toContain(outside);
         expect(() => open.reader.open(outside)).toThrow(SafeUpdateError);
@@ -414,7 +473,7 @@ function storeContract(name: string, subject: Subject): void {
         await place.write(id, part.path, change(whole));
         const found = await problems(place.store);
         expect(found).toHaveLength(1);
-        expect(found[0]).toContain(`${part.path} has ${change(whole).length} bytes instead of ${part.bytes}`);
+        expect(found[0]).toContain(place.wrongLength(part, change(whole).length));
         await place.write(id, part.path, whole);
       }
     });
@@ -428,7 +487,8 @@ function storeContract(name: string, subject: Subject): void {
       const found = await problems(place.store);
       expect(found).toHaveLength(2);
       expect(found.join()).toContain('volumes/shop_data.tar.zst is missing');
-      expect(found.join()).toContain('config/engine.json has 2 bytes');
+      const shorter = parts.find((part) => part.path === 'config/engine.json');
+      expect(found.join()).toContain(place.wrongLength(shorter ?? { path: '', bytes: 0, sha256: '' }, 2));
     });
 
     test('a file too many is found', async () => {
@@ -491,24 +551,29 @@ function storeContract(name: string, subject: Subject): void {
     ])('a manifest that is %s is not understood, and says so', async (_, content, message) => {
       const { store } = await make();
       const writer = await store.begin(id);
-      await writer.seal(typeof content === 'string' ? content : JSON.stringify(content), nothing);
-      const error = await failure(openBackup(store, id));
+      const seal = writer.seal(typeof content === 'string' ? content : JSON.stringify(content), nothing);
+      const error = await failure(seal.then(() => openBackup(store, id)));
       expect(error.code).toBe('damaged');
       expect(error.message).toMatch(message);
     });
 
     test('a manifest that says it is another backup is refused', async () => {
       const { store } = await make();
-      await sealed(store, id, (manifest) => ({ ...manifest, id: other }));
-      await fails(openBackup(store, id), 'damaged');
+      const seal = sealed(store, id, (manifest) => ({ ...manifest, id: other }));
+      await fails(
+        seal.then(() => openBackup(store, id)),
+        'damaged',
+      );
     });
 
     test('a part without a checksum is refused', async () => {
-      const { store } = await make();
+      const place = await make();
+      const { store } = place;
       await sealed(store, id, (manifest) => ({
         ...manifest,
         parts: manifest.parts.filter((part) => part.path !== 'volumes/shop_data.tar.zst'),
       }));
+      await sumAgain(place);
       const error = await failure(openBackup(store, id).then((open) => verifyBackup(open)));
       expect(error.message).toContain('volumes/shop_data.tar.zst has no checksum');
     });
@@ -577,12 +642,62 @@ function placeIn(directory: string): Place {
   return {
     store: folderStore(directory),
     read: async (backup, file) => readFile(await fileOf(backup, file)),
-    write: async (backup, file, content) => writeFile(await fileOf(backup, file), content),
+    write: async (backup, file, content) => {
+      const found = await fileOf(backup, file);
+      await mkdir(path.dirname(found), { recursive: true });
+      await writeFile(found, content);
+    },
     remove: async (backup, file) => rm(await fileOf(backup, file)),
+    wrongLength: (part, bytes) => `${part.path} has ${bytes} bytes instead of ${part.bytes}`,
+  };
+}
+
+/**
+ * The same, encrypted. Its parts are read and damaged as the files that they are: which one it is, the test finds out by what
+ * was written when, so that it needs no more than the order.
+ */
+async function encryptedIn(directory: string): Promise<Place> {
+  const { identity, recipient } = await generateKey();
+  const below = placeIn(directory);
+  const store = encryptedStore(below.store, {
+    recipients: [recipient],
+    identities: [() => Promise.resolve([identity])],
+  });
+  const written = new Map<string, string[]>();
+  const fileOf = (backup: string, file: string): string => {
+    const at = written.get(backup)?.indexOf(file) ?? -1;
+    return at === -1 ? file : `parts/${String(at + 1).padStart(4, '0')}.age`;
+  };
+  /** Notes the order in which parts were begun. */
+  const noting = (writer: BackupWriter): BackupWriter => {
+    const names: string[] = [];
+    written.set(writer.id, names);
+    return {
+      ...writer,
+      async putFile(name, content) {
+        if (!names.includes(name)) names.push(name);
+        return writer.putFile(name, content);
+      },
+      async putVolume(name, reader, progress) {
+        names.push(`volumes/${name}.tar.zst`, `volumes/${name}.files.zst`);
+        return writer.putVolume(name, reader, progress);
+      },
+    };
+  };
+  return {
+    store: { ...store, begin: async (name) => noting(await store.begin(name)) },
+    read: (backup, file) => below.read(backup, fileOf(backup, file)),
+    write: (backup, file, content) => below.write(backup, fileOf(backup, file), content),
+    remove: (backup, file) => below.remove(backup, fileOf(backup, file)),
+    wrongLength: (part) => `${part.path} cannot be read: `,
   };
 }
 
 storeContract('a folder', { make: async () => placeIn(path.join(await newFolder(), 'backups', 'shop')) });
+
+storeContract('an encrypted folder', {
+  make: async () => encryptedIn(path.join(await newFolder(), 'backups', 'shop')),
+});
 
 /** Runs a piece of JavaScript in a process of its own, with `store` and `fill` at hand. */
 function inProcess(directory: string, script: string): string[] {
@@ -779,8 +894,11 @@ describe.skipIf(!isRoot)(`a folder without room${rootOnly}`, () => {
 
   const soon = { timeout: 20_000 };
 
-  test('is an error of its own, and the reader of the volume is ended', soon, async () => {
-    const store = folderStore(await tmpfs('size=1m'));
+  test.each<[string, (directory: string) => Store | Promise<Store>]>([
+    ['as it is', folderStore],
+    ['encrypted', async (directory) => (await encryptedIn(directory)).store],
+  ])('is an error of its own, and the reader of the volume is ended: %s', soon, async (_, storeIn) => {
+    const store = await storeIn(await tmpfs('size=1m'));
     const writer = await store.begin(id);
     await fails(writer.putVolume('v', endless(), nothing), 'space');
     expect(await store.list()).toEqual([{ id, sealed: false }]);
@@ -805,8 +923,11 @@ describe.skipIf(!isRoot)(`a folder without room${rootOnly}`, () => {
     await writer.abandon();
   });
 
-  test('also for a dump', soon, async () => {
-    const writer = await folderStore(await tmpfs('size=1m')).begin(id);
+  test.each<[string, (directory: string) => Store | Promise<Store>]>([
+    ['as it is', folderStore],
+    ['encrypted', async (directory) => (await encryptedIn(directory)).store],
+  ])('also for a dump: %s', soon, async (_, storeIn) => {
+    const writer = await (await storeIn(await tmpfs('size=1m'))).begin(id);
     const { content, done } = endless().archive({} as never, nothing);
     const ended = expect(done).rejects.toThrow('broken pipe');
     await fails(writer.putFile('databases/db/x.dump', content), 'space');
@@ -942,6 +1063,38 @@ describe.skipIf(!canTrace)(`power that fails${untraced}`, () => {
       expect(at(folder), folder).toBeLessThan(named);
     }
     expect(at('STORE')).toBeGreaterThan(named);
+  });
+
+  test('the key of a run is on disk before anything is encrypted for it', async () => {
+    const directory = path.join(await newFolder(), 'shop');
+    const log = path.join(await newFolder(), 'log');
+    await mkdir(directory);
+    const { recipient } = await generateKey();
+    const source = (file: string): string => JSON.stringify(new URL(`../../src/${file}`, import.meta.url));
+    await run([
+      ...['strace', '--follow-forks', '--decode-fds=path', `--output=${log}`, '-e', 'trace=fsync,openat'],
+      ...[process.execPath, '--input-type=module', '--eval'],
+      `import { encryptedStore } from ${source('backup/store/encrypted.ts')};
+       import { folderStore } from ${source('backup/store/folder.ts')};
+       import { keysOfRun } from ${source('update/run-key.ts')};
+       import { Readable } from 'node:stream';
+       const directory = ${JSON.stringify(directory)};
+       const id = ${JSON.stringify(id)};
+       const keys = keysOfRun({ recipients: [${JSON.stringify(recipient)}], identities: [] }, directory, 'r');
+       const store = encryptedStore(folderStore(directory), keys);
+       ${writeBackup}`,
+    ]);
+    const lines = (await readFile(log, 'utf8')).split('\n');
+    const first = (wanted: (line: string) => boolean): number => {
+      const found = lines.findIndex(wanted);
+      expect(found).toBeGreaterThan(-1);
+      return found;
+    };
+    const key = first((line) => line.includes('fsync(') && line.includes(path.join(directory, 'r.key')));
+    const folder = first((line) => line.includes('fsync(') && line.includes(`<${directory}>`));
+    const part = first((line) => line.includes('openat(') && line.includes('parts/0001.age'));
+    expect(key).toBeLessThan(folder);
+    expect(folder).toBeLessThan(part);
   });
 
   test('leaves a whole backup or none, at whichever step of writing', async () => {

@@ -1,9 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { smallDisk } from './small-disk.ts';
 import {
   eventually,
   expectNothingLeft,
@@ -25,18 +26,6 @@ function expectError(run: Finished, exitCode: number, message: RegExp, hint = /\
   expect(run.outcome?.error?.state).toMatch(/^Nothing was (touched|removed)/);
   expect(run.outcome?.error?.hint).toMatch(hint);
   expect(run.stdout + run.stderr).not.toMatch(/\n\s+at .+\.ts:\d+/);
-}
-
-/** A folder with a disk of its own, of this size. Gone after the test. */
-async function smallDisk(stack: Stack, size: string, options = ''): Promise<string> {
-  const folder = path.join(stack.directory, 'small-disk');
-  await mkdir(folder);
-  await execa('mount', ['-t', 'tmpfs', '-o', `size=${size}${options}`, 'tmpfs', folder]);
-  onTestFinished(async () => {
-    await execa('umount', ['--lazy', folder]);
-    await rm(folder, { recursive: true });
-  });
-  return folder;
 }
 
 describe('before there is a stack', () => {

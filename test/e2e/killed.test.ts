@@ -22,7 +22,7 @@ const recover = async (stack: Stack) => stack.safeUpdate(['recover', '--json', '
 /** Kills an update with -9 while it waits before this step, which it has been asked to do. */
 async function killBefore(stack: Stack, step: string): Promise<void> {
   const running = stack.start(quick, { env: { SAFE_UPDATE_PAUSE: step } });
-  await running.until((event) => event.type === 'notice' && event.message === `Paused before ${step}.`);
+  await running.until((event) => event.type === 'notice' && event.message === `Paused at ${step}.`);
   running.kill('SIGKILL');
   await running.finished;
 }

@@ -125,7 +125,7 @@ describe('several updates at once', () => {
       ];
       const paused = all.map((run) =>
         run
-          .until((event) => event.type === 'notice' && event.message === 'Paused before measure.')
+          .until((event) => event.type === 'notice' && event.message === 'Paused at measure.')
           .then(() => run),
       );
       const holder = await Promise.any(paused);

@@ -1,5 +1,8 @@
 import { docker } from './docker.ts';
 
+/** The lab's own engine, which has the releases, wherever else a test file goes on. */
+const lab = { DOCKER_HOST: process.env['DOCKER_HOST'] ?? '' };
+
 /** The lab's registry, under the name that stacks pull from. */
 export const registry = `127.0.0.1:${process.env['SAFE_UPDATE_LAB_PORT'] ?? '5000'}`;
 
@@ -29,10 +32,10 @@ export function releaseImage(release: Release): string {
  */
 export async function push(image: string, repository: string, tag = 'latest'): Promise<void> {
   const name = `${backDoor}/${repository}:${tag}`;
-  await docker(['tag', image, name]);
+  await docker(['tag', image, name], { env: lab });
   try {
-    await docker(['push', '--quiet', name]);
+    await docker(['push', '--quiet', name], { env: lab });
   } finally {
-    await docker(['image', 'rm', name]);
+    await docker(['image', 'rm', name], { env: lab });
   }
 }

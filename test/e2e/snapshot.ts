@@ -122,7 +122,7 @@ function lasting({ services, digests, ...rest }: Snapshot): unknown {
 }
 
 /**
- * After any run: no lock, no helper, no half-written backup, no record of secrets beside the journal, every journal
+ * After any run: no lock, no helper, no half-written backup, no record of secrets and no key beside the journal, every journal
  * ended, pins only of runs that a backup leads back to, and the stack's password in nothing that is shown or sent on.
  */
 export async function expectNothingLeft(
@@ -141,7 +141,7 @@ export async function expectNothingLeft(
 
   const files = await readdir(stack.backupFolder, { recursive: true }).catch(() => []);
   expect(
-    files.filter((file) => /\.(partial|deleting|tmp|stack\.json)$|probe/.test(file)),
+    files.filter((file) => /\.(partial|deleting|tmp|stack\.json|key)$|probe/.test(file)),
     'unfinished files',
   ).toEqual([]);
   const journals = files.filter((file) => file.endsWith('.jsonl'));

@@ -144,6 +144,8 @@ export interface RunOptions {
   /** Milliseconds. */
   timeout?: number;
   cwd?: string;
+  /** A program that runs safe-update: `['strace', '-f']`. It gets its pid and its signals. */
+  under?: readonly string[];
 }
 
 /** An event as --json prints it. */
@@ -256,12 +258,13 @@ export class Stack {
   /** safe-update with these arguments, not waited for. */
   start(
     args: readonly string[],
-    { env = {}, timeout = 150_000, cwd = this.directory }: RunOptions = {},
+    { env = {}, timeout = 150_000, cwd = this.directory, under = [] }: RunOptions = {},
   ): Running {
     const inherited = Object.entries(process.env).filter(
       ([name]) => !/^(COMPOSE_|SAFE_UPDATE_|NODE_|VITEST|FORCE_COLOR)/.test(name),
     );
-    const child = execa(process.execPath, [program, '-p', this.project, ...args], {
+    const [first = '', ...words] = [...under, process.execPath, program, '-p', this.project, ...args];
+    const child = execa(first, words, {
       cwd,
       env: { ...Object.fromEntries(inherited), PWD: cwd, ...env },
       extendEnv: false,

@@ -5,12 +5,16 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { execa } from 'execa';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import { zstd } from '../../src/backup/codec/zstd.ts';
+import { verifyContents } from '../../src/backup/contents.ts';
+import type { ManifestVolume } from '../../src/backup/manifest.ts';
+import type { OpenBackup } from '../../src/backup/open.ts';
 import { volumeReader, volumeWriter } from '../../src/backup/volume.ts';
 import type { Helper, VolumeSummary } from '../../src/docker/helper.ts';
 import { SafeUpdateError } from '../../src/model/error.ts';
@@ -91,6 +95,42 @@ describe('a volume with everything in it', async () => {
     expect(summary.sockets).toBe(2);
     expect(summary.entries).toBe(read.length - 2);
     expect(summary.bytes).toBe(content.reduce((sum, { size }) => sum + (size ?? 0), 0));
+  });
+
+  test('its archive is found to hold what its list says, and another one is not', async () => {
+    const helper = await helperWith('read', volume);
+    const { content, done } = volumeReader(helper, volume).list(zstd);
+    const [files] = await Promise.all([buffer(content), done]);
+    const about = { name: volume, archive: 'archive', files: 'files', digest: summary.digest, exact: true };
+    const verify = (archive: Buffer, list: Buffer): Promise<void> => {
+      const open = (part: string): Readable => Readable.from([part === 'archive' ? archive : list]);
+      const backup = { reader: { open }, manifest: { id: 'a backup' } } as unknown as OpenBackup;
+      return verifyContents(backup, [about as unknown as ManifestVolume]);
+    };
+    const whole = await readFile(file);
+    await verify(whole, files);
+
+    const unpacked = zstdDecompressSync(whole);
+    const again = (tar: Buffer): Buffer => zstdCompressSync(tar);
+    await verify(again(unpacked), files);
+    // Content of a file, and one of a file with holes.
+    for (const text of ['\nend', 'hello']) {
+      const at = unpacked.indexOf(text);
+      if (at === -1) continue;
+      const other = Buffer.from(unpacked);
+      other[at]! ^= 1;
+      await expect(verify(again(other), files)).rejects.toThrow(
+        /does not hold what its list says|cannot be read/,
+      );
+    }
+    const lines = zstdDecompressSync(files).toString('latin1').split('\n');
+    const shorter = again(Buffer.from(lines.slice(1).join('\n'), 'latin1'));
+    await expect(verify(whole, shorter)).rejects.toThrow(/list of the volume .* is not the one/);
+    await expect(verify(again(unpacked.subarray(0, unpacked.length >> 1)), files)).rejects.toThrow(
+      SafeUpdateError,
+    );
+    await expect(verify(again(Buffer.alloc(10_240)), files)).rejects.toThrow(/does not hold/);
+    await expect(verify(Buffer.from('no zstd at all'), files)).rejects.toThrow(/cannot be read/);
   });
 
   test('comes back into the emptied volume as it was', async () => {

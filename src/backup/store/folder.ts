@@ -28,6 +28,9 @@ const deleting = '.deleting';
 export const manifestName = 'manifest.json';
 /** Checksums of every other file, the manifest included, as `sha256sum --check` reads them. */
 export const sumsName = 'SHA256SUMS';
+/** How the last test-restore of the backup ended. */
+const proofName = 'proven.json';
+const unfinishedProof = /^\.proven-[0-9a-f]{8}\.tmp$/;
 
 /**
  * Backups in a folder: one sub-folder each, files of mode 0600 in folders of mode 0700.
@@ -40,7 +43,7 @@ export function folderStore(directory: string): Store {
   const inStore = (name: string): string => path.join(directory, name);
 
   const prepare = async (): Promise<void> => {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeFolder(directory);
     await keepOutOfGit(directory);
   };
 
@@ -234,6 +237,7 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
     },
 
     async seal(manifest, progress) {
+      let named = false;
       try {
         let bytes = 0;
         for (const part of parts) {
@@ -257,8 +261,11 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
         await rename(`${file}.tmp`, file);
         for (const entry of await foldersIn(folder)) await syncFolder(entry);
         await rename(folder, final);
+        named = true;
         await syncFolder(path.dirname(final));
       } catch (error) {
+        // What did not become a backup must not look like one.
+        if (named) await rename(final, folder).catch(() => undefined);
         throw storeError(`The backup ${id} could not be sealed`, error);
       }
     },
@@ -283,13 +290,8 @@ function folderReader(id: string, folder: string): BackupReader {
           });
         });
       const [manifest, sums] = [await read(manifestName), await read(sumsName)];
-      if (sums.split('\n').includes(sumLine({ path: manifestName, sha256: sha256Of(manifest) }).trimEnd()))
-        return manifest;
-      throw new SafeUpdateError(
-        'damaged',
-        `The backup ${id} is damaged: ${manifestName} has changed: its checksum differs.`,
-        { hint: useAnother },
-      );
+      requireSum(id, manifest, sums);
+      return manifest;
     },
     open: (name) => createReadStream(inside(folder, name)),
     digest: (name, onBytes) => digestOf(inside(folder, name), onBytes),
@@ -301,12 +303,31 @@ function folderReader(id: string, folder: string): BackupReader {
       return Promise.all(
         files
           .map((file) => path.relative(folder, file))
-          .filter((name) => name !== manifestName && name !== sumsName)
+          .filter(
+            (name) => ![manifestName, sumsName, proofName].includes(name) && !unfinishedProof.test(name),
+          )
           .map(async (name) => ({
             path: name.split(path.sep).join('/'),
             bytes: (await lstat(inside(folder, name))).size,
           })),
       );
+    },
+    async proof() {
+      return readFile(path.join(folder, proofName), 'utf8').catch((error: unknown) => {
+        if (codeOf(error) === 'ENOENT') return undefined;
+        throw storeError(`${proofName} of ${id} cannot be read`, error);
+      });
+    },
+    async keepProof(text) {
+      const unfinished = path.join(folder, `.proven-${randomBytes(4).toString('hex')}.tmp`);
+      try {
+        await writeFlushed(unfinished, text);
+        await rename(unfinished, path.join(folder, proofName));
+        await syncFolder(folder);
+      } catch (error) {
+        await rm(unfinished, { force: true }).catch(() => undefined);
+        throw storeError(`The result of the test-restore of ${id} could not be kept`, error);
+      }
     },
     async restoreVolume(stored, volume, progress, members) {
       const archive = inside(folder, stored.archive);
@@ -323,6 +344,36 @@ function folderReader(id: string, folder: string): BackupReader {
 /** The text of SHA256SUMS. Pure. */
 export function checksums(parts: readonly Pick<Part, 'path' | 'sha256'>[], manifest: string): string {
   return [...parts, { path: manifestName, sha256: sha256Of(manifest) }].map(sumLine).join('');
+}
+
+/**
+ * Which of the manifest and SHA256SUMS is not what it was; undefined if both are. What stands in SHA256SUMS of the parts is
+ * compared too: whoever restores by hand has nothing else. Pure.
+ */
+function changedOf(manifest: string, sums: string): string | undefined {
+  if (!sums.split('\n').includes(sumLine({ path: manifestName, sha256: sha256Of(manifest) }).trimEnd()))
+    return `${manifestName} has changed: its checksum differs`;
+  const sorted = (text: string): string => text.split('\n').sort().join('\n');
+  let parts: unknown;
+  try {
+    ({ parts } = JSON.parse(manifest) as { parts?: unknown });
+  } catch {
+    // Whoever reads it says so.
+  }
+  if (!Array.isArray(parts) || !parts.every(isSummed)) return undefined;
+  return sorted(sums) === sorted(checksums(parts, manifest)) ? undefined : `${sumsName} has changed`;
+}
+
+function isSummed(part: unknown): part is Pick<Part, 'path' | 'sha256'> {
+  const { path: name, sha256 } = (part ?? {}) as { path?: unknown; sha256?: unknown };
+  return typeof name === 'string' && typeof sha256 === 'string';
+}
+
+/** Throws SafeUpdateError `damaged` unless this manifest is the one that these checksums are of, and they fit it. */
+export function requireSum(id: string, manifest: string, sums: string): void {
+  const changed = changedOf(manifest, sums);
+  if (changed === undefined) return;
+  throw new SafeUpdateError('damaged', `The backup ${id} is damaged: ${changed}.`, { hint: useAnother });
 }
 
 function sha256Of(text: string): string {
@@ -375,7 +426,7 @@ async function digestOf(
 }
 
 /** Counts and hashes what passes. */
-function hashing(): {
+export function hashing(): {
   pass: (content: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
   bytes: () => number;
   digest: () => string;
@@ -396,7 +447,7 @@ function hashing(): {
 }
 
 /** Waits for all, then throws the first error: no writer is left running behind a failure. */
-async function settled<T extends readonly unknown[] | []>(
+export async function settled<T extends readonly unknown[] | []>(
   promises: T,
 ): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
   await Promise.allSettled(promises);
@@ -404,7 +455,7 @@ async function settled<T extends readonly unknown[] | []>(
 }
 
 /** A manifest is data from a disk: a path in it must not lead out of the backup. */
-function inside(folder: string, name: string): string {
+export function inside(folder: string, name: string): string {
   const file = path.resolve(folder, name);
   if (!file.startsWith(folder + path.sep)) {
     throw new SafeUpdateError('damaged', `The backup names a file outside itself: ${name}`, {
@@ -420,6 +471,16 @@ async function foldersIn(folder: string): Promise<string[]> {
     ...entries.filter((entry) => entry.isDirectory()).map((entry) => path.join(entry.parentPath, entry.name)),
     folder,
   ];
+}
+
+/** Makes a folder and those above it that are missing, so that a power failure cannot take them away again. */
+export async function makeFolder(folder: string): Promise<void> {
+  const first = await mkdir(folder, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let made = folder; ; made = path.dirname(made)) {
+    await syncFolder(path.dirname(made));
+    if (made === first) return;
+  }
 }
 
 export async function syncFolder(folder: string): Promise<void> {

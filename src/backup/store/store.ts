@@ -50,6 +50,8 @@ export interface BackupWriter {
 export interface BackupReader {
   readonly id: string;
   readonly location: string;
+  /** The same backup as it lies there, of one that is encrypted: what can be done without a key. Absent: it is not. */
+  readonly encrypted?: BackupReader;
   /** The manifest as it was sealed. Throws SafeUpdateError `damaged` if it is not there or has changed. */
   manifest(): Promise<string>;
   open(path: string): Readable;
@@ -57,6 +59,13 @@ export interface BackupReader {
   digest(path: string, onBytes: (bytes: number) => void): Promise<{ bytes: number; sha256: string }>;
   /** Every file that is there, for comparison with the manifest. */
   files(): Promise<{ path: string; bytes: number }[]>;
+  /** What `keepProof` kept last; undefined if nothing. */
+  proof(): Promise<string | undefined>;
+  /**
+   * Keeps the result of a test-restore beside the backup, in place of the one before. It is no part of the backup: not in
+   * `files`, and neither the manifest nor a checksum knows it. Whole or not at all, also after a power failure.
+   */
+  keepProof(text: string): Promise<void>;
   /** Puts a volume's content back, or some of it. `progress` counts what is read, before compression. */
   restoreVolume(
     stored: Pick<StoredVolume, 'archive'>,
@@ -79,6 +88,8 @@ export interface Listed {
 export interface Store {
   /** Where a person finds the backups. */
   readonly location: string;
+  /** The same place without encryption on the way: backups as they lie there. Absent: this is it. */
+  readonly below?: Store;
   /**
    * The folder of this machine that holds the backups, made if it is not there, which a helper can then share; undefined
    * for a store that has none.

@@ -52,6 +52,14 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
       const space = await context.storeFor(observed?.project.name ?? 'unknown').space();
       return `${settings.backups.directory}${space === undefined ? '' : `, ${formatBytes(space.free)} free`}`;
     });
+    const { recipients } = settings.backups.encryption;
+    if (recipients.length > 0) {
+      findings.push({
+        check: 'encryption',
+        good: true,
+        says: `backups are encrypted for ${recipients.length === 1 ? (recipients[0] ?? '') : `${recipients.length} recipients`}`,
+      });
+    }
     await check('helper image', () => helperImage(context.engine, context.exec, settings.helper.image));
     const seen = observed;
     if (seen !== undefined) {

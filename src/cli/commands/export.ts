@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { SafeUpdateError } from '../../model/error.ts';
 import { formatBytes } from '../../model/units.ts';
-import { exportBackup, findBackup } from '../../update/transfer.ts';
+import { exportBackup, findKept } from '../../update/transfer.ts';
 import type { CommandInput } from '../command.ts';
 import { print } from '../print.ts';
 import { createRuntime } from '../runtime.ts';
@@ -14,8 +14,10 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   const runtime = await createRuntime(undefined, flags, commands, true);
   try {
     const { context } = runtime;
-    const open = await findBackup(context, id);
-    const name = `${open.manifest.project.name}-${open.manifest.id}.tar`;
+    const open = await findKept(context, id);
+    const { manifest } = open;
+    const name = manifest.format === 2 ? `${manifest.id}.tar` : `${manifest.project.name}-${manifest.id}.tar`;
+    if (manifest.format !== 2) await runtime.tellInterrupted(manifest.project.name);
     const target = toStream ? { stream: process.stdout } : { file: await fileFor(file, name) };
     const exported = await exportBackup(context, open, target, { images: flags.images === true });
     await runtime.close();
@@ -23,8 +25,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     await print(flags, exported, (style) => {
       const images = exported.images > 0 ? ', with the images' : '';
       return [
-        `${style.green('✔')} ${exported.file ?? ''}: ${exported.backup} of ${exported.project}${images}, ${formatBytes(exported.bytes)}`,
-        '  On the other server: safe-update import FILE',
+        `${style.green('✔')} ${exported.file ?? ''}: ${exported.backup}${exported.project === undefined ? ', encrypted' : ` of ${exported.project}`}${images}, ${formatBytes(exported.bytes)}`,
+        `  On the other server: safe-update import FILE${exported.project === undefined ? ' -p PROJECT' : ''}`,
       ].join('\n');
     });
     return 0;

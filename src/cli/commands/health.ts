@@ -14,6 +14,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   const { timeouts } = context.settings;
   try {
     const observed = await look(context);
+    await runtime.tellInterrupted(observed.project.name);
     const project = observed.project.name;
     // What is stopped counts as unhealthy too, unless it is a one-shot that has done its work.
     const meant = observed.containers.filter((container) => !isFinishedOneShot(container, observed));

@@ -14,6 +14,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   const runtime = await createRuntime(args[0], flags, commands);
   try {
     const project = await projectNameOf(runtime.context);
+    await runtime.tellInterrupted(project);
     const runs = (await readRuns(runtime.context.stateFor(project))).map(summaryOf).reverse();
     await print(flags, runs, (style, columns) => {
       if (runs.length === 0) return `There has been no run for ${project} yet.`;

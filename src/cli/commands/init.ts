@@ -14,6 +14,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   try {
     const { context, settings } = runtime;
     const observed = await look(context);
+    await runtime.tellInterrupted(observed.project.name);
     const file = settings.configFile ?? path.join(observed.project.directory, 'safe-update.yml');
     const text = configurationFor(observed, { tool: context.tool, now: context.clock.now() });
     // A mistake in here would be ours, and must not be found by whoever updates next.

@@ -1,6 +1,8 @@
 import { openBackup } from '../../backup/open.ts';
+import { readProof } from '../../backup/proof.ts';
 import { describeFingerprint } from '../../database/fingerprint.ts';
 import { formatBytes } from '../../model/units.ts';
+import { describeProof } from '../proof.ts';
 import { print } from '../print.ts';
 import { projectNameOf } from '../project-name.ts';
 import type { CommandInput } from '../command.ts';
@@ -13,6 +15,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   const runtime = await createRuntime(args[1], flags, commands);
   try {
     const project = await projectNameOf(runtime.context);
+    await runtime.tellInterrupted(project);
     const { reader, manifest } = await openBackup(runtime.context.storeFor(project), args[0] ?? '');
     if (flags.logs === true) {
       for (const { path } of manifest.parts.filter((part) => part.path.startsWith('logs/'))) {
@@ -24,12 +27,18 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
       }
       return 0;
     }
+    const proof = await readProof(reader);
     const sizeOf = (part: string): string =>
       formatBytes(manifest.parts.find(({ path }) => path === part)?.bytes ?? 0);
-    await print(flags, manifest, (style, columns) =>
+    await print(flags, proof === undefined ? manifest : { ...manifest, proof }, (style, columns) =>
       [
         `${style.bold(manifest.id)} of ${manifest.project.name}, ${formatTime(manifest.createdAt)}, ${manifest.consistency}`,
         `in ${reader.location}`,
+        proof === undefined
+          ? style.dim(`never restored to try it; to do so: safe-update verify ${manifest.id} --restore`)
+          : proof.result === 'proven'
+            ? style.green(describeProof(proof))
+            : style.red(`${describeProof(proof)}: ${visible(proof.reason ?? '')}`),
         '',
         formatTable(
           [

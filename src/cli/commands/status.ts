@@ -14,6 +14,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   try {
     const { context } = runtime;
     const observed = await look(context);
+    await runtime.tellInterrupted(observed.project.name);
     const project = observed.project.name;
     const runs = (await readRuns(context.stateFor(project))).map(summaryOf);
     const lastRun = runs.at(-1);

@@ -10,7 +10,9 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   const runtime = await createRuntime(environment, flags, commands);
   try {
     const { context } = runtime;
-    const copied = await copyVolume(context, await look(context), from, to);
+    const observed = await look(context);
+    await runtime.tellInterrupted(observed.project.name);
+    const copied = await copyVolume(context, observed, from, to);
     await print(flags, copied, (style) => {
       const { entries, bytes } = copied.summary;
       const proof = copied.exact

@@ -14,14 +14,17 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   try {
     const { context } = runtime;
     const observed = await look(context);
+    await runtime.tellInterrupted(observed.project.name);
     const { name: project } = observed.project;
     const [sizes, backups] = await Promise.all([
       context.engine.volumeSizes(),
       listBackups(context.storeFor(project)),
     ]);
+    // What is in them takes a key to know; that there is none is not known either.
+    const encrypted = backups.some(({ manifest }) => manifest?.format === 2);
     const volumes = observed.volumes.map((volume) => {
       const last = backups.findLast(({ manifest }) =>
-        manifest?.volumes.some(({ name }) => name === volume.name),
+        manifest?.volumes?.some(({ name }) => name === volume.name),
       );
       const bytes = volume.exists && volume.kind !== 'bind' ? sizes.get(volume.name) : undefined;
       return {
@@ -62,7 +65,9 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
           volume.exists ? (volume.bytes === undefined ? '' : formatBytes(volume.bytes)) : 'new',
           driverOf(volume),
           volume.lastBackup === undefined
-            ? { text: 'none', paint: 'yellow' }
+            ? encrypted
+              ? 'see backups'
+              : { text: 'none', paint: 'yellow' }
             : formatTime(volume.lastBackup.createdAt),
           ...(isScheduled ? [volume.schedule ?? ''] : []),
           volume.usedBy.join(', '),

@@ -12,6 +12,7 @@ const wentWell: Results = {
   'nothing-to-do': 'is up to date, there was nothing to do',
   'backed-up': 'is backed up',
   restored: 'is restored',
+  proven: 'can be restored from its backup',
   'rolled-back': 'is rolled back',
   recovered: 'is recovered',
   failed: 'failed',
@@ -64,7 +65,7 @@ export function formatError(error: unknown, style: Style = plain, columns = 80):
 }
 
 function headline(
-  { result, project, milliseconds, error }: Outcome,
+  { result, project, milliseconds, error, summary }: Outcome,
   style: Style,
   columns: number,
 ): string[] {
@@ -73,7 +74,8 @@ function headline(
   const icon = error === undefined ? style.green('✔') : style.red('✖');
   const how = error?.code === 'interrupted' ? 'was interrupted' : 'failed';
   const back = result === 'rolled-back' ? ' and was rolled back' : '';
-  const text = error === undefined ? `${name} ${wentWell[result]}` : `${name}: the run ${how}${back}`;
+  const well = summary === undefined ? `${name} ${wentWell[result]}` : visible(summary);
+  const text = error === undefined ? well : `${name}: the run ${how}${back}`;
   const [first = '', ...more] = wrap(text, columns - 1 - 2);
   const lines = [`${icon} ${style.bold(first)}`, ...more.map((line) => `  ${style.bold(line)}`)];
   const fits = textWidth(text) + 3 + took.length <= columns - 1 - 2;

@@ -37,6 +37,7 @@ const kindTexts: Record<RunKind, string> = {
   backup: 'Backup',
   restore: 'Restore',
   'restore-as': 'Restore',
+  prove: 'Test-restore',
   rollback: 'Rollback',
   recover: 'Recovery',
 };

@@ -44,6 +44,7 @@ const headers: Record<RunKind, (project: string) => string> = {
   backup: (project) => `Backing up ${project}`,
   restore: (project) => `Restoring ${project}`,
   'restore-as': (project) => `Restoring into ${project}`,
+  prove: (project) => `Test-restoring ${project}`,
   rollback: (project) => `Rolling back ${project}`,
   recover: (project) => `Recovering ${project}`,
 };

@@ -27,6 +27,8 @@ function backup(files: Record<string, string>, facts: Partial<Manifest> = {}, id
       return { bytes: text.length, sha256: createHash('sha256').update(text).digest('hex') };
     },
     files: async () => [...kept].map(([path, text]) => ({ path, bytes: text.length })),
+    proof: () => Promise.resolve(undefined),
+    keepProof: () => Promise.reject(new Error('not in this test')),
     restoreVolume: async () => undefined,
   };
   return { reader, manifest: said, kept };

@@ -12,6 +12,16 @@ function sealed(id: string, kind: BackupKind = 'pre-update'): ListedBackup {
 const broken = (id: string): ListedBackup => ({ id, problem: 'its manifest is damaged' });
 const none: readonly string[] = [];
 
+function tried(backup: ListedBackup, result: 'proven' | 'failed'): ListedBackup {
+  return {
+    ...backup,
+    proof: {
+      ...{ format: 1, manifest: '', result, at: '2026-01-01T00:00:00.000Z', tool: '0', engine: '28' },
+      ...{ milliseconds: 1, services: [], without: [], volumes: 0, databases: [] },
+    },
+  };
+}
+
 describe('expired', () => {
   it('is what is older than those that are kept', () => {
     const backups = ['a', 'b', 'c', 'd'].map((id) => sealed(id));
@@ -40,6 +50,27 @@ describe('expired', () => {
   it('is never what is in use', () => {
     const backups = ['a', 'b', 'c'].map((id) => sealed(id));
     expect(expired(backups, { keep: { last: 1 }, inUse: ['a'] })).toEqual(['b']);
+  });
+
+  it('is never the last one that a test-restore has proven; an older one, and one that failed, goes', () => {
+    const backups = [
+      tried(sealed('a'), 'proven'),
+      tried(sealed('b'), 'proven'),
+      tried(sealed('c'), 'failed'),
+      ...['d', 'e', 'f'].map((id) => sealed(id)),
+    ];
+    expect(expired(backups, { keep: { last: 2 }, inUse: none })).toEqual(['a', 'c', 'd']);
+    expect(expired(backups, { keep: { last: 1 }, inUse: ['a'] })).toEqual(['c', 'd', 'e']);
+  });
+
+  it('what was kept of a failed update takes that place from no good backup', () => {
+    const backups = [
+      tried(sealed('a'), 'proven'),
+      tried(sealed('b', 'failed'), 'proven'),
+      sealed('c', 'failed'),
+      sealed('d'),
+    ];
+    expect(expired(backups, { keep: { last: 1 }, inUse: none })).toEqual([]);
   });
 
   it('is never what cannot be read, which is for a person to look at; it does not count as kept either', () => {
@@ -81,17 +112,20 @@ describe('expired', () => {
       expect(expired(backups, { keep, inUse: none })).not.toContain('2026-03-02 00:00');
   });
 
-  it('whatever there is: never the newest, never one in use, never an unreadable one, never too many', () => {
+  it('whatever there is: never the newest, never one in use, never the last proven, never an unreadable one, never too many', () => {
     const backup = fc.record({
       kind: fc.constantFrom(...backupKinds),
       readable: fc.boolean(),
       inUse: fc.boolean(),
+      result: fc.constantFrom(undefined, 'proven' as const, 'failed' as const),
     });
     fc.assert(
       fc.property(fc.array(backup, { maxLength: 12 }), fc.integer({ min: -2, max: 5 }), (list, keep) => {
-        const backups = list.map(({ kind, readable }, index) =>
-          readable ? sealed(`b${index}`, kind) : broken(`b${index}`),
-        );
+        const backups = list.map(({ kind, readable, result }, index) => {
+          const one = sealed(`b${index}`, kind);
+          if (!readable) return broken(one.id);
+          return result === undefined ? one : tried(one, result);
+        });
         const inUse = backups.filter((_, index) => list[index]?.inUse === true).map(({ id }) => id);
         const gone = expired(backups, { keep: { last: keep }, inUse });
         const readable = backups.filter(({ manifest: found }) => found !== undefined);
@@ -104,9 +138,12 @@ describe('expired', () => {
         for (const failed of [false, true]) {
           const group = readable.filter(({ manifest: found }) => (found?.kind === 'failed') === failed);
           const stay = group.filter(({ id }) => !gone.includes(id));
-          // The newest ones, and no more than that beside those in use.
+          const proven = group.findLast(({ proof }) => proof?.result === 'proven');
+          if (proven !== undefined) expect(stay).toContain(proven);
+          // The newest ones, and no more than that beside those in use and the last proven one.
           for (const one of group.slice(-Math.max(1, keep))) expect(stay).toContain(one);
-          expect(stay.filter(({ id }) => !inUse.includes(id)).length).toBeLessThanOrEqual(Math.max(1, keep));
+          const counted = stay.filter((one) => !inUse.includes(one.id) && one !== proven);
+          expect(counted.length).toBeLessThanOrEqual(Math.max(1, keep));
         }
         expect(readable.at(-1)?.id === undefined || !gone.includes(readable.at(-1)?.id ?? '')).toBe(true);
       }),

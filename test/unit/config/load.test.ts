@@ -26,7 +26,12 @@ describe('without any configuration', () => {
     const folder = folderWith({ 'compose.yaml': stack });
     expect(await load(folder)).toEqual({
       project: { directory: folder, files: [join(folder, 'compose.yaml')], envFiles: [], profiles: [] },
-      backups: { directory: join(folder, 'backups'), keep: { last: 5 }, caches: false },
+      backups: {
+        directory: join(folder, 'backups'),
+        keep: { last: 5 },
+        caches: false,
+        encryption: { recipients: [] },
+      },
       consistency: 'cold',
       pull: 'always',
       timeouts: { lock: 0, pull: 1_800_000, dump: 1_800_000, verify: 300_000, stableFor: 10_000 },
@@ -631,5 +636,84 @@ describe('sharingAllowed', () => {
     expect(sharingAllowed(settings, { key: 'media', name: 'shop_media' })).toBe(true);
     expect(sharingAllowed(settings, { key: 'cache', name: 'shop_cache' })).toBe(false);
     expect(sharingAllowed(settings, { name: 'toString' })).toBe(false);
+  });
+});
+
+describe('encryption', () => {
+  const one = 'age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p';
+  const two = 'age1qenp3sr6sry0dzlk39a5gq2k6c6z600jfdg0zcwg633x79hf3akqlh8jm0';
+  const secret = `AGE-SECRET-KEY-${'1QYQSZQGPQYQSZQGP'.repeat(3)}`;
+
+  const of = (encryption: string, more: Record<string, string> = {}): string =>
+    folderWith({
+      'compose.yaml': stack,
+      'safe-update.yml': `backups: { encryption: ${encryption} }`,
+      ...more,
+    });
+
+  it('is for the recipients of the list and of the file, each once', async () => {
+    const folder = of(`{ recipients: [${one}], recipientsFile: ./keys/all.txt }`, {
+      'keys/all.txt': `# ours\n${two}\r\n\n  ${one}\n`,
+    });
+    expect((await load(folder)).backups.encryption).toEqual({ recipients: [one, two] });
+  });
+
+  it.each([one.slice(0, -1), `${one.slice(0, -1)}q`, 'ssh-ed25519 AAAA', 'age1yubikey1qqq'])(
+    'refuses %s as a recipient, and says where it is',
+    async (wrong) => {
+      const listed = await failure(of(`{ recipients: [${one}, ${wrong}] }`));
+      expect(listed.message).toMatch(
+        /safe-update\.yml:1:.*recipients\[1\]: expected a recipient as age-keygen/,
+      );
+      expect(listed.message).toContain(wrong);
+      const inFile = await failure(of('{ recipientsFile: all.txt }', { 'all.txt': `${one}\n${wrong}\n` }));
+      expect(inFile.message).toMatch(/all\.txt:2: expected a recipient/);
+    },
+  );
+
+  it('repeats no identity that stands in the place of a recipient', async () => {
+    for (const folder of [
+      of(`{ recipients: [${secret}] }`),
+      of('{ recipientsFile: all.txt }', { 'all.txt': secret }),
+    ]) {
+      const { message, hint } = await failure(folder);
+      expect(message).toContain('expected a recipient');
+      expect(message + (hint ?? '')).not.toContain(secret.slice(16, 30));
+    }
+  });
+
+  it('repeats no identity that stands in the place of its file', async () => {
+    const folder = of('{ identityFile: key.txt }');
+    for (const input of [
+      { flags: { identity: secret } },
+      { flags: { identity: `./${secret.toLowerCase()}` } },
+      { env: { SAFE_UPDATE_IDENTITY_FILE: secret } },
+    ]) {
+      const { message, hint } = await failure(folder, input);
+      expect(message).toContain('expected the path of a file, not the identity itself');
+      expect((message + (hint ?? '')).toUpperCase()).not.toContain(secret.slice(16, 30));
+    }
+    const { message } = await failure(of(`{ identityFile: ${secret} }`));
+    expect(message).toContain('not the identity itself');
+    expect(message).not.toContain(secret.slice(16, 30));
+  });
+
+  it('refuses a file without recipients, and one that is not there: nothing would be encrypted', async () => {
+    const empty = await failure(of('{ recipientsFile: all.txt }', { 'all.txt': '# none yet\n' }));
+    expect(empty.message).toContain('holds no recipient');
+    expect((await failure(of('{ recipientsFile: all.txt }'))).message).toContain('all.txt cannot be read');
+    expect((await failure(of('{ recipients: [] }'))).message).toContain('at least one recipient');
+  });
+
+  it('takes the identity file from the flag, then from the variable, then from the file', async () => {
+    const folder = of('{ identityFile: c.txt }');
+    const identity = async (input: Partial<LoadInput>): Promise<string | undefined> =>
+      (await load(folder, input)).backups.encryption.identityFile;
+    const env = { SAFE_UPDATE_IDENTITY_FILE: 'b.txt' };
+    expect(await identity({ flags: { identity: 'a.txt' }, env })).toBe(join(folder, 'a.txt'));
+    expect(await identity({ env })).toBe(join(folder, 'b.txt'));
+    expect(await identity({ env: { SAFE_UPDATE_IDENTITY_FILE: '' } })).toBe(join(folder, 'c.txt'));
+    // A pipe of the shell.
+    expect(await identity({ flags: { identity: '/dev/fd/63' } })).toBe('/dev/fd/63');
   });
 });

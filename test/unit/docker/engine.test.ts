@@ -3,7 +3,13 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type Docker from 'dockerode';
 import { describe, expect, it } from 'vitest';
-import { compareVersions, Engine, isNameTaken, splitImageName } from '../../../src/docker/engine.ts';
+import {
+  compareVersions,
+  Engine,
+  isNameTaken,
+  proofLabel,
+  splitImageName,
+} from '../../../src/docker/engine.ts';
 import { SafeUpdateError } from '../../../src/model/error.ts';
 
 interface Call {
@@ -49,6 +55,8 @@ type Method = {
 }[keyof Engine];
 
 const stream = { setEncoding: () => undefined, on: () => undefined, destroy: () => undefined };
+const proof = 'safe-update-proof-0123456789ab';
+const proofVolume = { Name: `${proof}_0`, Driver: 'local', Options: null, Labels: { [proofLabel]: proof } };
 const spec = { name: 'shop_db', driver: 'local', options: {}, labels: {} };
 
 const uses: Record<Method, (engine: Engine) => Promise<unknown>> = {
@@ -64,6 +72,9 @@ const uses: Record<Method, (engine: Engine) => Promise<unknown>> = {
   volume: (engine) => engine.volume('shop_db'),
   projectVolumes: (engine) => engine.projectVolumes('shop'),
   volumeNames: (engine) => engine.volumeNames(),
+  volumesLabelled: (engine) => engine.volumesLabelled('a=b'),
+  removeProofVolume: (engine) => engine.removeProofVolume(`${proof}_0`, proof),
+  networksLabelled: (engine) => engine.networksLabelled('a=b'),
   networkNames: (engine) => engine.networkNames(),
   volumeSizes: (engine) => engine.volumeSizes(),
   createVolume: (engine) => engine.createVolume(spec),
@@ -83,6 +94,8 @@ const uses: Record<Method, (engine: Engine) => Promise<unknown>> = {
   watch: (engine) => engine.watch('shop'),
 };
 
+const labelled = (of: string): unknown => ({ ...proofVolume, Labels: { [proofLabel]: of } });
+
 const answers: Answers = {
   version: { Version: '28.5.2', ApiVersion: '1.51' },
   info: { ID: 'engine-1', DockerRootDir: '/var/lib/docker' },
@@ -94,6 +107,7 @@ const answers: Answers = {
   inspect: { Id: 'sha256:1', Name: 'shop_db', Driver: 'local', Labels: null, Size: 1 },
   getEvents: stream,
   createContainer: { id: 'new' },
+  [`getVolume(${proof}_0).inspect`]: proofVolume,
 };
 
 describe('no way to a volume (promise 1)', () => {
@@ -101,7 +115,7 @@ describe('no way to a volume (promise 1)', () => {
     expect(Object.keys(uses).sort()).toEqual([...methods].sort());
   });
 
-  it('removes containers without their volumes, networks and names of images, and nothing else', async () => {
+  it('removes containers without their volumes, networks, names of images, volumes of proofs, and nothing else', async () => {
     const { docker, calls } = recorder(answers);
     const engine = new Engine(docker);
     for (const method of methods) await uses[method](engine);
@@ -109,12 +123,50 @@ describe('no way to a volume (promise 1)', () => {
     const makes = /^(create\w+|get\w+\(.*\)\.(tag|connect|start|stop|pause|rename|putArchive))$/;
     expect(calls.filter(({ what }) => !reads.test(what) && !makes.test(what))).toEqual([
       { what: 'getImage(safe-update/pin-shop:run-1).remove', args: [{ force: false, noprune: true }] },
+      { what: `getVolume(${proof}_0).remove`, args: [{ force: false }] },
       { what: 'getNetwork(shop_default).remove', args: [] },
       { what: 'getContainer(c).remove', args: [{ force: true, v: false }] },
     ]);
     expect(calls.filter(({ what }) => what.startsWith('getVolume')).map(({ what }) => what)).toEqual([
       'getVolume(shop_db).inspect',
+      `getVolume(${proof}_0).inspect`,
+      `getVolume(${proof}_0).remove`,
     ]);
+  });
+
+  const other = 'safe-update-proof-ba9876543210';
+  it.each<[string, string, string, unknown]>([
+    ["a user's volume", 'shop_db', proof, { ...proofVolume, Name: 'shop_db' }],
+    ["a user's volume that is said to be a proof's", 'shop_db', 'shop', { ...proofVolume, Name: 'shop_db' }],
+    ['another name with a forged label', `x${proof}_0`, proof, { ...proofVolume, Name: `x${proof}_0` }],
+    ['a name that only begins alike', `${proof}_data`, proof, { ...proofVolume, Name: `${proof}_data` }],
+    ['a name that goes on', `${proof}_0/../shop_db`, proof, proofVolume],
+    ['a name with another name on a second line', `${proof}_0\nshop_db`, proof, proofVolume],
+    ['the name of a proof without its number', proof, proof, { ...proofVolume, Name: proof }],
+    ['a volume of another proof', `${other}_0`, proof, { ...proofVolume, Name: `${other}_0` }],
+    ['the right name without a label', `${proof}_0`, proof, { ...proofVolume, Labels: null }],
+    ['the right name with a label of another', `${proof}_0`, proof, labelled(other)],
+    ['the right name with an empty label', `${proof}_0`, proof, labelled('')],
+    ['one that lies elsewhere', `${proof}_0`, proof, { ...proofVolume, Options: { device: '/srv' } }],
+    ['one of another driver', `${proof}_0`, proof, { ...proofVolume, Driver: 'nfs' }],
+    ['one that the engine calls otherwise', `${proof}_0`, proof, { ...proofVolume, Name: 'shop_db' }],
+  ])('does not remove %s', async (_, name, of, inspect) => {
+    const { docker, calls } = recorder({ inspect });
+    await expect(new Engine(docker).removeProofVolume(name, of)).rejects.toThrow(
+      'safe-update will not remove',
+    );
+    expect(calls.filter(({ what }) => what.endsWith('.remove'))).toEqual([]);
+  });
+
+  it("removes a proof's volume; one that is gone is gone, one in use is an error", async () => {
+    const remove = async (answer: Answers): Promise<string[]> => {
+      const { docker, calls } = recorder({ inspect: proofVolume, ...answer });
+      await new Engine(docker).removeProofVolume(`${proof}_0`, proof);
+      return calls.map(({ what }) => what.replace(/.*\./, ''));
+    };
+    expect(await remove({})).toEqual(['inspect', 'remove']);
+    expect(await remove({ inspect: statusError(404) })).toEqual(['inspect']);
+    await expect(remove({ remove: statusError(409, 'volume is in use') })).rejects.toThrow('in use');
   });
 
   const src = fileURLToPath(new URL('../../../src/', import.meta.url));
@@ -139,8 +191,12 @@ describe('no way to a volume (promise 1)', () => {
     const text = sources.map(({ lines }) => lines.join('\n')).join('\n');
     expect([...text.matchAll(/\bgetVolume\s*\([^()]*\)\s*\.\s*(\w+)/g)].map(([, method]) => method)).toEqual([
       'inspect',
+      'remove',
     ]);
-    expect(linesWith(/\bgetVolume\b/)).toHaveLength(1);
+    expect(linesWith(/\bgetVolume\b/)).toHaveLength(2);
+    expect(linesWith(/\.removeProofVolume\(/)).toEqual([
+      'update/proofs.ts: for (const { name } of volumes) await goneIsGone(engine.removeProofVolume(name, proof));',
+    ]);
     expect(
       linesWith(/\bget(Container|Image|Network)\s*\(/).filter(
         (line) => !line.startsWith('docker/engine.ts:'),
@@ -275,9 +331,26 @@ describe('Engine', () => {
   });
 
   it('reads an image without a configuration', async () => {
-    const { docker } = recorder({ inspect: { Id: 'sha256:1', RepoTags: null, RepoDigests: null, Size: 5 } });
+    const inspect = {
+      Id: 'sha256:1',
+      RepoTags: null,
+      RepoDigests: null,
+      Size: 5,
+      Os: 'linux',
+      Architecture: 'arm64',
+    };
+    const { docker } = recorder({ inspect });
     expect(await new Engine(docker).image('x')).toEqual({
-      ...{ id: 'sha256:1', tags: [], digests: [], volumePaths: [], environment: [], size: 5 },
+      ...{
+        id: 'sha256:1',
+        tags: [],
+        digests: [],
+        volumePaths: [],
+        labels: {},
+        environment: [],
+        platform: 'linux/arm64',
+        size: 5,
+      },
     });
   });
 

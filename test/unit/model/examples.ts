@@ -17,9 +17,11 @@ export function imageIdOf(name: string): string {
 export function image(name: string, facts: Partial<ImageFacts> = {}): ImageFacts {
   return {
     id: imageIdOf(name),
+    platform: 'linux/amd64',
     tags: [name],
     digests: [],
     volumePaths: [],
+    labels: {},
     environment: [],
     size: 1_000_000,
     ...facts,
@@ -116,6 +118,7 @@ export function observed(
     project,
     engine: {
       id: 'engine-1',
+      host: 'machine',
       version: '28.5.2',
       apiVersion: '1.51',
       rootDirectory: '/var/lib/docker',

@@ -7,7 +7,10 @@ import { volume } from '../model/examples.ts';
 type Said = Settings['volumes'];
 
 function judge(volumes: Said, about: Partial<ClassifiedBy> = {}, caches = false) {
-  const settings = { volumes, backups: { directory: '/b', keep: { last: 5 }, caches } };
+  const settings = {
+    volumes,
+    backups: { directory: '/b', keep: { last: 5 }, caches, encryption: { recipients: [] } },
+  };
   return classify(settings, { name: 'shop_pip', key: 'pip', labels: {}, services: [], ...about });
 }
 

@@ -41,8 +41,10 @@ describe('a journal', () => {
   it('has on disk what was written, when write returns', async () => {
     const journal = await startJournal(folder, begin('run-1'));
     journal.write(step);
-    expect(journal.entries).toEqual([begin('run-1'), step]);
-    expect(await readRuns(folder)).toEqual([{ run: 'run-1', entries: [begin('run-1'), step] }]);
+    expect(journal.entries).toEqual([{ ...begin('run-1'), sequence: 1 }, step]);
+    expect(await readRuns(folder)).toEqual([
+      { run: 'run-1', entries: [{ ...begin('run-1'), sequence: 1 }, step] },
+    ]);
   });
 
   it('is for its owner alone', async () => {
@@ -71,13 +73,28 @@ describe('a journal', () => {
     journal.write(step);
     appendFileSync(path.join(folder, 'run-1.jsonl'), '\n{"type":"step","step":"rem');
     const [found] = await readRuns(folder);
-    expect(found?.entries).toEqual([begin('run-1'), step]);
+    expect(found?.entries).toEqual([{ ...begin('run-1'), sequence: 1 }, step]);
 
     const next = continueJournal(folder, 'run-1', found?.entries ?? []);
     next.write(end);
-    expect(next.entries).toEqual([begin('run-1'), step, end]);
-    expect((await readRuns(folder))[0]?.entries).toEqual([begin('run-1'), step, end]);
+    expect(next.entries).toEqual([{ ...begin('run-1'), sequence: 1 }, step, end]);
+    expect((await readRuns(folder))[0]?.entries).toEqual([{ ...begin('run-1'), sequence: 1 }, step, end]);
     expect(found?.entries).toHaveLength(2);
+  });
+
+  it('that somebody removes in the middle is written again, with the record of the stack', async () => {
+    const journal = await startJournal(folder, begin('1'));
+    await journal.record(stack);
+    for (const removed of [folder, path.join(folder, '1.jsonl')]) {
+      rmSync(removed, { recursive: true });
+      journal.write(step);
+      expect((await unfinishedRun(folder))?.entries).toEqual(journal.entries);
+      expect(await readStack(folder, '1')).toEqual(stack);
+      expect(statSync(folder).mode & 0o777).toBe(0o700);
+      for (const name of ['1.jsonl', '1.stack.json'])
+        expect(statSync(path.join(folder, name)).mode & 0o777).toBe(0o600);
+    }
+    expect(journal.entries).toHaveLength(4);
   });
 
   it('cannot be written where a file is in the way, and says so', async () => {
@@ -91,10 +108,23 @@ describe('a journal', () => {
   it('that cannot be written any more says so, and does not count the entry as written', async () => {
     const journal = await startJournal(folder, begin('run-1'));
     rmSync(folder, { recursive: true });
+    writeFileSync(folder, 'in the way');
     expect(() => {
       journal.write(step);
     }).toThrow(expect.objectContaining({ code: 'store' }) as Error);
     expect(journal.entries).toHaveLength(1);
+  });
+});
+
+describe('a run that was rolled back after its end could not be flushed', () => {
+  it('has not ended before the rollback has', async () => {
+    const journal = await startJournal(folder, begin('run-1'));
+    journal.write(end);
+    expect(await unfinishedRun(folder)).toBeUndefined();
+    journal.write({ type: 'rollback', reason: 'no space', code: 'space', at: '2024-10-17T14:32:00.000Z' });
+    expect((await unfinishedRun(folder))?.run).toBe('run-1');
+    journal.write(end);
+    expect(await unfinishedRun(folder)).toBeUndefined();
   });
 });
 
@@ -104,11 +134,21 @@ describe('readRuns', () => {
     expect(await unfinishedRun(folder)).toBeUndefined();
   });
 
-  it('has the oldest first, by when each began, not by name', async () => {
+  it('has them in the order in which they began, whatever the clock said', async () => {
     await startJournal(folder, begin('b', '2024-10-17T10:00:00.000Z'));
-    await startJournal(folder, begin('a', '2024-10-17T12:00:00.000Z'));
-    await startJournal(folder, begin('c', '2024-10-17T11:00:00.000Z'));
-    expect((await readRuns(folder)).map(({ run }) => run)).toEqual(['b', 'c', 'a']);
+    await startJournal(folder, begin('a', '2023-10-17T12:00:00.000Z'));
+    await startJournal(folder, begin('c', '2024-10-17T09:00:00.000Z'));
+    expect((await readRuns(folder)).map(({ run }) => run)).toEqual(['b', 'a', 'c']);
+  });
+
+  it('has those of older versions first, by when each began', async () => {
+    await startJournal(folder, begin('new', '2020-10-17T10:00:00.000Z'));
+    for (const [run, at] of [
+      ['x', '2024-10-17T12:00:00.000Z'],
+      ['y', '2024-10-17T11:00:00.000Z'],
+    ] as const)
+      writeFileSync(path.join(folder, `${run}.jsonl`), `${JSON.stringify(begin(run, at))}\n`);
+    expect((await readRuns(folder)).map(({ run }) => run)).toEqual(['y', 'x', 'new']);
   });
 
   it('takes no other file for a journal', async () => {

@@ -1,9 +1,26 @@
 import { describe, expect, it } from 'vitest';
+import type { ImageFacts } from '../../../src/docker/engine.ts';
 import type { Observed } from '../../../src/docker/observe.ts';
 import { SafeUpdateError } from '../../../src/model/error.ts';
+import type { ServicePlan } from '../../../src/model/plan.ts';
 import type { ComposeService, ComposeVolume, Container, Volume } from '../../../src/model/project.ts';
-import { refusals, refuse, type Refusal, type RefusalOptions } from '../../../src/update/refuse.ts';
-import { anonymousVolume, container, hex, image, mount, observed, volume } from '../model/examples.ts';
+import {
+  imageRefusals,
+  refusals,
+  refuse,
+  type Refusal,
+  type RefusalOptions,
+} from '../../../src/update/refuse.ts';
+import {
+  anonymousVolume,
+  container,
+  hex,
+  image,
+  imageIdOf,
+  mount,
+  observed,
+  volume,
+} from '../model/examples.ts';
 
 const options: RefusalOptions = { sharingAllowed: () => false, backupDirectory: '/srv/shop/backups' };
 
@@ -37,12 +54,17 @@ describe('a stack in which nothing is wrong', () => {
 
 describe('a project that runs under another name', () => {
   it('is refused: up would make a second one beside it', () => {
-    const shop = observed({ web: {} }, { containers: [], namesakes: ['former'] });
+    const shop = observed(
+      { web: {} },
+      { containers: [], namesakes: [{ name: 'former', directory: '/srv/shop' }] },
+    );
     expect(accepts(shop)).toEqual(['renamed-project:former']);
   });
 
   it('is not refused where this name has containers too', () => {
-    expect(accepts(observed({ web: {} }, { namesakes: ['staging'] }))).toEqual([]);
+    expect(
+      accepts(observed({ web: {} }, { namesakes: [{ name: 'staging', directory: '/srv/shop' }] })),
+    ).toEqual([]);
   });
 });
 
@@ -430,5 +452,43 @@ describe('refuse', () => {
     expect(refusedWith(['a:1'])).toMatchObject({ message: 'The second.' });
     expect(refusedWith(['a', 'b:', 'A:1', ''])).toMatchObject({ message: 'The first.\nThe second.' });
     expect(refusedWith(['b:2', 'a:1', 'c:3'])).toBeUndefined();
+  });
+});
+
+describe('what was pulled', () => {
+  const shop = (next: Partial<ImageFacts> | null) =>
+    web({ image: 'web:2' }, { images: new Map([['web', next === null ? null : image('web:2', next)]]) });
+  const plan = (fate: ServicePlan['fate']) => ({
+    services: [{ service: 'web', fate, cause: '', replicas: 1 }],
+  });
+  const former = new Map([[imageIdOf('web:1'), 'linux/amd64']]);
+
+  it('is refused where there is no image for a new container', () => {
+    const [found] = imageRefusals(shop(null), plan('replace'), former);
+    expect(found?.accept).toBe('image-missing:web');
+    expect(found?.message).toMatch(/web.*web:2/);
+  });
+
+  it('is refused where it is for another machine than the one that runs', () => {
+    const [found] = imageRefusals(shop({ platform: 'linux/s390x' }), plan('replace'), former);
+    expect(found?.accept).toBe('image-platform:web');
+    expect(found?.message).toMatch(/web is for linux\/s390x.*linux\/amd64/);
+  });
+
+  it.each<[string, Observed, ServicePlan['fate']]>([
+    ['for the same machine', shop({}), 'replace'],
+    ['for nothing that is made anew', shop(null), 'restart'],
+    [
+      'for a service that had no container',
+      { ...shop({ platform: 'linux/s390x' }), containers: [] },
+      'create',
+    ],
+  ])('is not refused: %s', (_, observed, fate) => {
+    expect(imageRefusals(observed, plan(fate), former)).toEqual([]);
+  });
+
+  it('is not refused where what runs is for that other machine too', () => {
+    const emulated = new Map([[imageIdOf('web:1'), 'linux/s390x']]);
+    expect(imageRefusals(shop({ platform: 'linux/s390x' }), plan('replace'), emulated)).toEqual([]);
   });
 });
