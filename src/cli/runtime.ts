@@ -18,6 +18,7 @@ import { visible } from './view/escape.ts';
 import { createView, type View } from './view/view.ts';
 import { watchSignals } from './signals.ts';
 import { throttled } from './throttle.ts';
+import { requireTrusted } from './trust.ts';
 
 /** Options that every command takes. */
 export interface GlobalFlags extends Flags {
@@ -74,6 +75,7 @@ export async function createRuntime(
     commands,
     filesOptional,
   });
+  await requireTrusted(settings, flags.accept ?? []);
   const view = await createView({
     json: flags.json === true,
     quiet: flags.quiet === true,

@@ -378,8 +378,10 @@ function storeContract(name: string, subject: Subject): void {
       const manifest = await sealed(store);
       await sealed(store, other);
       const { reader } = await openBackup(store, id);
-      const kept = await keepProof(reader, result);
-      expect(await readProof(reader)).toEqual(kept);
+      await keepProof(reader, result);
+      const kept = await readProof(reader);
+      // Of an encrypted backup without the names of what it holds.
+      expect(kept).toMatchObject({ ...result, services: [expect.any(String)], databases: [{ total: 12 }] });
       expect(await listBackups(store)).toEqual([
         { id: other, manifest: expect.anything() as unknown },
         { id, manifest, proof: kept },

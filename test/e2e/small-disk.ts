@@ -13,7 +13,7 @@ export async function smallDisk(
 ): Promise<string> {
   const folder = path.join(stack.directory, name);
   await mkdir(folder);
-  await execa('mount', ['-t', 'tmpfs', '-o', `size=${size}${options}`, 'tmpfs', folder]);
+  await execa('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=0700${options}`, 'tmpfs', folder]);
   onTestFinished(async () => {
     await execa('umount', ['--lazy', folder]);
     await rm(folder, { recursive: true });

@@ -277,8 +277,16 @@ describe('a backup folder that is not as it should be', () => {
       env: { HOME: '/nonexistent' },
     });
     expect(run.exitCode, run.story).toBe(3);
-    expect(run.outcome?.error?.message).toMatch(/permission denied|EACCES/i);
-    expect(run.outcome?.error?.hint).toMatch(/write access|--backups/);
+    expect(run.outcome?.error?.message).toMatch(/belongs to the user 1234/);
+    expect(run.outcome?.error?.hint).toMatch(/--backups/);
+    // Who knows better is told what else is in the way.
+    const accepted = await stack.update([...local, '--backups', folder, '--accept', `foreign:${folder}`], {
+      under: somebody,
+      env: { HOME: '/nonexistent' },
+    });
+    expect(accepted.exitCode, accepted.story).toBe(3);
+    expect(accepted.outcome?.error?.message).toMatch(/permission denied|EACCES/i);
+    expect(accepted.outcome?.error?.hint).toMatch(/write access|--backups/);
     expectUntouched(before, await snapshot(stack));
     expect(await readdir(folder)).toEqual([]);
     await expectNothingLeft(stack, run);

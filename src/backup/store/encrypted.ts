@@ -105,11 +105,11 @@ function encryptingWriter(inner: BackupWriter, recipients: readonly string[], ke
     },
 
     async seal(manifest, progress) {
-      const { tool, kind, sequence, createdAt, run, volumes } = parseManifest(id, manifest);
+      const { tool, kind, sequence, createdAt, run, volumes, parts: listed } = parseManifest(id, manifest);
       const write = (name: string, content: string): Promise<Part> =>
         put(name, Readable.from([Buffer.from(content)]));
       await write(manifestName, manifest);
-      await write(sumsName, checksums(parts, manifest));
+      await write(sumsName, checksums(listed, manifest));
       const names = [...files].map(([name, file]) => `${file} ${escaped(name)}\n`).join('');
       await inner.putFile(namesFile, encrypt(Readable.from([Buffer.from(names)]), recipients));
       const outline: Outline = {
