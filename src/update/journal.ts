@@ -33,6 +33,8 @@ export type JournalEntry =
       at: string;
       tool: string;
       host: string;
+      /** Refusals that the person has accepted by name. */
+      accepted?: string[];
     }
   /** The stack as it was has been written to `<run>.stack.json`. */
   | { type: 'recorded' }

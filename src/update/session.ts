@@ -110,6 +110,7 @@ export async function openSession(
             at: clock.now().toISOString(),
             tool: context.tool,
             host: owner.host,
+            ...(context.accept.length === 0 ? {} : { accepted: [...context.accept] }),
           })
         : continueJournal(state, run, interrupted.entries);
     return {

@@ -317,7 +317,7 @@ describe('prune', () => {
 
 describe('help', () => {
   const commands =
-    'update plan backup backups show verify restore export import rollback recover status health volumes history prune init doctor'.split(
+    'update plan backup backups show verify restore export import rollback recover status health volumes history prune init doctor guard'.split(
       ' ',
     );
 

@@ -39,6 +39,8 @@ it('it stays if that was accepted by name for each database, and not if only for
   );
   const both = await stack.update(['--accept', 'data-gone:cache']);
   expect(both.exitCode, both.story).toBe(0);
+  const history = await stack.safeUpdate(['history']);
+  expect(history.stdout).toContain('accepted: data-gone:cache');
   expect(await stack.sql('SELECT count(*) FROM orders')).toBe('0');
   expect(both.events).toContainEqual(
     expect.objectContaining({

@@ -60,9 +60,15 @@ function withReasons(table: string, runs: readonly Summary[], style: Style, colu
   return [
     titles,
     ...rows.flatMap((row, at) => {
-      const reason = runs[at]?.reason;
-      if (reason === undefined) return [row];
-      return [row, ...paragraph(reason, columns - 1 - 2, 3).map((line) => style.dim(`  ${line}`))];
+      const { reason, accepted } = runs[at] ?? {};
+      const more = [
+        ...(reason === undefined ? [] : [reason]),
+        ...(accepted === undefined ? [] : [`accepted: ${accepted.join(', ')}`]),
+      ];
+      return [
+        row,
+        ...more.flatMap((text) => paragraph(text, columns - 1 - 2, 3)).map((line) => style.dim(`  ${line}`)),
+      ];
     }),
   ].join('\n');
 }
@@ -77,6 +83,8 @@ interface Summary {
   downtime?: number;
   backup?: string;
   reason?: string;
+  /** What was accepted by name. */
+  accepted?: string[];
 }
 
 export function summaryOf({ run, entries }: PastRun): Summary {
@@ -96,5 +104,6 @@ export function summaryOf({ run, entries }: PastRun): Summary {
     ...(downtimes.length === 0 ? {} : { downtime: Math.max(...downtimes) }),
     ...(backup === undefined ? {} : { backup }),
     ...(reason === undefined ? {} : { reason }),
+    ...(begin?.accepted === undefined ? {} : { accepted: begin.accepted }),
   };
 }
