@@ -14,7 +14,7 @@ import {
   type Snapshot,
   type Stack,
 } from '../e2e/stack.ts';
-import { confirmed, expectRecovered, goodRelease } from './kill.ts';
+import { confirmed, expectRecovered, goodRelease, runWhile } from './kill.ts';
 
 /** What is done here to an engine must not be done to one that others use. */
 let engine: OwnEngine;
@@ -34,24 +34,6 @@ async function shopThere(options: Parameters<typeof shop>[0] = {}): Promise<Stac
   await stack.up();
   await stack.fill();
   return stack;
-}
-
-/** Starts an update and lets `meanwhile` happen once the step has begun, while the process is held still. */
-async function updateWhile(
-  stack: Stack,
-  step: string,
-  meanwhile: () => Promise<void>,
-  flags: readonly string[] = [],
-): Promise<Finished> {
-  const running = stack.start([...quick, ...flags]);
-  await running.step(step);
-  running.kill('SIGSTOP');
-  try {
-    await meanwhile();
-  } finally {
-    running.kill('SIGCONT');
-  }
-  return running.finished;
 }
 
 /** As before, either by the run itself or by the `recover` that it names; or, if it says so, wholly new. */
@@ -132,7 +114,7 @@ it.each([
   const stack = await shopThere();
   await stack.push(release);
   const before = await snapshot(stack);
-  const run = await updateWhile(stack, step, async () => {
+  const run = await runWhile(stack, step, async () => {
     for (const prune of prunes) await docker(prune);
   });
   await expectOldOrNew(stack, before, run);

@@ -2,39 +2,8 @@ import { rename, rm, truncate, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import { expectGoodUpdate, expectIntact, expectRefused } from '../e2e/outcomes.ts';
-import {
-  docker,
-  eventually,
-  expectNothingLeft,
-  expectSame,
-  quick,
-  shop,
-  snapshot,
-  type Finished,
-  type Stack,
-} from '../e2e/stack.ts';
-import { confirmed, expectRecovered, goodRelease, killed, recover } from './kill.ts';
-
-/**
- * Starts a command, and lets `meanwhile` happen once the step has begun, while the process is held still: what somebody else
- * does in the middle of a run.
- */
-async function runWhile(
-  stack: Stack,
-  step: string,
-  meanwhile: () => Promise<unknown>,
-  args: readonly string[] = quick,
-): Promise<Finished> {
-  const running = stack.start(args);
-  await running.step(step);
-  running.kill('SIGSTOP');
-  try {
-    await meanwhile();
-  } finally {
-    running.kill('SIGCONT');
-  }
-  return running.finished;
-}
+import { docker, eventually, expectNothingLeft, expectSame, quick, shop, snapshot } from '../e2e/stack.ts';
+import { confirmed, expectRecovered, goodRelease, killed, recover, runWhile } from './kill.ts';
 
 it('files that are changed or deleted during a bad update: the rollback needs none of them and changes none', async () => {
   const stack = await shop();

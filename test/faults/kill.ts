@@ -12,6 +12,7 @@ import { expectIntact } from '../e2e/outcomes.ts';
 import {
   expectNothingLeft,
   expectSame,
+  quick,
   snapshot,
   type Finished,
   type Running,
@@ -128,4 +129,25 @@ export function goodRelease(before: Snapshot): End {
         expect(after.services[key]?.mounts, key).toEqual(mounts);
     },
   };
+}
+
+/**
+ * Starts a command, and lets `meanwhile` happen once the step has begun, while the process is held still: what somebody else
+ * does in the middle of a run.
+ */
+export async function runWhile(
+  stack: Stack,
+  step: string,
+  meanwhile: () => Promise<unknown>,
+  args: readonly string[] = quick,
+): Promise<Finished> {
+  const running = stack.start(args);
+  await running.step(step);
+  running.kill('SIGSTOP');
+  try {
+    await meanwhile();
+  } finally {
+    running.kill('SIGCONT');
+  }
+  return running.finished;
 }

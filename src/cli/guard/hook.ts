@@ -1,5 +1,5 @@
 import { hooks, isAgent, readRequest, type HookAnswer } from '../../guard/hook.ts';
-import { readStdin, reason, verdictOn, write, wrong } from './main.ts';
+import { readStdin, reason, verdictOn, write, wrong } from './common.ts';
 import { readSurroundings } from './surroundings.ts';
 
 /** Answers the agent whose request is on standard input, in its own way. Resolves with the exit code. */

@@ -3,7 +3,7 @@ import { sarif } from '../../guard/scan/sarif.ts';
 import { scanText, type Occurrence } from '../../guard/scan/scan.ts';
 import { version } from '../version.ts';
 import { visible, visibleJson } from '../view/escape.ts';
-import { guardUsage, wrong, write } from './main.ts';
+import { guardUsage, wrong, write } from './common.ts';
 import { readRegular } from './surroundings.ts';
 
 /** Folders that hold what others wrote. */

@@ -1,0 +1,50 @@
+import { asWord } from '../../guard/shell.ts';
+import { defaults, type Settings } from '../../guard/verdict.ts';
+import { visibleJson } from '../view/escape.ts';
+import { guardUsage, readStdin, reason, refused, verdictOn, write, wrong } from './common.ts';
+import { readSurroundings } from './surroundings.ts';
+
+/** Judges a command or a script. Resolves with the exit code: 0 allowed, 2 refused, or a mistake in the command line. */
+export async function check(argv: readonly string[]): Promise<number> {
+  let json = false;
+  let stdin = false;
+  let policy: Settings['policy'] = defaults.policy;
+  let words: readonly string[] | undefined;
+  for (let index = 0; index < argv.length; index += 1) {
+    const word = argv[index] ?? '';
+    if (word === '--json') json = true;
+    else if (word === '--stdin') stdin = true;
+    else if (word === '--policy' || word.startsWith('--policy=')) {
+      const value = word === '--policy' ? argv[(index += 1)] : word.slice('--policy='.length);
+      if (value !== 'block' && value !== 'warn') return wrong('--policy is block or warn');
+      policy = value;
+    } else if (word === '--help' || word === '-h') {
+      await write(process.stdout, guardUsage);
+      return 0;
+    } else if (word === '--') {
+      words = argv.slice(index + 1);
+      break;
+    } else return wrong(`check does not know ${word}; the command comes after --`);
+  }
+  if (stdin === (words !== undefined) || words?.length === 0)
+    return wrong('check wants either a command after -- or --stdin');
+  const verdict = await verdictOn(
+    words === undefined ? await readStdin() : textOf(words),
+    readSurroundings(),
+    {
+      ...defaults,
+      policy,
+    },
+  );
+  if (json) await write(process.stdout, `${visibleJson(JSON.stringify(verdict))}\n`);
+  const why = reason(verdict);
+  if (why !== '') await write(process.stderr, `${why}\n`);
+  return verdict.decision === 'deny' ? refused : 0;
+}
+
+/** Words as they would be typed. A single one with a space in it is a command line already, as for ssh. */
+function textOf(words: readonly string[]): string {
+  const [only] = words;
+  if (words.length === 1 && only !== undefined && /\s/.test(only)) return only;
+  return words.map(asWord).join(' ');
+}
