@@ -55,7 +55,7 @@ export async function secondEngine({ flags = [], disk }: EngineOptions = {}): Pr
   const env = { DOCKER_HOST: `unix://${at('sock')}` };
   if (disk !== undefined) {
     await execa('truncate', ['--size', disk, at('disk')]);
-    await execa('mkfs.ext4', ['-q', at('disk')]);
+    await execa('mkfs.ext4', ['-q', '-m', '0', at('disk')]);
     await execa('mkdir', [at('data')]);
     const mounted = await execa('mount', ['-o', 'loop', at('disk'), at('data')], { reject: false });
     if (mounted.exitCode !== 0) {

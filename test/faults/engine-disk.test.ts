@@ -91,8 +91,8 @@ it('too little space for images is refused before they are pulled; accepted, the
 
 it('no space left while data is put back: nothing starts on half of it, and recover completes it when there is room', async () => {
   const stack = await shopThere();
-  // The bad release deletes it; there must be room for it again.
-  await shell(await stack.container('app'), 'head -c 200000000 /dev/urandom >/app/uploads/picture-9');
+  // The bad release deletes the first file; there must be room for it again.
+  await shell(await stack.container('app'), 'head -c 200000000 /dev/urandom >/app/uploads/AAA');
   await stack.push('drop-table');
   const before = await snapshot(stack);
   const running = stack.start([...quick, '--accept', 'space']);
