@@ -24,7 +24,17 @@ else {
 }
 
 async function write(reports: readonly string[], target: string): Promise<void> {
-  const results = reports.flatMap((file) => (JSON.parse(readFileSync(file, 'utf8')) as Report).testResults);
+  // A file that was run again counts as it was the last time.
+  const last = new Map<string, Report['testResults'][number]>();
+  for (const file of reports) {
+    const { testResults } = JSON.parse(readFileSync(file, 'utf8')) as Report;
+    for (const result of testResults)
+      last.set(
+        result.name.replace(/^.*?\/(?=test\/(unit|conformance|integration|e2e|faults)\/)/, ''),
+        result,
+      );
+  }
+  const results = [...last].map(([name, { assertionResults }]) => ({ name, assertionResults }));
   const rows = table.map((fault) => ({ ...fault, ...outcomeOf(fault, results) }));
   const text = [
     '# Faults',
@@ -57,7 +67,7 @@ async function write(reports: readonly string[], target: string): Promise<void> 
 function outcomeOf({ tests }: Fault, results: Report['testResults']): { said: string; good: boolean } {
   const found = tests.map(([file, name = '']) =>
     results
-      .filter((result) => result.name.endsWith(`/${file}`))
+      .filter((result) => result.name === file)
       .flatMap(({ assertionResults }) => assertionResults)
       .filter(({ fullName, status }) => fullName.includes(name) && status !== 'pending'),
   );
