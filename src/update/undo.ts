@@ -294,6 +294,7 @@ export async function restoreData(
     });
     for (const volume of changed) {
       const writer = volumeWriter(helper, volume.name);
+      await requireAtRest(session, chosen);
       journal.write({ type: 'restoring', volume: volume.name });
       await writer.clear();
       const dump = filledByServer(volume);
@@ -319,6 +320,8 @@ export async function restoreData(
       journal.write({ type: 'restored', volume: volume.name });
     }
     for (const dump of fromDump) await placeDump(helper, open, dump);
+    // A server that was started on a volume in the middle has open what is no longer there, and writes it back.
+    await requireAtRest(session, chosen);
   });
   for (const dump of fromDump) {
     const stop = await restoreIntoServer(session, open, record, recreated, dump);
@@ -328,6 +331,25 @@ export async function restoreData(
   }
   const count = chosen.length;
   return restored === count ? `${count} volumes` : `${restored} of ${count} volumes had changed`;
+}
+
+/**
+ * Throws SafeUpdateError `store` if a container of the project runs on one of these volumes: somebody has started it by hand.
+ * It is not fought: the next attempt stops it first, and fills every volume again that was begun.
+ */
+async function requireAtRest(
+  { context, project }: Session,
+  volumes: readonly Pick<ManifestVolume, 'name'>[],
+): Promise<void> {
+  const started = (await currentContainers(context, project)).filter(
+    ({ running, mounts }) =>
+      running && mounts.some(({ source }) => volumes.some(({ name }) => name === source)),
+  );
+  if (started.length === 0) return;
+  throw new SafeUpdateError(
+    'store',
+    `Somebody has started ${started.map(({ name }) => name).join(', ')} while data was put back.`,
+  );
 }
 
 /** Puts the files of a dump into the data folder of a stopped database, for engines that take their dumps so. */
