@@ -1,5 +1,4 @@
 import { lstat, stat } from 'node:fs/promises';
-import { userInfo } from 'node:os';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Settings } from '../config/schema.ts';
 
@@ -26,9 +25,10 @@ export async function requireTrusted(
   { backups, configFile, project }: Pick<Settings, 'backups' | 'configFile' | 'project'>,
   accepted: readonly string[],
 ): Promise<void> {
-  const { uid } = userInfo();
+  // Not os.userInfo(): a user that no passwd file knows, as in a container, has an id all the same.
+  const uid = process.geteuid?.();
   // Windows knows neither owners nor modes of this kind.
-  if (uid < 0) return;
+  if (uid === undefined) return;
   const own = await stat(project.directory).catch(() => undefined);
   const trusted = [0, uid, ...(own === undefined ? [] : [own.uid])];
   for (const place of [backups.directory, configFile]) {

@@ -2,10 +2,11 @@ import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { execa, execaSync } from 'execa';
+import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { generateKey } from '../../src/backup/age.ts';
 import type { Manifest } from '../../src/backup/manifest.ts';
+import { tool } from '../tools.ts';
 import { expectIntact, expectRolledBack } from './outcomes.ts';
 import { following, printed } from './page.ts';
 import {
@@ -380,10 +381,9 @@ describe('an update that went well', () => {
   });
 });
 
-const hasAge = execaSync('age', ['--version'], { reject: false }).exitCode === 0;
-const missing = hasAge ? '' : ' (skipped: age is not installed: run scripts/setup, or apt install age)';
+const age = tool('age', ['--version'], 'an encrypted backup by hand');
 
-describe.skipIf(!hasAge)(`by hand, with age, zstd and tar alone${missing}`, () => {
+describe.runIf(age.present)(`by hand, with age, zstd and tar alone${age.without}`, () => {
   it('docs/backup-format.md brings everything back', async () => {
     const { stack, key } = await encrypting();
     const before = await snapshot(stack);

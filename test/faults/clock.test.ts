@@ -16,9 +16,9 @@ import {
 } from '../e2e/stack.ts';
 import { chosen } from './campaign.ts';
 import { small } from './small.ts';
-import { tool } from './tools.ts';
+import { tool } from '../tools.ts';
 
-const faketime = tool('faketime', 'which gives a process a clock of its own');
+const faketime = tool('faketime', ['--version'], 'the clock');
 
 /** A clock that is off by so much (`-365d`), or stands still (`2026-01-01 12:00:00`). */
 function clock(said: string, env: Record<string, string> = {}): RunOptions {
@@ -45,7 +45,7 @@ async function settableClock(
 
 const backup = ['backup', '--yes', '--json', '--stable-for', '1s'];
 
-describe.runIf(faketime.present)(`the clock${faketime.or}`, () => {
+describe.runIf(faketime.present)(`the clock${faketime.without}`, () => {
   it('is set back between backups: the newest is the one that was made last', async () => {
     const { stack } = await small();
     await stack.write('safe-update.yml', 'backups: { keep: 2 }\n');

@@ -19,11 +19,11 @@ import {
 } from '../e2e/stack.ts';
 import { chosen, whole } from './campaign.ts';
 import { small } from './small.ts';
-import { tool } from './tools.ts';
+import { tool } from '../tools.ts';
 
 vi.setConfig({ testTimeout: 1_800_000 });
 
-const strace = tool('strace', 'which lets system calls fail');
+const strace = tool('strace', ['--version'], 'a system call that fails');
 
 /** One whose next release is in compose.yaml already. */
 async function ready(): Promise<Stack> {
@@ -142,7 +142,7 @@ function failing(what: string, when: string): RunOptions {
   };
 }
 
-describe.runIf(strace.present)(`a system call that fails${strace.or}`, () => {
+describe.runIf(strace.present)(`a system call that fails${strace.without}`, () => {
   const faults = [
     // Flushing a part, the manifest, a folder, the journal.
     ...range(1, 34, 1).map((nth) => ['fsync:error=EIO', nth] as const),

@@ -8,9 +8,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { expectIntact } from '../e2e/outcomes.ts';
 import { expectNothingLeft, shop, type Finished, type SealedBackup, type Stack } from '../e2e/stack.ts';
 import { fileOf, readTrace, wordsOf, type Call } from './strace.ts';
-import { tool } from './tools.ts';
+import { tool } from '../tools.ts';
 
-const strace = tool('strace', 'which sees every system call');
+const strace = tool('strace', ['--version'], 'an update whose system calls are watched');
 
 const looked = [
   'rename',
@@ -25,7 +25,7 @@ const looked = [
   'execve',
 ];
 
-describe.runIf(strace.present)(`an update that goes well${strace.or}`, () => {
+describe.runIf(strace.present)(`an update that goes well${strace.without}`, () => {
   let stack: Stack;
   let run: Finished;
   let trace: Call[];
