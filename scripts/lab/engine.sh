@@ -5,6 +5,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=progress.sh
 . "$here/progress.sh"
+# shellcheck source-path=SCRIPTDIR source=debian.sh
+. "$here/debian.sh"
 
 compose_wanted=2.20
 server_wanted=20.10
@@ -13,7 +15,6 @@ engine_packages=(docker.io docker-cli docker-compose docker-buildx docker-regist
   ca-certificates curl mmdebstrap strace age)
 # Two programs of systemd are enough for them; systemd itself need not come.
 if ! command -v systemctl >/dev/null; then engine_packages+=(systemd-standalone-sysusers systemd-standalone-tmpfiles); fi
-apt_dir=$SAFE_UPDATE_LAB/apt
 started=$SECONDS
 
 server_version() { within 10 docker version --format '{{.Server.Version}}' 2>/dev/null; }
@@ -25,34 +26,6 @@ at_least() {
   [[ $2 =~ ^v?([0-9]+)\.([0-9]+) ]] || return 1
   major=${BASH_REMATCH[1]} minor=${BASH_REMATCH[2]}
   ((major > ${1%.*} || (major == ${1%.*} && minor >= ${1#*.})))
-}
-
-# debian_sources: "URI KEYRING" of the archive that this machine's own release comes from. Read from apt itself, so both
-# formats of source file and every mirror work. Third-party archives name other origins.
-debian_sources() {
-  local codename sources uri keyring
-  # shellcheck disable=SC1091
-  codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
-  # shellcheck disable=SC2016 # apt's own variables
-  sources=$(apt-get indextargets --format '$(ORIGIN)|$(RELEASE)|$(COMPONENT)|$(REPO_URI)' \
-    'Created-By: Packages' 2>/dev/null || true)
-  uri=$(awk -F'|' -v c="$codename" '$1 == "Debian" && $2 == c && $3 == "main" { print $4; exit }' <<<"$sources")
-  [[ -n $uri ]] || return 1
-  # Newer suites are signed with newer keys than a source file of the old release may name.
-  keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  [[ -e $keyring ]] || keyring=
-  printf '%s %s %s\n' "$codename" "$uri" "$keyring"
-}
-
-private_apt() {
-  local program=$1
-  shift
-  "$program" \
-    -o Dir::Etc::SourceList="$apt_dir/debian.sources" -o Dir::Etc::SourceParts=/dev/null \
-    -o Dir::Etc::Preferences="$apt_dir/preferences" -o Dir::Etc::PreferencesParts=/dev/null \
-    -o Dir::State::Lists="$apt_dir/lists" -o Dir::Cache="$apt_dir/cache" \
-    -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o Acquire::Languages=none \
-    -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef "$@"
 }
 
 # prefer CODENAME SUITE: engine and Compose from SUITE, everything they depend on from the machine's own release.
@@ -79,24 +52,12 @@ prefer() {
 
 # install_packages PACKAGE...
 install_packages() {
-  local found codename uri keyring suite
-  # apt knows the origin of a source only once it has its lists. A third party's source that fails is not our concern.
-  apt-get update || true
-  found=$(debian_sources) || {
+  local codename suite
+  codename=$(read_archive) || {
     echo "apt has no Debian archive for this release among its sources."
     echo "Install Docker Engine with the Compose plugin as your distribution describes it, then run this script again."
     return 1
   }
-  read -r codename uri keyring <<<"$found"
-  mkdir -p "$apt_dir/lists/partial" "$apt_dir/cache/archives/partial"
-  {
-    printf 'Types: deb\nURIs: %s\nComponents: main\n' "$uri"
-    printf 'Suites: %s\n' "$(printf '%s\n' "$codename" trixie sid | sort -u | tr '\n' ' ')"
-    if [[ -n $keyring ]]; then printf 'Signed-By: %s\n' "$keyring"; fi
-  } >"$apt_dir/debian.sources"
-  prefer "$codename" sid
-  # One suite that fails leaves the other.
-  private_apt apt-get update || true
 
   export DEBIAN_FRONTEND=noninteractive
   # Without systemd the package would start an engine of its own, without our mirror.

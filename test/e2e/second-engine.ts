@@ -31,6 +31,8 @@ export interface SecondEngine {
   dataRoot: string;
   /** Ends dockerd by this signal, starts it again after some milliseconds, and waits until it answers. */
   restart(signal: 'SIGTERM' | 'SIGKILL', after?: number): Promise<void>;
+  /** The same data, from now on with the dockerd of the machine. */
+  upgrade(): Promise<void>;
   end(): Promise<void>;
 }
 
@@ -39,9 +41,11 @@ interface EngineOptions {
   flags?: readonly string[];
   /** The size of a disk of its own, as truncate(1) takes it; else it is on that of the system. */
   disk?: string;
+  /** The folder of another dockerd than that of the machine. */
+  programs?: string;
 }
 
-export async function secondEngine({ flags = [], disk }: EngineOptions = {}): Promise<
+export async function secondEngine({ flags = [], disk, programs }: EngineOptions = {}): Promise<
   (SecondEngine & { folder: string; namespace: string }) | string
 > {
   if (process.getuid?.() !== 0) return 'only root can start a second engine';
@@ -72,6 +76,7 @@ export async function secondEngine({ flags = [], disk }: EngineOptions = {}): Pr
   const namespace = `/proc/${holder.pid ?? 0}/ns/net`;
   const places = ['--data-root', at('data'), '--exec-root', at('exec'), '--pidfile', at('pid')];
 
+  let search = programs === undefined ? '' : `${programs}:`;
   const start = () =>
     execa(
       'nsenter',
@@ -80,7 +85,7 @@ export async function secondEngine({ flags = [], disk }: EngineOptions = {}): Pr
         ['--host', env.DOCKER_HOST],
         flags,
       ),
-      { env: { LOG: at('log') }, stdio: 'ignore', reject: false, detached: true },
+      { env: { LOG: at('log'), PATH: `${search}${process.env['PATH'] ?? ''}` }, stdio: 'ignore', reject: false, detached: true },
     );
   let daemon: ReturnType<typeof start> | undefined;
   const answers = async (): Promise<boolean> => {
@@ -122,13 +127,17 @@ export async function secondEngine({ flags = [], disk }: EngineOptions = {}): Pr
     await end();
     return `a second engine did not start: ${log}`;
   }
+  const restart = async (signal: 'SIGTERM' | 'SIGKILL', after = 0): Promise<void> => {
+    await stop(signal);
+    await sleep(after);
+    if (!(await answers())) throw new Error(`the second engine did not start again: ${await logged()}`);
+  };
   return {
-    ...{ env, folder, namespace, end },
+    ...{ env, folder, namespace, end, restart },
     dataRoot: at('data'),
-    async restart(signal, after = 0) {
-      await stop(signal);
-      await sleep(after);
-      if (!(await answers())) throw new Error(`the second engine did not start again: ${await logged()}`);
+    async upgrade() {
+      search = '';
+      await restart('SIGTERM');
     },
   };
 }

@@ -1,20 +1,8 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ownEngine, type OwnEngine } from '../e2e/second-engine.ts';
-import { expectIntact } from '../e2e/outcomes.ts';
-import {
-  docker,
-  eventually,
-  expectNothingLeft,
-  expectSame,
-  expectUntouched,
-  quick,
-  shop,
-  snapshot,
-  type Finished,
-  type Snapshot,
-  type Stack,
-} from '../e2e/stack.ts';
-import { confirmed, expectRecovered, goodRelease, runWhile } from './kill.ts';
+import { docker, expectNothingLeft, expectSame, expectUntouched, quick, snapshot } from '../e2e/stack.ts';
+import { confirmed, runWhile } from './kill.ts';
+import { expectOldOrNew, shopOn } from './old-or-new.ts';
 
 /** What is done here to an engine must not be done to one that others use. */
 let engine: OwnEngine;
@@ -28,43 +16,13 @@ afterAll(async () => {
   await engine.end();
 });
 
-async function shopThere(options: Parameters<typeof shop>[0] = {}): Promise<Stack> {
-  const stack = await shop({ ...options, start: false });
-  await engine.serve(stack.port);
-  await stack.up();
-  await stack.fill();
-  return stack;
-}
-
-/** As before, either by the run itself or by the `recover` that it names; or, if it says so, wholly new. */
-async function expectOldOrNew(stack: Stack, before: Snapshot, run: Finished): Promise<void> {
-  try {
-    expect([0, 3, 4, 5]).toContain(run.exitCode);
-    if (run.exitCode === 3) {
-      // dockerd stops containers when it ends, and starts them again; the run has stopped none.
-      expect(run.outcome?.error?.state).toMatch(/^(Nothing was touched|No container was stopped)/);
-      await eventually(async () => {
-        expectSame(before, await snapshot(stack));
-      });
-    } else if (run.exitCode === 5) {
-      expect(run.outcome?.error?.hint).toMatch(/safe-update recover/);
-      await expectRecovered(stack, before, 'an incomplete rollback');
-    } else if (run.exitCode === 4) expectSame(before, await snapshot(stack));
-    else await goodRelease(before).check(stack);
-    await expectNothingLeft(stack, run);
-    for (const backup of await stack.backups()) await expectIntact(backup);
-  } catch (error) {
-    throw new Error(run.story, { cause: error });
-  }
-}
-
 it.each([
   ['SIGTERM', 'dump'],
   ['SIGTERM', 'archive'],
   ['SIGKILL', 'archive'],
   ['SIGKILL', 'up'],
 ] as const)('dockerd is ended by %s in the step %s, and comes back after a while', async (signal, step) => {
-  const stack = await shopThere();
+  const stack = await shopOn(engine);
   await stack.push('1.1.0');
   const before = await snapshot(stack);
   const running = stack.start(quick);
@@ -74,7 +32,7 @@ it.each([
 });
 
 it('dockerd is killed in the rollback, and comes back after a while', async () => {
-  const stack = await shopThere();
+  const stack = await shopOn(engine);
   await stack.push('drop-table');
   const before = await snapshot(stack);
   const running = stack.start(quick);
@@ -86,7 +44,7 @@ it('dockerd is killed in the rollback, and comes back after a while', async () =
 });
 
 it('dockerd is started anew between two runs, and networks and ids are others', async () => {
-  const stack = await shopThere();
+  const stack = await shopOn(engine);
   await stack.push('1.1.0');
   const before = await snapshot(stack);
   const updated = await stack.update();
@@ -111,7 +69,7 @@ it.each([
   ['a bad update', 'archive', 'drop-table'],
   ['the rollback of a bad update', 'undo-data', 'drop-table'],
 ] as const)('somebody prunes everything while the stack is down: in %s', async (_, step, release) => {
-  const stack = await shopThere();
+  const stack = await shopOn(engine);
   await stack.push(release);
   const before = await snapshot(stack);
   const run = await runWhile(stack, step, async () => {
@@ -121,7 +79,7 @@ it.each([
 });
 
 it('somebody prunes everything after an update: a later rollback finds its images, or says that it cannot', async () => {
-  const stack = await shopThere();
+  const stack = await shopOn(engine);
   await stack.push('1.1.0');
   const before = await snapshot(stack);
   const updated = await stack.update();

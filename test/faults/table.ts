@@ -122,13 +122,13 @@ export const table: readonly Fault[] = [
   },
   {
     number: 16,
-    fault: 'dockerd is ended in the middle of a backup',
+    fault: 'dockerd is ended in the middle of a backup, with live-restore and without',
     required: 'nothing committed; what ran runs again',
     tests: [
       [faults('engine'), 'in the step dump'],
       [faults('engine'), 'in the step archive'],
+      [faults('live-restore')],
     ],
-    limit: 'without live-restore',
   },
   {
     number: 17,
@@ -398,9 +398,9 @@ export const table: readonly Fault[] = [
   },
   {
     number: 56,
-    fault: 'the engine is started anew between two runs; networks and ids are others',
+    fault:
+      'the engine is started anew between two runs, networks and ids are others; Engine 26 with Compose 2.26, and their upgrade',
     required: 'the same results',
-    tests: [[faults('engine'), 'is started anew between two runs']],
-    limit: 'older engines and Compose versions are not part of it',
+    tests: [[faults('engine'), 'is started anew between two runs'], [faults('versions')]],
   },
 ];
