@@ -1,5 +1,5 @@
 import { SafeUpdateError } from '../model/error.ts';
-import { containerProbe } from './container.ts';
+import { containerProbe, type ContainerProbeOptions } from './container.ts';
 import { imageProbe } from './image.ts';
 import type { ExpectedService, Probe, ProbeState, Sample } from './probe.ts';
 import { servedProbe } from './served.ts';
@@ -9,8 +9,6 @@ export interface VerifyOptions {
   timeout: number;
   /** Milliseconds that everything must stay green without a break. */
   stableFor: number;
-  /** The containers have just been started. */
-  justStarted: boolean;
   signal?: AbortSignal;
   /** Reads the project's containers. */
   sample(): Promise<Sample>;
@@ -20,13 +18,10 @@ export interface VerifyOptions {
 }
 
 /** The probes of a service. Each kind of probe is made here. */
-export function probesFor(
-  expected: ExpectedService,
-  options: Pick<VerifyOptions, 'stableFor' | 'justStarted'>,
-): Probe[] {
+export function probesFor(expected: ExpectedService, options: ContainerProbeOptions): Probe[] {
   const { imageId } = expected;
   return [
-    containerProbe(expected, { patience: options.stableFor, justStarted: options.justStarted }),
+    containerProbe(expected, options),
     ...(imageId === undefined ? [] : [imageProbe({ ...expected, imageId })]),
     ...(expected.served.length === 0 ? [] : [servedProbe(expected)]),
   ];

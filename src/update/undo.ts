@@ -123,7 +123,7 @@ export async function verifyRecord(
   step = 'undo-verify',
 ): Promise<void> {
   // Not to be ended by a signal.
-  await verifyServices(session, expectedAsRecorded(record), { step, justStarted: false });
+  await verifyServices(session, expectedAsRecorded(record), { step, justStarted: false, lastResort: true });
 }
 
 /** What must hold again after a rollback. Containers that were not green before need not be so now. Pure. */

@@ -5,23 +5,24 @@ import { currentContainers, type Session } from './session.ts';
 
 /**
  * Waits until these services are green and have stayed so, and tells of it under the name of a step. Returns how long it
- * took, for people. Throws like `verify`; a signal ends it only where one is given.
+ * took, for people. Throws like `verify`; a signal ends it only where one is given. `lastResort`: there is nothing else to
+ * go to, so what is unhealthy has all the time there is to recover.
  */
 export async function verifyServices(
   { context, project }: Session,
   expected: readonly ExpectedService[],
-  about: { step: string; justStarted: boolean; signal?: AbortSignal },
+  about: { step: string; justStarted: boolean; lastResort?: boolean; signal?: AbortSignal },
 ): Promise<string> {
   const { clock, settings, emit } = context;
   const { verify: timeout, stableFor } = settings.timeouts;
-  const { step, justStarted, signal } = about;
+  const { step, justStarted, lastResort = false, signal } = about;
+  const patience = lastResort ? timeout : stableFor;
   const from = clock.monotonic();
   await verify(
-    expected.flatMap((service) => probesFor(service, { stableFor, justStarted })),
+    expected.flatMap((service) => probesFor(service, { patience, justStarted })),
     {
       timeout,
       stableFor,
-      justStarted,
       ...(signal === undefined ? {} : { signal }),
       sleep: (milliseconds) => clock.sleep(milliseconds),
       sample: async () => ({

@@ -72,13 +72,13 @@ function changed(facts: Partial<Container>): Subject['wrong'] {
 
 /** A new one each time: probes remember. */
 function probe(name: string): Probe {
-  const found = probesFor(service, { stableFor: 1000, justStarted: false }).find((one) => one.name === name);
+  const found = probesFor(service, { patience: 1000, justStarted: false }).find((one) => one.name === name);
   if (found === undefined) throw new Error(`there is no probe ${name}`);
   return found;
 }
 
 it('there is a subject for every kind of probe', () => {
-  expect(probesFor(service, { stableFor: 1000, justStarted: false }).map(({ name }) => name)).toEqual(
+  expect(probesFor(service, { patience: 1000, justStarted: false }).map(({ name }) => name)).toEqual(
     Object.keys(subjects),
   );
 });

@@ -1,9 +1,18 @@
 /** Releases that are not well in ways that a look at one container, or at one moment, does not show. */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { buildImage, keeper, local, shell } from '../e2e/stack-small.ts';
-import { expectNothingLeft, expectSame, project, snapshot, type Stack } from '../e2e/stack.ts';
+import {
+  expectNothingLeft,
+  expectSame,
+  project,
+  quick,
+  snapshot,
+  type Snapshot,
+  type Stack,
+} from '../e2e/stack.ts';
 import { recover } from './kill.ts';
 
 async function stackOf(compose: (image: string) => string, script?: string): Promise<Stack> {
@@ -78,7 +87,8 @@ volumes: { state: }
   await expectNothingLeft(stack, run);
 });
 
-it('the former release is not well either after the rollback: its data is back, that is said, and recover ends it', async () => {
+/** The former release is healthy while there is a file, which the new one removes, with the data. */
+async function stackThatNeedsAFile(): Promise<{ stack: Stack; before: Snapshot; wanted: string }> {
   const compose = (image: string): string => `services:
   web:
     image: ${image}
@@ -98,6 +108,11 @@ volumes: { state: }
   const script = 'rm /state/keep; rm -f /wanted/file';
   const bad = await buildImage(stack, 'two', keeper({ env: { RELEASE: 'two' }, script }));
   await stack.write('compose.yaml', compose(bad));
+  return { stack, before, wanted };
+}
+
+it('the former release is not well either after the rollback: its data is back, that is said, and recover ends it', async () => {
+  const { stack, before, wanted } = await stackThatNeedsAFile();
   const run = await stack.update([...fast, '--verify-timeout', '8s']);
   expect(run.exitCode, run.story).toBe(5);
   expect(run.outcome?.error?.message).toMatch(/so did the rollback.*web-1 is unhealthy/s);
@@ -110,4 +125,18 @@ volumes: { state: }
   expect(recovered.exitCode, recovered.story).toBe(0);
   expectSame(before, await snapshot(stack));
   await rm(wanted);
+});
+
+it('the former release takes its time to be well again after the rollback: it is given all of it', async () => {
+  const { stack, before, wanted } = await stackThatNeedsAFile();
+  const running = stack.start([...quick, ...fast]);
+  await running.step('undo-verify');
+  // Long after it is called unhealthy, and longer than it has to be stable.
+  await sleep(6000);
+  await writeFile(wanted, '');
+  const run = await running.finished;
+  expect(run.exitCode, run.story).toBe(4);
+  await stack.write('compose.yaml', before.files['compose.yaml'] ?? '');
+  expectSame(before, await snapshot(stack));
+  await expectNothingLeft(stack, run);
 });

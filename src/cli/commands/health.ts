@@ -35,12 +35,11 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
           async () => {
             await verify(
               expected.flatMap((service) =>
-                probesFor(service, { stableFor: timeouts.stableFor, justStarted: false }),
+                probesFor(service, { patience: timeouts.stableFor, justStarted: false }),
               ),
               {
                 timeout: timeouts.verify,
                 stableFor: timeouts.stableFor,
-                justStarted: false,
                 signal: context.signal,
                 sleep: (milliseconds) => context.clock.sleep(milliseconds),
                 sample: async () => ({

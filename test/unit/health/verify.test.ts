@@ -17,7 +17,6 @@ function world(containersAt: (seconds: number) => Container[] = () => []) {
     options: {
       timeout: 30 * second,
       stableFor: 5 * second,
-      justStarted: true,
       sample: async () => {
         looks += 1;
         return { at: now, containers: containersAt((now - start) / second) };
@@ -168,12 +167,12 @@ describe('verify with the real probes', () => {
   const web = (facts: Partial<Container> = {}): Container => container('web', { mounts, ...facts });
   const run = async (containersAt: (seconds: number) => Container[]): Promise<number> => {
     const { options, seconds } = world(containersAt);
-    await verify(probesFor(expected, options), options);
+    await verify(probesFor(expected, { patience: options.stableFor, justStarted: true }), options);
     return seconds();
   };
 
   it('has one for the containers, the image and the volumes, as far as there is something to check', () => {
-    const options = { stableFor: 1, justStarted: true };
+    const options = { patience: 1, justStarted: true };
     expect(probesFor(expected, options).map(({ name }) => name)).toEqual(['web', 'web image', 'web volumes']);
     const { imageId: _, ...rest } = { ...expected, served: [] };
     expect(probesFor(rest, options).map(({ name }) => name)).toEqual(['web']);

@@ -115,7 +115,7 @@ it('a backup may leave a stack as it found it, whatever that was', () => {
         const shop = observed({ web: {}, db: {} }, { containers });
         const expected = expectedAfter(shop, planBackup(shop, { consistency: 'cold' }));
         const probes = expected.flatMap((service) =>
-          probesFor(service, { stableFor: 1000, justStarted: true }),
+          probesFor(service, { patience: 1000, justStarted: true }),
         );
         for (const at of [0, 400, 2000])
           for (const probe of probes) expect(probe.look({ at, containers })).toEqual({ is: 'green' });

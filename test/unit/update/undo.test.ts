@@ -95,7 +95,7 @@ it('a stack that is as it was recorded is as it should be, whatever it was', () 
           .filter(({ running, health, status }) => running && status === 'running' && health !== 'unhealthy')
           .map(({ id }) => id),
       };
-      const options = { stableFor: 1000, justStarted: false };
+      const options = { patience: 1000, justStarted: false };
       const probes = expectedAsRecorded(record).flatMap((expected) => probesFor(expected, options));
       for (const at of [0, 400, 2000])
         for (const probe of probes) expect(probe.look({ at, containers: now })).toEqual({ is: 'green' });
