@@ -164,7 +164,10 @@ esac
 case \${1-} in
   ${alternatives(['', ...[...harmlessComposeCommands].sort()])}) return 0 ;;
 ${Object.entries({ up, create, rm })
-  .map(([command, table]) => `  ${command})\n    shift\n${indent(flagLoop(`${front} ${command}`, table), 4)}\n    ;;`)
+  .map(
+    ([command, table]) =>
+      `  ${command})\n    shift\n${indent(flagLoop(`${front} ${command}`, table), 4)}\n    ;;`,
+  )
   .join('\n')}
   exec)
     shift
@@ -219,8 +222,7 @@ esac`;
 }
 
 /** Words that are no plain names: flags, nothing, or with characters of which the guard may think more. No ranges: they depend on the language. */
-const unusual =
-  "'' | -* | *[!abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-]*";
+const unusual = "'' | -* | *[!abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-]*";
 
 interface Names {
   switches: string[];
@@ -282,4 +284,3 @@ function alternatives(patterns: readonly string[]): string {
 function indent(text: string, by = 2): string {
   return text.replace(/^(?=.)/gm, ' '.repeat(by));
 }
-

@@ -8,7 +8,7 @@ export const refused = 2;
 
 export const guardUsage = `Usage: safe-update guard check [--policy block|warn] [--json] -- COMMAND...
        safe-update guard check [--policy block|warn] [--json] --stdin
-       safe-update guard scan [--markdown] [--json|--sarif] [PATH...]
+       safe-update guard scan [--markdown] [--json|--sarif] [--staged|PATH...]
        safe-update guard hook claude|codex|gemini|cursor|copilot|opencode
        safe-update guard install|uninstall PLACE [--dry-run] [--yes]
        safe-update guard status [--json]

@@ -1,17 +1,21 @@
 /**
- * The guard's own lines in a file that is somebody else's. They stand at the end, between two marks, and go again without a
- * trace: where the file did not end with a line feed, neither does the block, and so it tells who added the one before it.
+ * The guard's own lines in a file that is somebody else's. They stand at the end, or at the top behind `#!`, between two marks,
+ * and go again without a trace: where the file did not end with a line feed, neither does the block, and so it tells who added
+ * the one before it.
  */
 
 const begin = '# >>> safe-update guard >>>';
 const end = '# <<< safe-update guard <<<';
 
 /** Given a text and the lines of the block, return the text with this block in it, and with no other. Pure. */
-export function withBlock(text: string, lines: readonly string[]): string {
+export function withBlock(text: string, lines: readonly string[], where: 'top' | 'end' = 'end'): string {
   const block = [begin, ...lines, end].join('\n');
   const found = find(text);
   if (found !== undefined) return text.slice(0, found.start) + block + text.slice(found.end);
   if (text === '') return block;
+  const head = /^#![^\n]*\n/.exec(text)?.[0] ?? '';
+  if (where === 'top' && (head !== '' || !text.startsWith('#!')))
+    return text === head ? `${text}${block}\n` : `${head}${block}\n${text.slice(head.length)}`;
   return text.endsWith('\n') ? `${text}${block}\n` : `${text}\n${block}`;
 }
 

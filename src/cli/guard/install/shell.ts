@@ -47,10 +47,14 @@ class Shell implements Place {
   async install() {
     const { node, bin } = this.#world;
     if (bin.includes('/_npx/'))
-      throw new SafeUpdateError('refused', 'safe-update runs from the cache of npx, which may be cleaned up.', {
-        state: 'Nothing was touched.',
-        hint: 'Install it first, and call that one: npm install --global safe-update',
-      });
+      throw new SafeUpdateError(
+        'refused',
+        'safe-update runs from the cache of npx, which may be cleaned up.',
+        {
+          state: 'Nothing was touched.',
+          hint: 'Install it first, and call that one: npm install --global safe-update',
+        },
+      );
     const folder = await this.#folder();
     const files = [
       { path: join(folder, shimMarker), after: markerText, mode: 0o644 },
@@ -81,7 +85,9 @@ class Shell implements Place {
     return {
       changes,
       notes: [
-        ...(shadowing ? [] : ['It holds in every shell that is opened from now on. In this one: exec $SHELL -l']),
+        ...(shadowing
+          ? []
+          : ['It holds in every shell that is opened from now on. In this one: exec $SHELL -l']),
         'sudo, cron, systemd units and commands over ssh have a PATH of their own: docs/guard.md says what to do.',
       ],
     };
@@ -128,7 +134,8 @@ class Shell implements Place {
     const given = this.#options['dir'];
     if (typeof given === 'string') {
       const folder = resolve(cwd, given);
-      if (/[:\n]/.test(folder)) throw new SafeUpdateError('usage', 'A folder with ":" in its name cannot be in PATH.');
+      if (/[:\n]/.test(folder))
+        throw new SafeUpdateError('usage', 'A folder with ":" in its name cannot be in PATH.');
       return folder;
     }
     if (this.#options['system'] === true) return '/usr/local/share/safe-update/shims';
