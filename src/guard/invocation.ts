@@ -33,6 +33,8 @@ export interface Draft {
   instead?: readonly string[];
   project?: string | undefined;
   volumes?: readonly string[];
+  /** Containers that a request names. */
+  containers?: readonly string[];
   conditional?: boolean;
 }
 

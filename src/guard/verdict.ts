@@ -20,6 +20,8 @@ export interface Finding {
   project?: string;
   /** Volumes that the command names. */
   volumes?: readonly string[];
+  /** Containers that the command names, as it names them. */
+  containers?: readonly string[];
   /** Fine if every one of `volumes` is a cache, or has a fresh backup. */
   conditional?: boolean;
 }
