@@ -20,7 +20,8 @@ check     judge a command, or a script on standard input. Exit code 0: allowed, 
 scan      find such commands in scripts, Makefiles, package.json, CI workflows and the like. Exit code 1: found some
 hook      answer a coding agent that asks before it runs a command
 install   put the guard somewhere, and prove that it works there; uninstall takes out what is its own. PLACE is
-          shell [--dir DIR] [--system], git, or claude, codex, gemini, cursor, copilot or opencode [--user]
+          shell [--dir DIR] [--system], git, claude, codex, gemini, cursor, copilot or opencode [--user], or
+          engine [--name NAME] [--host unix:///PATH] [--daemon-json PATH] [--pidfile PATH]
 status    where the guard stands, and whether it still refuses. Exit code 1: somewhere it is broken
 serve     answer dockerd as its authorization plugin: what deletes volumes is refused, whoever asks
 `;

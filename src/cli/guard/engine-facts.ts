@@ -57,33 +57,39 @@ export class EngineFacts {
   }
 
   async #get(path: string): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const asked = request(
-        { socketPath: this.#socket, path, signal: AbortSignal.timeout(patience) },
-        (response) => {
-          const pieces: Buffer[] = [];
-          let length = 0;
-          response.on('data', (piece: Buffer) => {
-            pieces.push(piece);
-            length += piece.length;
-            if (length > longestAnswer) asked.destroy(new Error('the engine answers without end'));
-          });
-          response.on('error', reject);
-          response.on('end', () => {
-            try {
-              if (response.statusCode === 404) resolve(null);
-              else if (response.statusCode === 200) resolve(JSON.parse(Buffer.concat(pieces).toString()));
-              else reject(new Error(`the engine answers ${response.statusCode ?? 0}`));
-            } catch {
-              reject(new Error('the engine answers what is no JSON'));
-            }
-          });
-        },
-      );
-      asked.on('error', reject);
-      asked.end();
-    });
+    const { status, body } = await askSocket(this.#socket, 'GET', path);
+    if (status === 404) return null;
+    if (status !== 200) throw new Error(`the engine answers ${status}`);
+    return JSON.parse(body) as unknown;
   }
+}
+
+/** Sends a request without a body to a socket. Rejects if there is no answer within three seconds, or one without end. */
+export async function askSocket(
+  socketPath: string,
+  method: 'GET' | 'POST' | 'DELETE',
+  path: string,
+): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    const asked = request(
+      { socketPath, method, path, signal: AbortSignal.timeout(patience), agent: false },
+      (response) => {
+        const pieces: Buffer[] = [];
+        let length = 0;
+        response.on('data', (piece: Buffer) => {
+          pieces.push(piece);
+          length += piece.length;
+          if (length > longestAnswer) asked.destroy(new Error('an answer without end'));
+        });
+        response.on('error', reject);
+        response.on('end', () => {
+          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(pieces).toString() });
+        });
+      },
+    );
+    asked.on('error', reject);
+    asked.end();
+  });
 }
 
 /** The compose project of a volume or a container, if it has one. Pure. */

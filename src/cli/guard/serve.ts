@@ -15,6 +15,11 @@ export const pluginName = 'safe-update-guard';
 /** Where dockerd looks for plugins, as NAME.sock. */
 export const pluginFolder = '/run/docker/plugins';
 
+/** What dockerd takes in daemon.json and as a file name alike. */
+export function isPluginName(name: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(name);
+}
+
 const engineSocket = '/var/run/docker.sock';
 
 /**
@@ -42,7 +47,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
     given[flag] = value;
   }
   const { name = pluginName, host = `unix://${engineSocket}`, rules, approvals } = given;
-  if (!/^[A-Za-z0-9][A-Za-z0-9_.-]*$/.test(name)) return wrong('--name is a name without slashes');
+  if (!isPluginName(name)) return wrong('--name is a name without slashes');
   if (!/^unix:\/\/\//.test(host)) return wrong('--host is the engine of this machine: unix:///PATH');
   const socket = given['socket'] ?? `${pluginFolder}/${name}.sock`;
 
