@@ -49,10 +49,17 @@ export const hooks = {
     allow: says({ permission: 'allow' }),
     deny: (reason) => says({ permission: 'deny', user_message: reason, agent_message: reason }),
   },
+  // The command line tool and VS Code read the same files, and name things differently.
   copilot: {
-    call: (input) => ({ tool: input['toolName'], input: parsed(input['toolArgs']) }),
+    call: (input) => ({
+      tool: input['toolName'] ?? input['tool_name'],
+      input: parsed(input['toolArgs'] ?? input['tool_input']),
+    }),
     allow: silence,
-    deny: (reason) => says({ permissionDecision: 'deny', permissionDecisionReason: reason }),
+    deny: (reason) => {
+      const decision = { permissionDecision: 'deny', permissionDecisionReason: reason };
+      return says({ ...decision, hookSpecificOutput: { hookEventName: 'PreToolUse', ...decision } });
+    },
   },
   // Its plugin throws what stands on stderr if the exit code is not 0.
   opencode: {
@@ -70,7 +77,10 @@ export function isAgent(name: string | undefined): name is AgentName {
 
 /** Names under which agents have a shell. */
 const shellTool =
-  /^(bash|shell|sh|zsh|powershell|pwsh|terminal|run_shell_command|run_in_terminal|run_terminal_cmd|exec_command|local_shell|unified_exec|container\.exec)$/i;
+  /^(bash|shell|sh|zsh|powershell|pwsh|terminal|monitor|run_shell_command|run_in_terminal|run_terminal_cmd|exec_command|local_shell|unified_exec|container\.exec)$/i;
+
+/** Names under which they type into a shell that runs already. */
+const typingTool = /^(write_bash|write_powershell|write_stdin)$/i;
 
 /**
  * Given what an agent wrote to a hook, return what it wants to run. 'other': a tool that is no shell. 'malformed': nobody
@@ -81,9 +91,12 @@ export function readRequest(agent: AgentName, text: string): HookRequest | 'othe
   if (request === undefined) return 'malformed';
   const { tool, input } = hooks[agent].call(request);
   if (typeof tool !== 'string') return 'malformed';
-  if (!shellTool.test(tool)) return 'other';
+  const types = typingTool.test(tool);
+  if (!types && !shellTool.test(tool)) return 'other';
   const given = fields(input);
-  const command = commandOf(given?.['command'] ?? given?.['cmd']);
+  const command = types
+    ? typed(given?.['input'] ?? given?.['chars'])
+    : commandOf(given?.['command'] ?? given?.['cmd']);
   if (command === undefined) return 'malformed';
   const cwd = [given?.['cwd'], given?.['workdir'], given?.['dir_path'], request['cwd']].find(
     (folder) => typeof folder === 'string' && folder !== '',
@@ -96,6 +109,11 @@ function commandOf(command: unknown): string | undefined {
   if (typeof command === 'string') return command;
   if (!Array.isArray(command) || !command.every((word) => typeof word === 'string')) return undefined;
   return command.map(asWord).join(' ');
+}
+
+/** What keys come to, line by line: `{enter}` ends one. */
+function typed(keys: unknown): string | undefined {
+  return typeof keys === 'string' ? keys.replace(/\{(enter|return)\}|\r/gi, '\n') : undefined;
 }
 
 function fields(value: unknown): Fields | undefined {

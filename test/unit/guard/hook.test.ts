@@ -114,3 +114,51 @@ describe('the hooks', () => {
     expect(readRequest(agent, request)).toBe('other');
   });
 });
+
+describe('what the documentation of the agents says besides', () => {
+  const decided = async (agent: AgentName, request: unknown): Promise<unknown> =>
+    readers[agent](await answerTo(agent, JSON.stringify(request)));
+
+  it.each([
+    [
+      'Copilot, typing into a shell that runs',
+      'copilot',
+      { toolName: 'write_bash', toolArgs: { input: `${bad}{enter}` } },
+    ],
+    [
+      'Copilot, in several keys',
+      'copilot',
+      { toolName: 'write_bash', toolArgs: { input: `ls{enter}${bad}{enter}` } },
+    ],
+    ['Copilot in PowerShell', 'copilot', { toolName: 'powershell', toolArgs: { command: bad } }],
+    ["Copilot in VS Code's names", 'copilot', { tool_name: 'bash', tool_input: { command: bad } }],
+    [
+      'Codex, typing into a shell that runs',
+      'codex',
+      { tool_name: 'write_stdin', tool_input: { chars: `${bad}\n` } },
+    ],
+    [
+      'Codex, in the words of its shell tool',
+      'codex',
+      { tool_name: 'shell', tool_input: { command: ['bash', '-lc', bad] } },
+    ],
+    ['Codex, with its unified exec', 'codex', { tool_name: 'exec_command', tool_input: { cmd: bad } }],
+    ['Claude Code, watching a command', 'claude', { tool_name: 'Monitor', tool_input: { command: bad } }],
+    ['Claude Code in PowerShell', 'claude', { tool_name: 'PowerShell', tool_input: { command: bad } }],
+    ['Gemini CLI', 'gemini', { tool_name: 'run_shell_command', tool_input: { command: bad, dir_path: 'x' } }],
+  ] as const)('is refused: %s', async (_, agent, request) => {
+    expect(await decided(agent, request)).toBe('deny');
+  });
+
+  it("answers Copilot in VS Code's way as well", async () => {
+    const answer = await answerTo('copilot', JSON.stringify(requests.copilot(bad)));
+    expect(read(answer, 'hookSpecificOutput', 'permissionDecision')).toBe('deny');
+  });
+
+  it('lets harmless keys through', async () => {
+    expect(
+      await decided('copilot', { toolName: 'write_bash', toolArgs: { input: '{down}{enter}' } }),
+    ).toBeUndefined();
+    expect(await decided('codex', { tool_name: 'write_stdin', tool_input: { chars: '' } })).toBeUndefined();
+  });
+});

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
 import type { AgentName } from '../../../guard/hook.ts';
@@ -169,7 +169,7 @@ class HookFile implements Place {
     // A file that holds what was written where there was none goes as a whole.
     const made = withHook(undefined, this.#path, this.#layout(), first.entry);
     const after = before === made ? undefined : withoutHook(before, this.#path, this.#layout());
-    return { changes: [{ path: this.#path, before, after }] };
+    return { changes: [{ path: this.#path, before, after }], folders: foldersOf(this.#path, after) };
   }
 
   async prove(): Promise<Proof> {
@@ -209,6 +209,11 @@ class HookFile implements Place {
     if (command === undefined || more.length > 0 || !isCurrent(command, this.#world)) return false;
     return JSON.stringify(found?.entry) === JSON.stringify(entry(command));
   }
+}
+
+/** Folders that may have been made for a file: they go with it. */
+function foldersOf(path: string, after: string | undefined): string[] {
+  return after === undefined ? [dirname(path), dirname(dirname(path))] : [];
 }
 
 function commandOf(hook: unknown, key: string): string | undefined {
@@ -251,9 +256,10 @@ class Plugin implements Place {
 
   async uninstall(): Promise<Plan> {
     const before = await readText(this.#path);
+    if (before?.startsWith(pluginHead) !== true) return { changes: [] };
     return {
-      changes:
-        before?.startsWith(pluginHead) === true ? [{ path: this.#path, before, after: undefined }] : [],
+      changes: [{ path: this.#path, before, after: undefined }],
+      folders: foldersOf(this.#path, undefined),
     };
   }
 

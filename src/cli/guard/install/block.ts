@@ -40,14 +40,10 @@ export function onlyBlock(lines: readonly string[], before = ''): string {
 }
 
 function find(text: string): { start: number; end: number } | undefined {
-  const start = startOfLine(text, begin, 0);
-  if (start === -1) return undefined;
-  const last = startOfLine(text, end, start);
-  return last === -1 ? undefined : { start, end: last + end.length };
-}
-
-function startOfLine(text: string, line: string, from: number): number {
-  if (from === 0 && text.startsWith(line)) return 0;
-  const at = text.indexOf(`\n${line}`, from);
-  return at === -1 ? -1 : at + 1;
+  const lines = text.split('\n');
+  const last = lines.indexOf(end);
+  const first = lines.lastIndexOf(begin, last);
+  if (last === -1 || first === -1) return undefined;
+  const start = lines.slice(0, first).join('\n').length + (first === 0 ? 0 : 1);
+  return { start, end: start + lines.slice(first, last + 1).join('\n').length };
 }
