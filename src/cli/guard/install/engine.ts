@@ -278,7 +278,6 @@ export function unitFile(words: readonly string[], socket: string): string {
   const exec = words.map(unitWord).join(' ');
   return `[Unit]
 Description=safe-update guard: the engine refuses to delete volumes
-Documentation=man:dockerd(8)
 Before=docker.service
 StartLimitIntervalSec=0
 
