@@ -128,7 +128,7 @@ export function refusalOf({ findings }: Pick<Verdict, 'findings'>): string {
   const { rule, loses, instead, losses, project = losses?.project } = finding;
   return [
     `refused by safe-update guard (${rule})`,
-    `would lose ${shortened(loses)}${project === undefined ? '' : ` of the project ${shortened(project)}`}`,
+    `would lose ${shortened(loses)}${project === undefined ? '' : ` (project ${shortened(project)})`}`,
     `instead: ${shortened(instead.join(', '))}`,
   ].join('; ');
 }

@@ -187,7 +187,7 @@ describe('under the plugin', () => {
     const { stack, kept } = await keeping();
     const stderr = await expectDenied(['compose', 'down', '-v'], stack);
     expect(stderr).toContain(
-      `(rm-volumes); would lose the anonymous volumes of the containers of the project`,
+      `(rm-volumes); would lose the anonymous volumes of the containers (project ${stack.project})`,
     );
     expect(await stack.containers()).toHaveLength(1);
     await expectKept(kept);
@@ -200,7 +200,7 @@ describe('under the plugin', () => {
   it('`docker compose down -v` has removed containers, but no volume, where all volumes have names', async () => {
     const { stack, kept } = await keeping({ anonymous: false });
     const stderr = await expectDenied(['compose', 'down', '-v'], stack);
-    expect(stderr).toContain(`would lose the volume ${kept[0]} of the project ${stack.project}`);
+    expect(stderr).toContain(`would lose the volume ${kept[0]!} (project ${stack.project})`);
     expect(await stack.containers()).toHaveLength(0);
     await expectKept(kept);
     await stack.up();

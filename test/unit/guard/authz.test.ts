@@ -115,7 +115,7 @@ describe('a refusal', () => {
   it('is one line that says the rule, what would be lost, and what to do instead', () => {
     const finding = findingOf({ method: 'DELETE', address: '/v1.51/volumes/shop_db', form: false })!;
     expect(refusalOf({ findings: [{ ...finding, project: 'shop' }] })).toBe(
-      'refused by safe-update guard (volume-rm); would lose the volume shop_db of the project shop; instead: docker volume inspect shop_db, safe-update backup',
+      'refused by safe-update guard (volume-rm); would lose the volume shop_db (project shop); instead: docker volume inspect shop_db, safe-update backup',
     );
   });
 });

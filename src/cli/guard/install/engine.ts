@@ -98,6 +98,8 @@ class EnginePlace implements Place {
     const unit = await this.#unit();
     const isNamed = before !== undefined && after !== before;
     const hasUnit = unit?.before !== undefined;
+    // As after a run that ended between the two.
+    const stillAsks = !isNamed && (await this.#tryCanary()).denied;
     if (isNamed) this.#requireHere();
     const stop = async (): Promise<void> => {
       if (hasUnit) await this.#systemctl('disable', '--now', this.#unitName);
@@ -111,7 +113,7 @@ class EnginePlace implements Place {
                 before,
                 after,
                 afterwards: async () => {
-                  await this.#reload({ without: true });
+                  await this.#reloadWithout();
                   await stop();
                 },
               },
@@ -120,13 +122,18 @@ class EnginePlace implements Place {
         ...(hasUnit ? [{ ...unit, after: undefined, ours: true }] : []),
       ],
       actions: [
-        ...(isNamed ? [`reload dockerd (${this.#how()})`] : []),
+        ...(isNamed || stillAsks ? [`reload dockerd (${this.#how()})`] : []),
         ...(hasUnit ? [`systemctl disable --now ${this.#unitName}`] : []),
       ],
-      ...(isNamed ? {} : { before: stop }),
+      before: async () => {
+        if (stillAsks) await this.#reloadWithout();
+        if (!isNamed) await stop();
+      },
       ...(hasUnit ? { after: () => this.#systemctl('daemon-reload') } : {}),
       notes:
-        isNamed && !hasUnit ? ['dockerd no longer asks the plugin: safe-update guard serve may end.'] : [],
+        (isNamed || stillAsks) && !hasUnit
+          ? ['dockerd no longer asks the plugin: safe-update guard serve may end.']
+          : [],
     };
   }
 
@@ -209,9 +216,27 @@ class EnginePlace implements Place {
     }
   }
 
-  /** dockerd reads daemon.json again. `without`: the plugin need not be there for it. */
-  async #reload({ without = false } = {}): Promise<void> {
-    if (!without) await this.#requirePlugin();
+  /** dockerd reads daemon.json again, and asks the plugin from now on. */
+  async #reload(): Promise<void> {
+    // It would give up if the plugin had gone in the meantime.
+    await this.#requirePlugin();
+    await this.#tellToReload();
+  }
+
+  /** dockerd reads daemon.json again. Returns when it no longer asks the plugin, which may end then. */
+  async #reloadWithout(): Promise<void> {
+    await this.#tellToReload();
+    for (let tries = 0; tries < 20; tries += 1) {
+      if (!(await this.#tryCanary()).denied) return;
+      await sleep(250);
+    }
+    throw new SafeUpdateError('engine', 'dockerd still asks the plugin.', {
+      state: `${this.#daemonJson} no longer names it, and the plugin was not ended: without it dockerd would refuse everything.`,
+      hint: 'Look for --authorization-plugin among the flags of dockerd, and into its log.',
+    });
+  }
+
+  async #tellToReload(): Promise<void> {
     if (this.#pidfile === undefined && (await hasSystemd())) {
       await this.#systemctl('reload', 'docker.service');
       return;
