@@ -1,7 +1,9 @@
 import { judgeApi } from './api.ts';
 import { flags, parseFlags, valueOf } from './flags.ts';
-import type { Invocation, Machine } from './invocation.ts';
+import { takenElsewhere, type Invocation, type Machine } from './invocation.ts';
+
 import { isUnknown, known } from './unknown.ts';
+import { shownWords } from './words.ts';
 
 const curl = flags(
   '-X --request=',
@@ -69,7 +71,11 @@ export function judgeHttp(name: string, invocation: Invocation, machine: Machine
     for (const verb of isUnknown(method) ? ['DELETE', 'POST'] : [method]) {
       const draft = judgeApi({ method: verb, address: url.includes('://') ? url : `http://${url}` });
       if (draft === undefined) continue;
-      machine.report(invocation, { ...draft, ...(known(method) === '' ? { rule: 'unknown' } : {}) });
+      // Whose socket that is, nobody has looked up.
+      machine.report(takenElsewhere(invocation, shownWords(invocation.words)), {
+        ...draft,
+        ...(known(method) === '' ? { rule: 'unknown' } : {}),
+      });
       return;
     }
   }

@@ -17,10 +17,12 @@ export interface ProjectRules {
   freshSeconds?: number;
 }
 
-/** What a command is about, as far as it is known. */
+/** One thing that a command would delete from, as far as it is known. */
 export interface Target {
   project?: string | undefined;
-  volumes: readonly string[];
+  volume?: string | undefined;
+  /** What the project's own file says; empty: nothing. */
+  own: ProjectRules;
 }
 
 export interface Ruling {
@@ -32,26 +34,43 @@ export interface Ruling {
 const order: readonly Policy[] = ['off', 'warn', 'block'];
 
 /**
- * Given what the files say, return what holds for a command.
+ * Given what the machine's file says, and what a command would delete from, return what holds for the command: the strictest
+ * that holds for one of these. If it is not known what it would delete from, that is the strictest that is said of anything.
  *
  * The machine's word is a floor: a project's file, which lies where programs of the project may write, can only ask for more.
  * Where the machine says nothing, the project decides; where nobody says anything, it is blocked. What is said of a volume
- * counts before what is said of its project; of several volumes, the strictest holds for the command. Pure.
+ * counts before what is said of its project. Pure.
  */
-export function policyFor(machine: MachineRules, own: ProjectRules, { project, volumes }: Target): Ruling {
-  const ofProject = project === undefined ? undefined : listed('projects', machine.projects, project);
-  const general: Ruling | undefined =
-    machine.policy === undefined ? undefined : { policy: machine.policy, by: `policy: ${machine.policy}` };
-  const floors = (volumes.length === 0 ? [undefined] : volumes).map(
-    (volume) =>
-      (volume === undefined ? undefined : listed('volumes', machine.volumes, volume)) ?? ofProject ?? general,
+export function policyFor(machine: MachineRules, targets: readonly Target[]): Ruling {
+  const general: Ruling =
+    machine.policy === undefined
+      ? { policy: 'block' }
+      : { policy: machine.policy, by: `policy: ${machine.policy}` };
+  if (targets.length === 0) {
+    const all = (['projects', 'volumes'] as const).flatMap((section) =>
+      Object.entries(machine[section]).map(([name, policy]): Ruling => ({
+        policy,
+        by: `${section}.${name}: ${policy}`,
+      })),
+    );
+    return strictestRuling([general, ...all]);
+  }
+  return strictestRuling(
+    targets.map(({ project, volume, own }) => {
+      const listedHere =
+        (volume === undefined ? undefined : listed('volumes', machine.volumes, volume)) ??
+        (project === undefined ? undefined : listed('projects', machine.projects, project));
+      const floor = listedHere ?? (machine.policy === undefined ? undefined : general);
+      const said: Ruling | undefined =
+        own.policy === undefined ? undefined : { policy: own.policy, by: `safe-update.yml: ${own.policy}` };
+      if (floor === undefined) return said ?? general;
+      return said === undefined ? floor : strictestRuling([floor, said]);
+    }),
   );
-  const rulings = floors.map((floor): Ruling => {
-    const said: Ruling | undefined =
-      own.policy === undefined ? undefined : { policy: own.policy, by: 'safe-update.yml' };
-    if (floor === undefined) return said ?? { policy: 'block' };
-    return said !== undefined && isStricter(said.policy, floor.policy) ? said : floor;
-  });
+}
+
+/** The first of the strictest. */
+function strictestRuling(rulings: readonly [Ruling, ...Ruling[]] | readonly Ruling[]): Ruling {
   return rulings.reduce((strictest, one) => (isStricter(one.policy, strictest.policy) ? one : strictest));
 }
 

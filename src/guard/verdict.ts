@@ -29,6 +29,10 @@ export interface Finding {
   cwd?: string;
   /** The folder of the compose project, if a flag says which. */
   folder?: string;
+  /** The compose files, if flags say which. */
+  files?: readonly string[];
+  /** Only volumes without a name of their own go. */
+  anonymous?: boolean;
   /**
    * What takes it to another engine, or to who knows which: `--context prod`, `DOCKER_HOST=…`, a whole `ssh prod …`. Nothing
    * that is known here says anything about it then.

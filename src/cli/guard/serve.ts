@@ -48,7 +48,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
   }
   const { name = pluginName, host = `unix://${engineSocket}`, rules, approvals } = given;
   if (!isPluginName(name)) return wrong('--name is a name without slashes');
-  if (!/^unix:\/\/\//.test(host)) return wrong('--host is the engine of this machine: unix:///PATH');
+  if (!host.startsWith("unix:///")) return wrong('--host is the engine of this machine: unix:///PATH');
   const socket = given['socket'] ?? `${pluginFolder}/${name}.sock`;
 
   const log = (line: string): void => {
@@ -78,7 +78,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
 }
 
 /** The plugin, not yet listening. `log` gets a line for each refusal. */
-export function createPlugin(authority: Authority, log: (line: string) => void): Server {
+function createPlugin(authority: Authority, log: (line: string) => void): Server {
   const answer = async (request: IncomingMessage): Promise<unknown> => {
     const { text, cut } = await read(request);
     switch (request.url) {

@@ -1,13 +1,20 @@
 import { describe, expect, it } from 'vitest';
-import { freshFor, policyFor, strictest, type MachineRules } from '../../../src/guard/policy.ts';
+import {
+  freshFor,
+  policyFor,
+  strictest,
+  type MachineRules,
+  type ProjectRules,
+  type Target,
+} from '../../../src/guard/policy.ts';
 
 const silent: MachineRules = { projects: {}, volumes: {} };
-const shop = { project: 'shop', volumes: [] };
+const shop = (own: ProjectRules = {}): Target[] => [{ project: 'shop', own }];
 
 describe('the policy for a command', () => {
   it('is block where nobody says anything', () => {
-    expect(policyFor(silent, {}, shop)).toEqual({ policy: 'block' });
-    expect(policyFor(silent, {}, { volumes: [] })).toEqual({ policy: 'block' });
+    expect(policyFor(silent, shop())).toEqual({ policy: 'block' });
+    expect(policyFor(silent, [])).toEqual({ policy: 'block' });
   });
 
   it.each([
@@ -38,11 +45,14 @@ describe('the policy for a command', () => {
       undefined,
     ],
   ] as const)('is said by %s', (_, machine, policy, by) => {
-    expect(policyFor(machine, {}, shop)).toEqual({ policy, ...(by === undefined ? {} : { by }) });
+    expect(policyFor(machine, shop())).toEqual({ policy, ...(by === undefined ? {} : { by }) });
   });
 
   it("is the project's own where the machine says nothing", () => {
-    expect(policyFor(silent, { policy: 'off' }, shop)).toEqual({ policy: 'off', by: 'safe-update.yml' });
+    expect(policyFor(silent, shop({ policy: 'off' }))).toEqual({
+      policy: 'off',
+      by: 'safe-update.yml: off',
+    });
   });
 
   it.each([
@@ -52,7 +62,7 @@ describe('the policy for a command', () => {
     [{ ...silent, policy: 'off' }, 'block', 'block'],
     [{ ...silent, projects: { shop: 'off' } }, 'warn', 'warn'],
   ] as const)('of the machine %j is never made weaker by a project that says %s', (machine, own, policy) => {
-    expect(policyFor(machine, { policy: own }, shop).policy).toBe(policy);
+    expect(policyFor(machine, shop({ policy: own })).policy).toBe(policy);
   });
 
   it('is that of the strictest volume that would go', () => {
@@ -60,11 +70,32 @@ describe('the policy for a command', () => {
       projects: { shop: 'off' },
       volumes: { shop_db: 'block', '*_cache': 'off' },
     };
-    const of = (...volumes: string[]): string => policyFor(machine, {}, { project: 'shop', volumes }).policy;
+    const of = (...volumes: string[]): string =>
+      policyFor(
+        machine,
+        volumes.map((volume) => ({ project: 'shop', volume, own: {} })),
+      ).policy;
     expect(of('shop_files')).toBe('off');
     expect(of('shop_files', 'shop_cache')).toBe('off');
     expect(of('shop_files', 'shop_db')).toBe('block');
-    expect(policyFor(machine, {}, { volumes: ['x_cache', 'x_db'] }).policy).toBe('block');
+    expect(
+      policyFor(machine, [
+        { volume: 'x_cache', own: {} },
+        { volume: 'x_db', own: {} },
+      ]).policy,
+    ).toBe('block');
+  });
+
+  it('does not take what one project says of itself for another', () => {
+    const [mine, other] = [shop({ policy: 'off' }), [{ project: 'other', own: {} }]];
+    expect(policyFor(silent, [...mine, ...other]).policy).toBe('block');
+  });
+
+  it('is the strictest of all where it is not known what would be deleted', () => {
+    const machine: MachineRules = { policy: 'off', projects: { test: 'off' }, volumes: { shop_db: 'warn' } };
+    expect(policyFor(machine, [])).toEqual({ policy: 'warn', by: 'volumes.shop_db: warn' });
+    expect(policyFor({ ...machine, volumes: {} }, []).policy).toBe('off');
+    expect(policyFor({ ...silent, projects: { test: 'off' } }, []).policy).toBe('block');
   });
 
   it('and the age of a backup: what the machine says, or less', () => {
