@@ -8,7 +8,7 @@ import {
   type AuthzAnswer,
   type AuthzRequest,
 } from '../../guard/authz.ts';
-import { policyFor, type MachineRules, type Ruling } from '../../guard/policy.ts';
+import { policyFor, type MachineRules } from '../../guard/policy.ts';
 import type { Finding } from '../../guard/verdict.ts';
 import { visible } from '../view/escape.ts';
 import { useForApi } from './approvals.ts';
@@ -61,8 +61,8 @@ async function decide(
   const about = await subject(request, finding, engine);
   const found = about.project === undefined ? finding : { ...finding, project: about.project };
   if (about.loses === 'nothing') return { answer: allowed, log: `allowed: ${finding.command}: ${about.why}` };
-  const target = { project: about.project, volumes: finding.volumes ?? [] };
-  const { policy, by } = about.known ? policyFor(rules, {}, target) : strictest(rules);
+  const [volume] = finding.volumes ?? [];
+  const { policy, by } = policyFor(rules, about.known ? [{ project: about.project, volume, own: {} }] : []);
   const because = by === undefined ? '' : ` (${by})`;
   if (policy === 'off')
     return { answer: allowed, log: `allowed: ${finding.command}: it is not guarded${because}` };
@@ -106,13 +106,6 @@ async function subject(request: AuthzRequest, finding: Finding, engine: EngineFa
     // It did not say.
   }
   return { loses: 'something', known: false };
-}
-
-/** What holds where nobody knows what would be lost: the most that is said of anything. Pure. */
-function strictest({ policy = 'block', projects, volumes }: MachineRules): Ruling {
-  const said = [policy, ...Object.values(projects), ...Object.values(volumes)];
-  const found = (['block', 'warn', 'off'] as const).find((one) => said.includes(one)) ?? 'block';
-  return found === policy ? { policy } : { policy: found, by: 'something of it is listed so' };
 }
 
 async function approvalFor(

@@ -48,7 +48,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
   }
   const { name = pluginName, host = `unix://${engineSocket}`, rules, approvals } = given;
   if (!isPluginName(name)) return wrong('--name is a name without slashes');
-  if (!host.startsWith("unix:///")) return wrong('--host is the engine of this machine: unix:///PATH');
+  if (!host.startsWith('unix:///')) return wrong('--host is the engine of this machine: unix:///PATH');
   const socket = given['socket'] ?? `${pluginFolder}/${name}.sock`;
 
   const log = (line: string): void => {

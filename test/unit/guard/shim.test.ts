@@ -89,7 +89,7 @@ async function through(shell: readonly string[], lines: readonly (readonly strin
       { env: { PATH: `${shims}:${real}:/usr/bin:/bin`, LANG: 'C.UTF-8' } },
       (error) => {
         if (error === null) done();
-        else fail(error);
+        else fail(new Error('the lines could not be run', { cause: error }));
       },
     );
   });

@@ -165,7 +165,7 @@ class EnginePlace implements Place {
     const state = 'Nothing was touched.';
     if (!isPluginName(this.#plugin))
       throw new SafeUpdateError('usage', `${this.#plugin} cannot be the name of a plugin.`, { state });
-    if (!this.#host.startsWith("unix:///"))
+    if (!this.#host.startsWith('unix:///'))
       throw new SafeUpdateError('refused', `The engine at ${this.#host} is not that of this machine.`, {
         state,
         hint: 'Run it on the machine of the engine, with --host unix:///PATH if its socket is not the usual one.',

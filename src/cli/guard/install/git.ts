@@ -115,7 +115,7 @@ class GitHook implements Place {
   #lines(command: string): string[] {
     return [
       '# What is staged must not hold commands that delete volumes and data.',
-      `${command} scan --staged || { echo 'safe-update guard: no commit. See docs/guard.md for how a line may stay.' >&2; exit 1; }`,
+      `${command} scan --staged || { echo 'safe-update guard: no commit. A line may stay with a comment beside it: # safe-update-guard: allow REASON' >&2; exit 1; }`,
     ];
   }
 

@@ -55,7 +55,7 @@ async function changing(
     const asked = { yes: false, dryRun: false };
     const options: Record<string, string | true> = {};
     for (let index = 0; index < words.length; index += 1) {
-      const [flag = '', value] = splitFlag(words[index] ?? '');
+      const [flag, value] = splitFlag(words[index] ?? '');
       const takes = Object.hasOwn(kind.options, flag) ? kind.options[flag] : undefined;
       if (flag === 'yes' && value === undefined) asked.yes = true;
       else if (flag === 'dry-run' && value === undefined) asked.dryRun = true;

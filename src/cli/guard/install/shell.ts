@@ -88,7 +88,7 @@ class Shell implements Place {
         ...(shadowing
           ? []
           : ['It holds in every shell that is opened from now on. In this one: exec $SHELL -l']),
-        'sudo, cron, systemd units and commands over ssh have a PATH of their own: docs/guard.md says what to do.',
+        'sudo, cron, systemd units and commands over ssh have a PATH of their own, without the guard.',
       ],
     };
   }
