@@ -175,6 +175,10 @@ export async function loadSettings(input: LoadInput): Promise<Settings> {
       ]),
     ),
     space: { minimumFree: pick((options) => options.space?.minimumFree) ?? defaults.space.minimumFree },
+    guard: defined({
+      policy: pick((options) => options.guard?.policy),
+      fresh: pick((options) => options.guard?.fresh),
+    }),
     warnings: [...warnings, ...projectWarnings],
   };
   if (settings.timeouts.stableFor >= settings.timeouts.verify) {

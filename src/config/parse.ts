@@ -9,9 +9,10 @@ import {
   type Document,
   type Node,
 } from 'yaml';
+import type { z } from 'zod';
 import { messageOf, type SafeUpdateError } from '../model/error.ts';
 import { configError, pathText, problemsOf } from './problem.ts';
-import { configSchema, type ConfigFile } from './schema.ts';
+import { configSchema, guardFileSchema, type ConfigFile } from './schema.ts';
 
 /** Where something stands in a text: offsets of its first character and of the one after its last. */
 type Span = readonly [start: number, end: number];
@@ -26,6 +27,15 @@ const shownProblems = 5;
  * lines around it.
  */
 export function parseConfig(text: string, path: string): ConfigFile {
+  return parse(text, path, configSchema);
+}
+
+/** The same for the guard's own file. */
+export function parseGuardFile(text: string, path: string): z.output<typeof guardFileSchema> {
+  return parse(text, path, guardFileSchema);
+}
+
+function parse<T>(text: string, path: string, schema: z.ZodType<T>): T {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: true });
   const failure = (found: readonly { message: string; span: Span }[]): SafeUpdateError => {
@@ -58,7 +68,7 @@ export function parseConfig(text: string, path: string): ConfigFile {
       { message: `not valid YAML: ${messageOf(error)}`, span: danglingAlias(document) ?? [0, 0] },
     ]);
   }
-  const parsed = configSchema.safeParse(content, { reportInput: true });
+  const parsed = schema.safeParse(content, { reportInput: true });
   if (parsed.success) return parsed.data;
   throw failure(
     problemsOf(parsed.error).map(({ path: keys, atKey, text: problem, suggestion }) => ({

@@ -17,6 +17,7 @@ export const defaults = {
   timeouts: { lock: '0s', pull: '30m', dump: '30m', verify: '5m', stableFor: '10s' },
   pull: 'always',
   space: { minimumFree: 10 },
+  guard: { policy: 'block', fresh: '24h' },
 } as const;
 
 const words = (expected: string) => ({ error: `expected ${expected}` });
@@ -55,6 +56,17 @@ function duration({ zero = false, ...meta }: DurationMeta) {
       return z.NEVER;
     });
 }
+
+export const guardPolicies = ['block', 'warn', 'off'] as const;
+
+/** What the guard does about a command that would lose something. */
+const guardPolicy = () => z.enum(guardPolicies, words('block, warn or off'));
+
+const freshMeta = {
+  description:
+    'How old the newest backup of a volume may be so that the guard lets the volume be deleted. The backup must be sealed, and its checksums are compared at that moment.',
+  default: defaults.guard.fresh,
+};
 
 /** How many of something are kept. */
 const count = () =>
@@ -303,6 +315,17 @@ const shape = {
     })
     .optional()
     .describe('How full the disks may become.'),
+  guard: z
+    .strictObject({
+      policy: guardPolicy().optional().meta({
+        description:
+          "What `safe-update guard` does about a command that would lose this project's data: `block` refuses it, `warn` only says so, `off` says nothing. Where the machine's own file says something, this can only be stricter.",
+        default: defaults.guard.policy,
+      }),
+      fresh: duration(freshMeta).optional(),
+    })
+    .optional()
+    .describe('What `safe-update guard` does about commands against this project.'),
 };
 
 /** The settings of one layer: the whole file's, one environment's, or the command line's. */
@@ -323,6 +346,24 @@ export const configSchema = z.strictObject({
     .describe(
       'Environments by name: `safe-update prod` takes `prod`. Everything above can be said here again; what is said here wins.',
     ),
+});
+
+/** Names, or patterns in which `*` stands for anything. */
+const guarded = () =>
+  z.record(
+    z
+      .string()
+      .min(1, words('a name'))
+      .refine((name) => name.split('*').length <= 6, words('five * or less')),
+    guardPolicy(),
+  );
+
+/** The content of the guard's own file, which is about all projects of a machine. */
+export const guardFileSchema = z.strictObject({
+  policy: guardPolicy().optional(),
+  fresh: duration(freshMeta).optional(),
+  projects: guarded().optional(),
+  volumes: guarded().optional(),
 });
 
 export type Options = z.output<typeof optionsSchema>;
@@ -384,6 +425,8 @@ export interface Settings {
     /** Percent of the disk. */
     minimumFree: number;
   };
+  /** As this project's file has it; the machine's own file may ask for more. `fresh` is milliseconds. */
+  guard: { policy?: (typeof guardPolicies)[number]; fresh?: number };
   /** What a person should know about how these settings came to be; each one sentence. */
   warnings: string[];
 }

@@ -77,38 +77,45 @@ export function endpointVariables(endpoint: Endpoint): Record<string, string | u
   };
 }
 
-/** The same endpoint for dockerode. Throws SafeUpdateError `engine` for a scheme it cannot speak. */
-export function dockerodeFor(endpoint: Endpoint): Docker {
+/**
+ * The same endpoint for dockerode; `timeout`, in milliseconds, is how long an answer may take to begin, and without it there
+ * is no limit. Throws SafeUpdateError `engine` for a scheme it cannot speak.
+ */
+export function dockerodeFor(endpoint: Endpoint, timeout?: number): Docker {
+  return new Docker({ ...addressFor(endpoint), ...(timeout === undefined ? {} : { timeout }) });
+}
+
+function addressFor(endpoint: Endpoint): Docker.DockerOptions {
   // A named pipe's \\.\ is a step to nowhere for a URL.
   const pipe = /^npipe:\/+(.+)$/.exec(endpoint.host)?.[1];
-  if (pipe !== undefined) return new Docker({ socketPath: `//${pipe}` });
+  if (pipe !== undefined) return { socketPath: `//${pipe}` };
   if (!URL.canParse(endpoint.host)) throw unknownAddress(endpoint);
   const url = new URL(endpoint.host);
   switch (url.protocol) {
     case 'unix:':
-      return new Docker({ socketPath: decodeURIComponent(url.pathname) });
+      return { socketPath: decodeURIComponent(url.pathname) };
     case 'ssh:':
-      return new Docker({
+      return {
         protocol: 'ssh',
         host: url.hostname,
         port: url.port === '' ? 22 : Number(url.port),
         ...(url.username === '' ? {} : { username: url.username }),
-      });
+      };
     case 'tcp:':
     case 'http:':
     case 'https:': {
       const tls = endpoint.certPath;
       const port = Number(url.port === '' ? (tls === undefined ? 2375 : 2376) : url.port);
-      if (tls === undefined) return new Docker({ protocol: 'http', host: url.hostname, port });
+      if (tls === undefined) return { protocol: 'http', host: url.hostname, port };
       const read = (name: string): Buffer => readFileSync(path.join(tls, name));
-      return new Docker({
+      return {
         protocol: 'https',
         host: url.hostname,
         port,
         ca: read('ca.pem').toString(),
         cert: read('cert.pem').toString(),
         key: read('key.pem').toString(),
-      });
+      };
     }
     default:
       throw unknownAddress(endpoint);

@@ -209,6 +209,13 @@ export class Engine {
     };
   }
 
+  /** When a volume was made, in milliseconds since the epoch by the engine's clock; undefined if the engine does not say. */
+  async volumeMadeAt(name: string): Promise<number | undefined> {
+    const volume = await this.#orNull('inspect a volume', () => this.#docker.getVolume(name).inspect());
+    const at = Date.parse((volume as { CreatedAt?: string } | null)?.CreatedAt ?? '');
+    return Number.isNaN(at) ? undefined : at;
+  }
+
   async projectVolumes(project: string): Promise<VolumeSpec[]> {
     const { Volumes } = await this.#call('list volumes', () =>
       this.#docker.listVolumes({

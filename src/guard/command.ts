@@ -5,10 +5,11 @@ import { judgeCompose } from './grammar/compose.ts';
 import { judgeEngine, type EngineName } from './grammar/engine.ts';
 import { judgeHttp } from './http.ts';
 import { isShell, runFile, runInterpreter, runShell } from './interpreters.ts';
-import type { Invocation, Machine } from './invocation.ts';
+import { startedThrough, type Invocation, type Machine } from './invocation.ts';
 import { parseMakefile, recipesOf } from './makefile.ts';
 import { printed } from './printers.ts';
 import { isAllUnknown, known, PASSED, SOME } from './unknown.ts';
+import { shownWords } from './words.ts';
 import { unwrap } from './wrappers.ts';
 
 /** Front ends by the name of their binary. */
@@ -169,7 +170,7 @@ function nameOf(word: string): string {
 /** A command of which not even the name is known: nothing but the rest, or one of the engines. */
 function runUnknown(rest: readonly string[], invocation: Invocation, machine: Machine): string {
   if (rest.length === 0) return SOME;
-  machine.run({ ...invocation, words: rest });
+  machine.run({ ...startedThrough(invocation, shownWords(invocation.words)), words: rest });
   const guess = { ...invocation, guess: true };
   if (!isAllUnknown(rest[0] ?? '')) {
     machine.run({ ...guess, words: ['docker', ...rest] });
@@ -237,9 +238,10 @@ function fromFile(invocation: Invocation, machine: Machine): string | undefined 
 function runPackageScript(
   name: string,
   words: readonly string[],
-  invocation: Invocation,
+  given: Invocation,
   machine: Machine,
 ): string {
+  const invocation = startedThrough(given, shownWords(given.words));
   const args = words.filter((word) => !word.startsWith('-'));
   const [first = '', second] = args;
   const direct =
@@ -302,7 +304,9 @@ function runMake(words: readonly string[], invocation: Invocation, machine: Mach
           .find((found) => found !== undefined);
   if (text === undefined) return SOME;
   const lines = recipesOf(parseMakefile(text, variables), targets);
+  // A Makefile may export variables.
+  const within = startedThrough(invocation, shownWords(invocation.words));
   for (const line of lines)
-    machine.script(line.text, { ...invocation, cwd: folder === '' ? invocation.cwd : folder });
+    machine.script(line.text, { ...within, cwd: folder === '' ? invocation.cwd : folder });
   return SOME;
 }

@@ -1,12 +1,15 @@
-import type { Finding, Losses, Verdict } from './verdict.ts';
+import { formatBytes } from '../model/units.ts';
+import { formatAge, type Losses, type Objection, type Verdict } from './verdict.ts';
+
+/** More names than this hide the others. */
+const mostNames = 8;
 
 /** Given a verdict, return the lines that say why: for people at a terminal, and for agents that read a refusal. */
 export function explain(verdict: Verdict): string[] {
-  const word = { allow: 'allowed', warn: 'would be refused', deny: 'refused' }[verdict.decision];
   return [
     ...verdict.findings.flatMap((finding) => [
-      `${word}: ${finding.command}`,
-      ...labelled('would lose', [`${finding.loses}${named(finding)}`]),
+      `${wordFor(finding, verdict)}: ${finding.command}`,
+      ...labelled('would lose', [`${finding.loses}${whose(finding)}`, ...volumesOf(finding.losses)]),
       ...labelled('instead', finding.instead),
       ...labelled('rule', [
         finding.rule,
@@ -14,21 +17,36 @@ export function explain(verdict: Verdict): string[] {
           ? ['allowed for a cache, or with a fresh, verified backup of the volume']
           : []),
       ]),
+      ...labelled('but', finding.unexcused ?? []),
     ]),
     ...verdict.excused.map(({ finding, because }) => `allowed: ${finding.command}: ${because}`),
     ...verdict.hints.map((hint) => `note: ${hint.command}: ${hint.text}`),
+    ...(verdict.warnings ?? []).map((warning) => `warning: ${warning}`),
   ];
+}
+
+function wordFor({ policy }: Objection, { decision }: Verdict): string {
+  return decision === 'deny' && policy !== 'warn' ? 'refused' : 'would be refused';
 }
 
 function labelled(label: string, lines: readonly string[]): string[] {
   return lines.map((line, index) => `  ${(index === 0 ? label : '').padEnd(12)}${line}`);
 }
 
-/** The project and the volumes, as far as they are known: ` (project shop: shop_db, shop_files)`. */
-function named({ project, losses }: Finding & { losses?: Losses }): string {
-  const volumes = losses?.volumes.map(({ name }) => name) ?? [];
-  const whose = losses?.project ?? project;
-  if (whose === undefined && volumes.length === 0) return '';
-  const parts = [whose === undefined ? '' : `project ${whose}`, volumes.join(', ')];
-  return ` (${parts.filter((part) => part !== '').join(': ')})`;
+/** The project, as far as it is known: ` (project shop)`. */
+function whose({ project, losses }: Objection): string {
+  const name = losses?.project ?? project;
+  return name === undefined ? '' : ` (project ${name})`;
+}
+
+/** `shop_db 54.6 MB, shop_uploads 1.2 GB (at the last backup, 3 h ago)` */
+function volumesOf(losses: Losses | undefined): string[] {
+  if (losses === undefined || losses.volumes.length === 0) return [];
+  const names = losses.volumes
+    .slice(0, mostNames)
+    .map(({ name, sizeBytes }) => (sizeBytes === undefined ? name : `${name} ${formatBytes(sizeBytes)}`));
+  const more = losses.volumes.length - names.length;
+  const age = losses.sizesAgeSeconds;
+  const when = age === undefined ? '' : ` (at the last backup, ${formatAge(age)} ago)`;
+  return [`${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}${when}`];
 }

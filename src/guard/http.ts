@@ -1,13 +1,16 @@
 import { judgeApi } from './api.ts';
 import { flags, parseFlags, valueOf } from './flags.ts';
-import type { Invocation, Machine } from './invocation.ts';
+import { takenElsewhere, type Invocation, type Machine } from './invocation.ts';
+
 import { isUnknown, known } from './unknown.ts';
+import { shownWords } from './words.ts';
 
 const curl = flags(
   '-X --request=',
   '--unix-socket=',
   '--abstract-unix-socket=',
   '--url=',
+  '--request-target=',
   '-d --data= --data-raw= --data-binary= --data-urlencode= --data-ascii= --json=',
   '-F --form= --form-string=',
   '-G --get',
@@ -49,7 +52,11 @@ const curl = flags(
 export function judgeHttp(name: string, invocation: Invocation, machine: Machine): void {
   const words = invocation.words.slice(1);
   const parsed = parseFlags(curl, words, { interspersed: true });
-  const urls = [...parsed.rest, ...(parsed.given.get('url') ?? [])];
+  // What comes after # is not sent.
+  const urls = [
+    ...parsed.rest,
+    ...['url', 'request-target'].flatMap((flag) => parsed.given.get(flag) ?? []),
+  ].map((url) => url.replace(/#.*$/s, ''));
   let method: string;
   if (name === 'curl') {
     const hasBody = ['data', 'form'].some((flag) => parsed.given.has(flag)) && !parsed.given.has('get');
@@ -62,9 +69,13 @@ export function judgeHttp(name: string, invocation: Invocation, machine: Machine
   for (const url of urls) {
     if (!socket && !/^([a-z+]+:\/\/)?[^/]*(:237[56]\b|docker|%2Frun%2F|\.sock)/i.test(url)) continue;
     for (const verb of isUnknown(method) ? ['DELETE', 'POST'] : [method]) {
-      const draft = judgeApi(verb, url.includes('://') ? url : `http://${url}`);
+      const draft = judgeApi({ method: verb, address: url.includes('://') ? url : `http://${url}` });
       if (draft === undefined) continue;
-      machine.report(invocation, { ...draft, ...(known(method) === '' ? { rule: 'unknown' } : {}) });
+      // Whose socket that is, nobody has looked up.
+      machine.report(takenElsewhere(invocation, shownWords(invocation.words)), {
+        ...draft,
+        ...(known(method) === '' ? { rule: 'unknown' } : {}),
+      });
       return;
     }
   }

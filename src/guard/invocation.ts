@@ -7,6 +7,15 @@ export interface Container {
   volumes: readonly string[] | undefined;
 }
 
+/** What lies between the text and the engine that the guard can ask. The parts are those of a Finding. */
+export interface Route {
+  elsewhere: readonly string[];
+  through: readonly string[];
+  within?: string;
+  /** The folder outside of the container, with `within`. */
+  cwd?: string | undefined;
+}
+
 /** One command, all expansions done. */
 export interface Invocation {
   /** The first is the command's name. */
@@ -18,6 +27,7 @@ export interface Invocation {
   cwd: string | undefined;
   /** Where it runs, if not on the host. */
   inside: Container | undefined;
+  route: Route;
   /** Only guessed at: `$X down -v` might be docker. What is unknown then does not count. */
   guess: boolean;
   at: Span;
@@ -32,7 +42,13 @@ export interface Draft {
   loses?: string;
   instead?: readonly string[];
   project?: string | undefined;
+  /** The folder of the compose project, and its files. */
+  folder?: string | undefined;
+  files?: readonly string[];
+  anonymous?: boolean;
   volumes?: readonly string[];
+  /** Containers that a command or a request names. */
+  containers?: readonly string[];
   conditional?: boolean;
 }
 
@@ -49,10 +65,29 @@ export interface Machine {
   /** The text of a file that this text wrote. */
   writtenFile(path: string, invocation: Invocation): string | undefined;
   write(path: string, text: string, invocation: Invocation): void;
+  /** The value of a variable for this command; undefined if the text says nothing about it. */
+  variable(name: string, invocation: Invocation): string | undefined;
+  /** Sets a variable for this command and those after it. */
+  assign(name: string, value: string, invocation: Invocation): void;
   /** A bind mount that holds a service's data. */
   bind(path: string, invocation: Invocation): void;
   /** Places where bind mounts keep data. */
   binds(invocation: Invocation): readonly string[];
+}
+
+/** One is enough to know that nothing is known. */
+const mostSteps = 4;
+
+/** The same command, taken to another engine, or to who knows which, by `what`. */
+export function takenElsewhere(invocation: Invocation, ...what: string[]): Invocation {
+  const { route } = invocation;
+  return { ...invocation, route: { ...route, elsewhere: [...route.elsewhere, ...what].slice(0, mostSteps) } };
+}
+
+/** The same command, started by `what`, which may give it other settings. */
+export function startedThrough(invocation: Invocation, what: string): Invocation {
+  const { route } = invocation;
+  return { ...invocation, route: { ...route, through: [...route.through, what].slice(0, mostSteps) } };
 }
 
 /** Reports `rule` if `on` is yes, and the unknown if it is unknown. Returns whether it reported. */

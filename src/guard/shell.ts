@@ -12,11 +12,14 @@ import {
 import { matches, resolvePath } from './data-paths.ts';
 import { expandText, expandWord, product, texts, type Substitution } from './expand.ts';
 import { commandNames, runCommand } from './command.ts';
-import type { Container, Draft, Invocation, Machine } from './invocation.ts';
+import type { Container, Draft, Invocation, Machine, Route } from './invocation.ts';
 import { rules } from './rules.ts';
 import { limited, Scope, type Alternatives } from './scope.ts';
-import { known, SOME, unquoted, visible, WORDS } from './unknown.ts';
+import { isUnknown, known, SOME, unquoted, visible, WORDS } from './unknown.ts';
 import type { Finding, Hint, Judgement, Span } from './verdict.ts';
+import { asWord, shownWords } from './words.ts';
+
+export { asWord } from './words.ts';
 
 /** What may be known of the place where the text would run. All of it may be missing. */
 export interface Surroundings {
@@ -54,7 +57,19 @@ interface Frame {
   depth: number;
   guess: boolean;
   inside: Container | undefined;
+  route: Route;
 }
+
+/** Variables that take docker's commands to another engine. */
+const aiming = [
+  'DOCKER_HOST',
+  'DOCKER_CONTEXT',
+  'DOCKER_CONFIG',
+  'DOCKER_CERT_PATH',
+  'DOCKER_TLS_VERIFY',
+  'CONTAINER_HOST',
+  'HOME',
+];
 
 const declaring = new Set(['export', 'declare', 'local', 'readonly', 'typeset']);
 
@@ -64,6 +79,7 @@ class Shell implements Machine {
   readonly hints: Hint[] = [];
   readonly #surroundings: Surroundings;
   readonly #seen = new Set<string>();
+  readonly #places = new Map<string, number>();
   readonly #reads = new Map<string, number>();
   #commands = 0;
   #texts = 0;
@@ -79,7 +95,8 @@ class Shell implements Machine {
     const scope = new Scope();
     scope.cwd = this.#surroundings.cwd;
     scope.binds.push(...(this.#surroundings.dataPaths ?? []));
-    const frame: Frame = { scope, fixed: undefined, depth: 0, guess: false, inside: undefined };
+    const route: Route = { elsewhere: [], through: [] };
+    const frame: Frame = { scope, fixed: undefined, depth: 0, guess: false, inside: undefined, route };
     this.#text(text, frame, undefined);
   }
 
@@ -330,8 +347,12 @@ class Shell implements Machine {
     const declares = declaring.has(node.name.value);
     const lists = [this.#expand(node.name, frame)];
     for (const arg of node.args) {
-      if (arg.type === 'Word') lists.push(this.#expand(arg, frame));
-      else if (declares)
+      if (arg.type === 'Word') {
+        const words = this.#expand(arg, frame);
+        // `export $(cat .env)`
+        if (declares && words.flat().some(isUnknown)) this.#mayAim(scope);
+        lists.push(words);
+      } else if (declares)
         scope.assign(arg.name, this.#assigned(arg.value, frame, arg.append === true ? arg.name : undefined));
       else {
         const values = this.#assigned(arg.value, frame, undefined);
@@ -348,6 +369,7 @@ class Shell implements Machine {
           env,
           cwd: scope.cwd,
           inside: frame.inside,
+          route: frame.route,
           guess: frame.guess,
           at,
           depth: frame.depth,
@@ -454,9 +476,12 @@ class Shell implements Machine {
         depth: invocation.depth + 1,
         guess: invocation.guess,
         inside: invocation.inside,
+        route: invocation.route,
       };
+      // `DOCKER_HOST=… work`
+      for (const [variable, value] of invocation.env) inner.assign(variable, [[value]]);
       const output = this.#node(defined.body, frame, invocation.stdin);
-      for (const [name, value] of inner.vars) scope.vars.set(name, value);
+      for (const [name, value] of inner.vars) if (!invocation.env.has(name)) scope.vars.set(name, value);
       scope.cwd = inner.cwd;
       return output;
     }
@@ -477,6 +502,7 @@ class Shell implements Machine {
       depth: invocation.depth + 1,
       guess: invocation.guess,
       inside: invocation.inside,
+      route: invocation.route,
     };
     switch (name) {
       case 'cd':
@@ -489,6 +515,7 @@ class Shell implements Machine {
         scope.cwd = undefined;
         return '';
       case 'eval':
+        if (words.some(isUnknown)) this.#mayAim(scope);
         return this.#text(
           words.filter((word, index) => index > 0 || word !== '--').join(' '),
           frame,
@@ -497,6 +524,7 @@ class Shell implements Machine {
       case 'source':
       case '.': {
         const text = words[0] === '/dev/stdin' ? invocation.stdin : this.file(words[0] ?? '', invocation);
+        if (text === undefined) this.#mayAim(scope);
         return text === undefined ? '' : this.#text(text, frame, invocation.stdin);
       }
       case 'set': {
@@ -535,6 +563,11 @@ class Shell implements Machine {
       default:
         return undefined;
     }
+  }
+
+  /** What nobody can see here may say where the engine is. */
+  #mayAim(scope: Scope): void {
+    scope.assign('DOCKER_HOST', [[SOME]]);
   }
 
   #read(name: string, words: readonly string[], stdin: string | undefined, scope: Scope): void {
@@ -580,6 +613,7 @@ class Shell implements Machine {
         depth: invocation.depth + 1,
         guess: invocation.guess,
         inside: invocation.inside,
+        route: invocation.route,
       },
       invocation.stdin,
     );
@@ -605,6 +639,17 @@ class Shell implements Machine {
     (invocation.scope as Scope).files.set(resolvePath(path, invocation.cwd), text.slice(0, longestText + 1));
   }
 
+  variable(name: string, invocation: Invocation): string | undefined {
+    const own = invocation.env.get(name);
+    const values = (invocation.scope as Scope).vars.get(name);
+    if (own !== undefined || values === undefined) return own;
+    return values.length === 1 ? (values[0] ?? []).join(' ') : SOME;
+  }
+
+  assign(name: string, value: string, invocation: Invocation): void {
+    (invocation.scope as Scope).assign(name, [[value]]);
+  }
+
   bind(path: string, invocation: Invocation): void {
     const full = resolvePath(path, invocation.cwd);
     if (known(full) === full) (invocation.scope as Scope).binds.push(full);
@@ -619,28 +664,62 @@ class Shell implements Machine {
     if (invocation.guess && draft.rule === 'unknown') return;
     this.#add({
       rule: draft.rule,
-      command: visible(invocation.words.map(asWord).join(' ')).slice(0, 300),
+      command: shownWords(invocation.words),
       at: invocation.at,
       loses: draft.rule === 'unknown' ? about.loses : (draft.loses ?? about.loses),
       instead: draft.instead ?? about.instead,
       ...(draft.project === undefined ? {} : { project: draft.project }),
       ...(draft.volumes === undefined ? {} : { volumes: draft.volumes }),
+      ...(draft.containers === undefined ? {} : { containers: draft.containers }),
+      ...(draft.files === undefined || draft.files.length === 0 ? {} : { files: draft.files }),
+      ...(draft.anonymous === true ? { anonymous: true } : {}),
       ...(draft.conditional === true ? { conditional: true } : {}),
+      ...this.#placeOf(invocation, draft.folder),
     });
+  }
+
+  /** Where it would run, and what takes it somewhere else. */
+  #placeOf(
+    invocation: Invocation,
+    folder: string | undefined,
+  ): Pick<Finding, 'cwd' | 'folder' | 'elsewhere' | 'through' | 'within'> {
+    const { route, guess, words } = invocation;
+    const cwd = route.within === undefined ? invocation.cwd : route.cwd;
+    const set = aiming.flatMap((name) => {
+      const value = this.variable(name, invocation);
+      return value === undefined ? [] : [`${name}=${value}`];
+    });
+    const elsewhere = [...route.elsewhere, ...set].map(visible);
+    const through = [...route.through.map(visible), ...(guess ? [shownWords(words)] : [])];
+    return {
+      ...(cwd === undefined || isUnknown(cwd) ? {} : { cwd }),
+      ...(folder === undefined || isUnknown(folder) ? {} : { folder }),
+      ...(elsewhere.length === 0 ? {} : { elsewhere }),
+      ...(through.length === 0 ? {} : { through }),
+      ...(route.within === undefined ? {} : { within: route.within }),
+    };
   }
 
   hint(invocation: Invocation, text: string): void {
     if (invocation.guess) return;
     const hint = {
-      command: visible(invocation.words.map(asWord).join(' ')).slice(0, 300),
+      command: shownWords(invocation.words),
       at: invocation.at,
       text,
     };
     if (this.#isNew(`hint ${hint.at.start} ${hint.command} ${text}`)) this.hints.push(hint);
   }
 
+  /** The same command at the same place is one finding, also where it runs twice: in a function, in a loop. */
   #add(finding: Finding): void {
-    if (this.#isNew(`${finding.rule} ${finding.at.start} ${finding.command}`)) this.findings.push(finding);
+    const key = `${finding.rule} ${finding.at.start} ${finding.command}`;
+    const at = this.#places.get(key);
+    const before = at === undefined ? undefined : this.findings[at];
+    if (at !== undefined && before !== undefined) this.findings[at] = joined(before, finding);
+    else {
+      this.#places.set(key, this.findings.length);
+      this.findings.push(finding);
+    }
   }
 
   #isNew(key: string): boolean {
@@ -650,11 +729,19 @@ class Shell implements Machine {
   }
 }
 
-/** A word as it would have to be written to stay one word. */
-export function asWord(word: string): string {
-  return /^[\w@%+=:,./~*?-]+$/.test(known(word) || 'x') && word !== ''
-    ? word
-    : `'${word.replaceAll("'", `'\\''`)}'`;
+/** One finding for the same command in two places: what is known of only one of them is known of neither. */
+function joined(one: Finding, other: Finding): Finding {
+  const isSame = (['cwd', 'folder', 'project', 'within'] as const).every((name) => one[name] === other[name]);
+  const union = (...lists: (readonly string[] | undefined)[]): string[] => [
+    ...new Set(lists.flatMap((list) => list ?? [])),
+  ];
+  const elsewhere = union(one.elsewhere, other.elsewhere, isSame ? [] : ['more than one place']);
+  const through = union(one.through, other.through);
+  return {
+    ...one,
+    ...(elsewhere.length === 0 ? {} : { elsewhere }),
+    ...(through.length === 0 ? {} : { through }),
+  };
 }
 
 /** In text that a shell reads, what is unknown may be several words. */

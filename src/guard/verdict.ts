@@ -1,3 +1,4 @@
+import type { VolumeClass } from '../model/project.ts';
 import type { RuleName } from './rules.ts';
 
 /** Where in the judged text a command stands: UTF-16 offsets, `[start, end)`. */
@@ -20,8 +21,27 @@ export interface Finding {
   project?: string;
   /** Volumes that the command names. */
   volumes?: readonly string[];
+  /** Containers that the command names, as it names them. */
+  containers?: readonly string[];
   /** Fine if every one of `volumes` is a cache, or has a fresh backup. */
   conditional?: boolean;
+  /** The folder it would run in, if that is known. */
+  cwd?: string;
+  /** The folder of the compose project, if a flag says which. */
+  folder?: string;
+  /** The compose files, if flags say which. */
+  files?: readonly string[];
+  /** Only volumes without a name of their own go. */
+  anonymous?: boolean;
+  /**
+   * What takes it to another engine, or to who knows which: `--context prod`, `DOCKER_HOST=…`, a whole `ssh prod …`. Nothing
+   * that is known here says anything about it then.
+   */
+  elsewhere?: readonly string[];
+  /** What starts it, where that may give it other settings than those that are known: `sudo …`, `make …`. */
+  through?: readonly string[];
+  /** The command that runs it inside a container: `docker exec db …`. */
+  within?: string;
 }
 
 /** A command that is allowed, although a safer one exists. */
@@ -39,33 +59,43 @@ export interface Judgement {
 
 /** What is known of a volume. */
 export interface VolumeKnowledge {
-  class?: 'critical' | 'important' | 'cache';
+  class?: VolumeClass;
   /** Its newest backup that is sealed and verified. */
   backup?: { id: string; ageSeconds: number };
-  sizeBytes?: number;
+  /** How old that may be, where it is said for this volume; else the settings count. */
+  freshSeconds?: number;
+  /** Why there is no backup to rely on, and what to do about it, as a sentence without a full stop. */
+  why?: string;
 }
 
 /** What would be lost, as far as it is cheap to know. */
 export interface Losses {
   project?: string;
   volumes: { name: string; sizeBytes?: number }[];
+  /** How long ago the sizes were right: the age of the backup they are from. */
+  sizesAgeSeconds?: number;
 }
+
+/** `block` refuses, `warn` says what `block` would have said, `off` says nothing. */
+export type Policy = 'block' | 'warn' | 'off';
 
 /**
  * What the guard asks those who know: the rest of the program, through the command line. Every part may be missing, and
  * then the answer is the strict one.
  */
 export interface Knowledge {
-  volume?: (name: string) => Promise<VolumeKnowledge | undefined>;
+  volume?: (name: string, finding: Finding) => Promise<VolumeKnowledge | undefined>;
   losses?: (finding: Finding) => Promise<Losses | undefined>;
-  /** Whether this finding is about something that is guarded. All is, if nobody says. */
-  isGuarded?: (finding: Finding) => Promise<boolean>;
-  /** A one-time approval of exactly this text, used up by asking. Returns its id. */
+  /** What holds for this finding, and who says so. The settings do, if nobody says. */
+  policy?: (finding: Finding) => Promise<{ policy: Policy; by?: string } | undefined>;
+  /** A one-time approval of exactly these, used up by asking. Returns how it is to be called. */
   approval?: (findings: readonly Finding[]) => Promise<string | undefined>;
+  /** What the person should know about the answers. Asked last. */
+  warnings?: () => readonly string[];
 }
 
 export interface Settings {
-  /** `warn` lets everything pass, and says what `block` would have said. */
+  /** What holds for a finding of which `Knowledge.policy` says nothing. */
   policy: 'block' | 'warn';
   /** How old a backup may be to make up for a volume, in seconds. */
   freshSeconds: number;
@@ -73,13 +103,24 @@ export interface Settings {
 
 export const defaults: Settings = { policy: 'block', freshSeconds: 24 * 60 * 60 };
 
+/** What stands against a text. */
+export type Objection = Finding & {
+  losses?: Losses;
+  /** It is only warned of, whatever else is refused. */
+  policy?: 'warn';
+  /** Why it is not excused, by volume. */
+  unexcused?: readonly string[];
+};
+
 export interface Verdict {
   decision: 'allow' | 'warn' | 'deny';
   /** What stands against it. Empty if nothing does. */
-  findings: (Finding & { losses?: Losses })[];
+  findings: Objection[];
   /** What would have stood against it, and why it does not: "shop_cache holds a cache". */
   excused: { finding: Finding; because: string }[];
   hints: Hint[];
+  /** What is wrong with the guard's own files. Absent: nothing. */
+  warnings?: readonly string[];
 }
 
 /** Given what a text would do, ask what has to be asked and return the verdict. An answer that fails is no answer. */
@@ -90,43 +131,71 @@ export async function settle(
 ): Promise<Verdict> {
   const verdict: Verdict = { decision: 'allow', findings: [], excused: [], hints: judgement.hints };
   for (const finding of judgement.findings) {
-    const because = await excuse(finding, knowledge, settings);
-    if (because !== undefined) {
-      verdict.excused.push({ finding, because });
+    const said = await answer(() => knowledge.policy?.(finding));
+    const policy = said?.policy ?? settings.policy;
+    if (policy === 'off') {
+      const by = said?.by === undefined ? '' : ` (${said.by})`;
+      verdict.excused.push({ finding, because: `it is not guarded${by}` });
+      continue;
+    }
+    const excuse = await excuseOf(finding, knowledge, settings);
+    if (excuse?.because !== undefined) {
+      verdict.excused.push({ finding, because: excuse.because });
       continue;
     }
     const losses = await answer(() => knowledge.losses?.(finding));
-    verdict.findings.push(losses === undefined ? finding : { ...finding, losses });
+    verdict.findings.push({
+      ...finding,
+      ...(losses === undefined ? {} : { losses }),
+      ...(policy === 'warn' ? { policy } : {}),
+      ...(excuse === undefined || excuse.missing.length === 0 ? {} : { unexcused: excuse.missing }),
+    });
   }
-  if (verdict.findings.length === 0) return verdict;
-  const approval = await answer(() => knowledge.approval?.(verdict.findings));
+  const refused = verdict.findings.filter(({ policy }) => policy !== 'warn');
+  const approval = refused.length === 0 ? undefined : await answer(() => knowledge.approval?.(refused));
   if (approval !== undefined) {
-    for (const finding of verdict.findings)
-      verdict.excused.push({ finding, because: `approval ${approval}` });
-    verdict.findings = [];
-    return verdict;
+    for (const finding of refused) verdict.excused.push({ finding, because: approval });
+    verdict.findings = verdict.findings.filter(({ policy }) => policy === 'warn');
   }
-  verdict.decision = settings.policy === 'warn' ? 'warn' : 'deny';
+  if (verdict.findings.length > 0)
+    verdict.decision = refused.length > 0 && approval === undefined ? 'deny' : 'warn';
+  const warnings = knowledge.warnings?.() ?? [];
+  if (warnings.length > 0) verdict.warnings = warnings;
   return verdict;
 }
 
-async function excuse(
+/** Why a finding is fine, or, by volume, why it is not. Undefined: there is no excuse for its kind. */
+async function excuseOf(
   finding: Finding,
   knowledge: Knowledge,
   settings: Settings,
-): Promise<string | undefined> {
-  if ((await answer(() => knowledge.isGuarded?.(finding))) === false) return 'it is not guarded';
+): Promise<{ because?: string; missing: string[] } | undefined> {
   if (finding.conditional !== true || finding.volumes === undefined || finding.volumes.length === 0)
     return undefined;
   const reasons: string[] = [];
+  const missing: string[] = [];
   for (const name of finding.volumes) {
-    const known = await answer(() => knowledge.volume?.(name));
+    const known = await answer(() => knowledge.volume?.(name, finding));
+    const { backup } = known ?? {};
+    const fresh = known?.freshSeconds ?? settings.freshSeconds;
     if (known?.class === 'cache') reasons.push(`${name} holds a cache`);
-    else if (known?.backup !== undefined && known.backup.ageSeconds <= settings.freshSeconds)
-      reasons.push(`${name} is in the backup ${known.backup.id}`);
-    else return undefined;
+    else if (backup !== undefined && backup.ageSeconds <= fresh)
+      reasons.push(`${name} is in the backup ${backup.id}, ${formatAge(backup.ageSeconds)} old`);
+    else if (backup !== undefined)
+      missing.push(
+        `${name}: the backup ${backup.id} is ${formatAge(backup.ageSeconds)} old, more than ${formatAge(fresh)}`,
+      );
+    else missing.push(`${name}: ${known?.why ?? 'nobody can say what it holds'}`);
   }
-  return reasons.join(', ');
+  return missing.length > 0 ? { missing } : { because: reasons.join(', '), missing };
+}
+
+/** Seconds as people say an age: `40 s`, `12 min`, `3 h`, `2 days`. */
+export function formatAge(seconds: number): string {
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 60 * 60) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 48 * 60 * 60) return `${Math.round(seconds / (60 * 60))} h`;
+  return `${Math.round(seconds / (24 * 60 * 60))} days`;
 }
 
 async function answer<T>(ask: () => Promise<T | undefined> | undefined): Promise<T | undefined> {

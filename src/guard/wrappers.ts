@@ -1,7 +1,9 @@
 import { flags, isOn, parseFlags, valueOf, type FlagTable } from './flags.ts';
-import type { Invocation, Machine } from './invocation.ts';
+import { startedThrough, takenElsewhere, type Invocation, type Machine } from './invocation.ts';
+
 import { resolvePath } from './data-paths.ts';
 import { isAllUnknown, SOME, WORDS } from './unknown.ts';
+import { shownWords } from './words.ts';
 
 interface Wrapper {
   flags: FlagTable;
@@ -189,11 +191,35 @@ const wrapperCommands: Record<
   'heroku run': { words: ['-a --app='] },
 };
 
+/** Those that leave the machine, the user and the variables as they are. */
+const transparent = new Set(
+  (
+    'env nice ionice timeout gtimeout time nohup command builtin exec stdbuf unbuffer chronic caffeinate chrt taskset ' +
+    'numactl strace ltrace watch flock script systemd-inhibit systemd-cat tini dumb-init eatmydata rlwrap busybox toybox ' +
+    'xargs find parallel setsid'
+  ).split(' '),
+);
+
+/** Those that run it on another machine, or with another root. */
+const remote = new Set(
+  'ssh autossh mosh wsl multipass limactl colima vagrant docker-machine kubectl gcloud fly heroku chroot nsenter'.split(
+    ' ',
+  ),
+);
+
+/** The command that a wrapper starts, with what the wrapper makes of its way to the engine. */
+function onTheWay(name: string, invocation: Invocation): Invocation {
+  if (transparent.has(name)) return invocation;
+  const words = shownWords(invocation.words);
+  return remote.has(name) ? takenElsewhere(invocation, words) : startedThrough(invocation, words);
+}
+
 const assignment = /^[A-Za-z_][A-Za-z0-9_]*=/;
 
 /** If the command runs another one, judge that one and return what it would print; else undefined. */
-export function unwrap(name: string, invocation: Invocation, machine: Machine): string | undefined {
-  const words = invocation.words.slice(1);
+export function unwrap(name: string, given: Invocation, machine: Machine): string | undefined {
+  const words = given.words.slice(1);
+  const invocation = onTheWay(name, given);
   const sub = wrapperCommands[`${name} ${words[0] ?? ''}`];
   if (sub !== undefined && Object.hasOwn(wrapperCommands, `${name} ${words[0] ?? ''}`))
     return through({ ...sub, flags: flags(...sub.words) }, words.slice(1), invocation, machine);
@@ -232,8 +258,10 @@ function through(
     rest = rest.slice(1);
   }
   const directory = valueOf(parsed, 'chdir') ?? valueOf(parsed, 'working-directory');
+  // `env -i`, `env -u DOCKER_HOST`
+  const cleared = wrapper.assigns === true && [...parsed.given.keys()].some((flag) => flag !== 'chdir');
   const inner = {
-    ...invocation,
+    ...(cleared ? startedThrough(invocation, shownWords(invocation.words)) : invocation),
     env,
     cwd: directory === undefined ? invocation.cwd : resolvePath(directory, invocation.cwd),
   };
@@ -365,9 +393,10 @@ const parallelFlags = flags(
 );
 
 function parallel(words: readonly string[], invocation: Invocation, machine: Machine): string {
-  const { rest } = parseFlags(parallelFlags, words, { interspersed: false });
+  const { rest, given } = parseFlags(parallelFlags, words, { interspersed: false });
   const mark = rest.findIndex((word) => word.startsWith(':::'));
   const command = (mark === -1 ? rest : rest.slice(0, mark)).join(' ');
+  if (given.has('sshlogin')) invocation = takenElsewhere(invocation, shownWords(invocation.words));
   const items = mark === -1 ? itemsOf(invocation.stdin) : rest.slice(mark + 1);
   if (command === '') return machine.script(items.join('\n'), { ...invocation, stdin: undefined });
   for (const item of items.slice(0, 8)) {

@@ -12,6 +12,7 @@ export const guardUsage = `Usage: safe-update guard check [--policy block|warn] 
        safe-update guard hook claude|codex|gemini|cursor|copilot|opencode
        safe-update guard install|uninstall PLACE [--dry-run] [--yes]
        safe-update guard status [--json]
+       safe-update guard serve [--name NAME] [--socket PATH] [--host unix:///PATH] [--rules FILE] [--approvals DIR]
 
 Keeps commands that delete volumes and data out of production. See docs/guard.md.
 
@@ -19,8 +20,10 @@ check     judge a command, or a script on standard input. Exit code 0: allowed, 
 scan      find such commands in scripts, Makefiles, package.json, CI workflows and the like. Exit code 1: found some
 hook      answer a coding agent that asks before it runs a command
 install   put the guard somewhere, and prove that it works there; uninstall takes out what is its own. PLACE is
-          shell [--dir DIR] [--system], git, or claude, codex, gemini, cursor, copilot or opencode [--user]
+          shell [--dir DIR] [--system], git, claude, codex, gemini, cursor, copilot or opencode [--user], or
+          engine [--name NAME] [--host unix:///PATH] [--daemon-json PATH] [--pidfile PATH]
 status    where the guard stands, and whether it still refuses. Exit code 1: somewhere it is broken
+serve     answer dockerd as its authorization plugin: what deletes volumes is refused, whoever asks
 `;
 
 /** Says what is wrong with the command line. Resolves with the exit code. */

@@ -27,6 +27,10 @@ export async function runGuard(argv: readonly string[]): Promise<number> {
         const commands = await import('./install/install.ts');
         return await commands[command](rest);
       }
+      case 'serve': {
+        const { serve } = await import('./serve.ts');
+        return await serve(rest);
+      }
       case '--help':
       case '-h':
         await write(process.stdout, guardUsage);

@@ -1,6 +1,8 @@
-import { holdsFlags, isHarmless, isOn, parseFlags, valueOf } from '../flags.ts';
-import { reportIf, type Invocation, type Machine } from '../invocation.ts';
+import { holdsFlags, isHarmless, isOn, parseFlags, valueOf, type Flags } from '../flags.ts';
+import { resolvePath } from '../data-paths.ts';
+import { reportIf, startedThrough, takenElsewhere, type Invocation, type Machine } from '../invocation.ts';
 import { isUnknown } from '../unknown.ts';
+import { aimed } from './aim.ts';
 import { payload } from './payload.ts';
 import { subcommand } from './subcommand.ts';
 import { composeCommands, composeGlobals, harmlessComposeCommands, podmanComposeGlobals } from './tables.ts';
@@ -9,13 +11,28 @@ type Owned = keyof typeof composeCommands;
 
 const isOwned = (name: string): name is Owned => Object.hasOwn(composeCommands, name);
 
+/** The project's folder and files, where flags or variables say them. */
+function placeOf(
+  globals: Flags,
+  invocation: Invocation,
+  machine: Machine,
+): { folder: string | undefined; files: string[] } {
+  const named = valueOf(globals, 'project-directory') ?? valueOf(globals, 'workdir');
+  const variable = machine.variable('COMPOSE_FILE', invocation)?.split(':') ?? [];
+  const files = (globals.given.get('file') ?? variable)
+    .filter((file) => file !== '')
+    .map((file) => resolvePath(file, invocation.cwd));
+  const beside = files[0] === undefined ? undefined : resolvePath(`${files[0]}/..`, undefined);
+  return { folder: named === undefined ? beside : resolvePath(named, invocation.cwd), files };
+}
+
 /**
  * Given the words after `docker compose`, `docker-compose` or another front end, report what they lose. `front` is what the
  * commands suggested instead begin with.
  */
 export function judgeCompose(
   words: readonly string[],
-  invocation: Invocation,
+  given: Invocation,
   machine: Machine,
   front: { name: string; abbreviated: boolean },
 ): void {
@@ -26,6 +43,10 @@ export function judgeCompose(
     (name) => isOwned(name) || harmlessComposeCommands.has(name),
   );
   if (found.kind === 'none' || found.kind === 'other') return;
+  const own =
+    front.name === 'docker compose' || front.name === 'docker-compose' || given.route.elsewhere.length > 0;
+  const ours = own ? given : takenElsewhere(given, front.name);
+  let invocation = 'globals' in found ? aimed(ours, found.globals) : ours;
   if (found.kind === 'passed') {
     machine.hint(invocation, 'what the caller passes is not seen here');
     return;
@@ -37,8 +58,18 @@ export function judgeCompose(
   const { name } = found;
   if (!isOwned(name)) return;
   const project =
-    valueOf(found.globals, 'project-name') ?? invocation.env.get('COMPOSE_PROJECT_NAME') ?? undefined;
-  const about = { project: project === undefined || isUnknown(project) ? undefined : project };
+    valueOf(found.globals, 'project-name') ?? machine.variable('COMPOSE_PROJECT_NAME', invocation);
+  const place = placeOf(found.globals, invocation, machine);
+  // Which project it is, nobody can look up then.
+  for (const part of [project, place.folder, ...place.files])
+    if (part !== undefined && isUnknown(part)) invocation = takenElsewhere(invocation, part);
+  // It may hold COMPOSE_PROJECT_NAME.
+  for (const file of found.globals.given.get('env-file') ?? [])
+    invocation = startedThrough(invocation, `--env-file ${file}`);
+  const about = {
+    project: project === undefined || project === '' || isUnknown(project) ? undefined : project,
+    ...place,
+  };
   const run = name === 'run' || name === 'exec';
   const parsed = parseFlags(composeCommands[name], found.words, {
     interspersed: !run,

@@ -1,6 +1,7 @@
 import { holdsFlags, isHarmless, isOn, parseFlags, type Flags, type FlagTable } from '../flags.ts';
-import { reportIf, type Draft, type Invocation, type Machine } from '../invocation.ts';
+import { reportIf, takenElsewhere, type Draft, type Invocation, type Machine } from '../invocation.ts';
 import { isUnknown } from '../unknown.ts';
+import { aimed } from './aim.ts';
 import { judgeCompose } from './compose.ts';
 import { payload } from './payload.ts';
 import { subcommand } from './subcommand.ts';
@@ -25,7 +26,8 @@ const globals: Record<EngineName, FlagTable> = {
 
 const removeContainers: Judge = (judged) => {
   withFlags(engineCommands.rm, judged, (parsed, { engine, invocation, machine }) => {
-    const draft = { rule: 'rm-volumes', instead: [`${engine} rm -f`] } as const;
+    const named = parsed.rest.some(isUnknown) ? {} : { containers: parsed.rest };
+    const draft = { rule: 'rm-volumes', instead: [`${engine} rm -f`], ...named } as const;
     if (reportIf(machine, invocation, isOn(parsed, 'volumes'), draft)) return;
     if (holdsFlags(parsed.unknown)) machine.report(invocation, { ...draft, rule: 'unknown' });
     else machine.hint(invocation, `anonymous volumes stay behind; ${engine} stop keeps the container`);
@@ -69,6 +71,7 @@ const pruneVolumes: Judge = (judged) => {
       loses: all
         ? 'every volume that no container uses, those of a stopped stack too'
         : 'the anonymous volumes that no container uses; below engine 23 every unused volume',
+      anonymous: !all,
     });
   });
 };
@@ -158,6 +161,10 @@ const judges: Record<string, Judge> = {
   'image rm': noImages,
   'image remove': noImages,
   'image prune': noImages,
+  'context use': (judged) => {
+    // What follows goes to another engine.
+    judged.machine.assign('DOCKER_CONTEXT', judged.words.at(-1) ?? '', judged.invocation);
+  },
   'volume rm': removeVolumes,
   'volume remove': removeVolumes,
   'volume prune': pruneVolumes,
@@ -226,7 +233,7 @@ function judgesOf(engine: EngineName): Record<string, Judge> {
 export function judgeEngine(
   engine: EngineName,
   words: readonly string[],
-  invocation: Invocation,
+  given: Invocation,
   machine: Machine,
 ): void {
   const own = judgesOf(engine);
@@ -236,6 +243,9 @@ export function judgeEngine(
     (name) => name === 'compose' || Object.hasOwn(own, name) || management.has(name) || plain.has(name),
   );
   if (found.kind === 'none' || found.kind === 'other') return;
+  // Other engines have volumes of their own.
+  const front = engine === 'docker' ? given : takenElsewhere(given, engine);
+  const invocation = 'globals' in found ? aimed(front, found.globals) : front;
   if (found.kind === 'passed') {
     machine.hint(invocation, 'what the caller passes is not seen here');
     return;
@@ -260,7 +270,8 @@ export function judgeEngine(
   }
   const below = subcommand(globals[engine], found.words, (word) => Object.hasOwn(own, `${name} ${word}`));
   if (below.kind === 'known') {
-    own[`${name} ${below.name}`]?.({ engine, words: below.words, invocation, machine });
+    const nearer = aimed(invocation, below.globals);
+    own[`${name} ${below.name}`]?.({ engine, words: below.words, invocation: nearer, machine });
   } else if (below.kind === 'unknown' && ['volume', 'system', 'container', 'stack'].includes(name)) {
     machine.report(invocation, { rule: 'unknown' });
   } else if (below.kind === 'other' && name === 'machine' && below.name === 'ssh') {

@@ -1,7 +1,9 @@
 import { valueOf, type Flags } from '../flags.ts';
 import type { Container, Invocation, Machine } from '../invocation.ts';
 import { engineFoldersBelow, isDataFolder } from '../data-paths.ts';
+
 import { known } from '../unknown.ts';
+import { shownWords } from '../words.ts';
 
 /** Given the flags of `run`, `create` or `exec` with their words, judge the command inside the container. */
 export function payload(parsed: Flags, invocation: Invocation, machine: Machine): void {
@@ -17,7 +19,13 @@ export function payload(parsed: Flags, invocation: Invocation, machine: Machine)
   ];
   if (words.length === 0) return;
   const cwd = valueOf(parsed, 'workdir');
-  machine.run({ ...invocation, words, inside, cwd, env: new Map() });
+  const { route } = invocation;
+  const within = route.within ?? shownWords(invocation.words);
+  const outside = route.within === undefined ? invocation.cwd : route.cwd;
+  machine.run({
+    ...{ ...invocation, words, inside, cwd, env: new Map() },
+    route: { ...route, within, cwd: outside },
+  });
 }
 
 function entrypointOf(image: string, command: readonly string[]): string[] {

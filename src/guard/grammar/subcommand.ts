@@ -34,5 +34,10 @@ export function subcommand(
 }
 
 function merged(first: Flags, second: Flags): Flags {
-  return { ...second, given: new Map([...first.given, ...second.given]) };
+  return {
+    ...second,
+    given: new Map([...first.given, ...second.given]),
+    unknown: [...first.unknown, ...second.unknown],
+    strange: [...first.strange, ...second.strange],
+  };
 }

@@ -40,6 +40,7 @@ describe('without any configuration', () => {
       volumes: {},
       databases: {},
       space: { minimumFree: 10 },
+      guard: {},
       warnings: [],
     });
   });

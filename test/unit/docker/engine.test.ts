@@ -70,6 +70,7 @@ const uses: Record<Method, (engine: Engine) => Promise<unknown>> = {
   tagsIn: (engine) => engine.tagsIn('safe-update/pin-shop'),
   untag: (engine) => engine.untag('safe-update/pin-shop:run-1'),
   volume: (engine) => engine.volume('shop_db'),
+  volumeMadeAt: (engine) => engine.volumeMadeAt('shop_db'),
   projectVolumes: (engine) => engine.projectVolumes('shop'),
   volumeNames: (engine) => engine.volumeNames(),
   volumesLabelled: (engine) => engine.volumesLabelled('a=b'),

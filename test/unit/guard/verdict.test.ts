@@ -28,7 +28,9 @@ describe('the verdict on a volume that is named', () => {
       knows({ shop_cache: { class: 'cache' }, shop_db: { backup: { id: 'manual-1', ageSeconds: 60 } } }),
     );
     expect(verdict.decision).toBe('allow');
-    expect(verdict.excused[0]?.because).toBe('shop_db is in the backup manual-1, shop_cache holds a cache');
+    expect(verdict.excused[0]?.because).toBe(
+      'shop_db is in the backup manual-1, 1 min old, shop_cache holds a cache',
+    );
     expect(explain(verdict).join('\n')).toContain('manual-1');
   });
 
@@ -65,10 +67,23 @@ describe('the verdict on a volume that is named', () => {
 describe('the verdict', () => {
   it('says the rule, the project, the volumes and what to do instead', async () => {
     const verdict = await settle(down, {
-      losses: async () => ({ project: 'shop', volumes: [{ name: 'shop_db', sizeBytes: 5 }] }),
+      losses: async () => ({
+        project: 'shop',
+        volumes: [
+          { name: 'shop_db', sizeBytes: 54_600_000 },
+          { name: 'shop_files', sizeBytes: 1_200_000_000 },
+        ],
+        sizesAgeSeconds: 3 * 60 * 60,
+      }),
     });
     const text = explain(verdict).join('\n');
-    for (const part of ['down-volumes', 'shop: shop_db', 'docker compose stop', 'safe-update prod'])
+    for (const part of [
+      'down-volumes',
+      'project shop',
+      'shop_db 54.6 MB, shop_files 1.2 GB (at the last backup, 3 h ago)',
+      'docker compose stop',
+      'safe-update prod',
+    ])
       expect(text).toContain(part);
   });
 
@@ -81,15 +96,19 @@ describe('the verdict', () => {
 
   it('leaves alone what is not guarded, and only that', async () => {
     const both = judge('docker compose -p test down -v; docker compose -p shop down -v');
-    const verdict = await settle(both, { isGuarded: async (finding) => finding.project !== 'test' });
+    const verdict = await settle(both, {
+      policy: async ({ project }) =>
+        project === 'test' ? { policy: 'off', by: 'projects.test: off' } : { policy: 'block' },
+    });
     expect(verdict.decision).toBe('deny');
     expect(verdict.findings.map((finding) => finding.project)).toEqual(['shop']);
-    expect((await settle(down, { isGuarded: async () => false })).decision).toBe('allow');
+    expect(verdict.excused[0]?.because).toBe('it is not guarded (projects.test: off)');
+    expect((await settle(down, { policy: async () => ({ policy: 'off' }) })).decision).toBe('allow');
   });
 
   it('guards what nobody can say', async () => {
     const verdict = await settle(down, {
-      isGuarded: async () => {
+      policy: async () => {
         throw new Error('no configuration');
       },
     });

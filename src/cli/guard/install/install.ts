@@ -102,7 +102,10 @@ async function carryOut(plan: Plan, place: Place, verb: string, asked: Asked): P
       throw new SafeUpdateError('declined', 'Not confirmed.', { state: 'Nothing was touched.' });
   }
   await plan.before?.();
-  for (const change of plan.changes) await apply(change);
+  for (const change of plan.changes) {
+    await apply(change);
+    await change.afterwards?.();
+  }
   for (const folder of plan.folders ?? []) await removeIfEmpty(folder);
   await plan.after?.();
   return true;

@@ -28,6 +28,8 @@ export interface FileChange {
   mode?: number;
   /** The whole file is the guard's: people need not read all of it before they say yes. */
   ours?: boolean;
+  /** Carried out once it is written, before the next file is. Throws SafeUpdateError. */
+  afterwards?: () => Promise<void>;
 }
 
 /** What installing or uninstalling would do. Nothing was touched yet. */

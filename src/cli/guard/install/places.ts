@@ -10,4 +10,5 @@ export const places: Readonly<Record<string, () => Promise<PlaceKind>>> = {
   ...Object.fromEntries(
     agentNames.map((name) => [name, async () => (await import('./agents.ts')).agentPlace(name)]),
   ),
+  engine: async () => (await import('./engine.ts')).engine,
 };

@@ -61,7 +61,7 @@ export function withoutHook(text: string, path: string, layout: Layout): string 
  * Puts a value at the end of a list or an object: on a line of its own if the one before it has one. In what was empty it
  * stands right behind the bracket, so that `removed` can tell that from what was made for it.
  */
-function inserted(text: string, container: Node, key: string | undefined, value: unknown): string {
+export function inserted(text: string, container: Node, key: string | undefined, value: unknown): string {
   const eol = text.includes('\r\n') ? '\r\n' : '\n';
   const name = key === undefined ? '' : `${JSON.stringify(key)}:`;
   const last = container.children?.at(-1);
@@ -81,7 +81,7 @@ function inserted(text: string, container: Node, key: string | undefined, value:
 }
 
 /** Takes a value out of its list, or a property out of its object, with the comma that goes with it. */
-function removed(text: string, node: Node): string {
+export function removed(text: string, node: Node): string {
   const { parent } = node;
   const siblings = parent?.children ?? [];
   const at = siblings.indexOf(node);
