@@ -1,5 +1,5 @@
 import { formatBytes } from '../model/units.ts';
-import { formatAge, type Losses, type Objection, type Verdict } from './verdict.ts';
+import { formatAge, type Objection, type Verdict } from './verdict.ts';
 
 /** More names than this hide the others. */
 const mostNames = 8;
@@ -9,7 +9,7 @@ export function explain(verdict: Verdict): string[] {
   return [
     ...verdict.findings.flatMap((finding) => [
       `${wordFor(finding, verdict)}: ${finding.command}`,
-      ...labelled('would lose', [`${finding.loses}${whose(finding)}`, ...volumesOf(finding.losses)]),
+      ...labelled('would lose', [`${finding.loses}${whose(finding)}`, ...volumesOf(finding)]),
       ...labelled('instead', finding.instead),
       ...labelled('rule', [
         finding.rule,
@@ -40,11 +40,16 @@ function whose({ project, losses }: Objection): string {
 }
 
 /** `shop_db 54.6 MB, shop_uploads 1.2 GB (at the last backup, 3 h ago)` */
-function volumesOf(losses: Losses | undefined): string[] {
-  if (losses === undefined || losses.volumes.length === 0) return [];
-  const names = losses.volumes
-    .slice(0, mostNames)
-    .map(({ name, sizeBytes }) => (sizeBytes === undefined ? name : `${name} ${formatBytes(sizeBytes)}`));
+function volumesOf({ loses, losses }: Objection): string[] {
+  if (losses === undefined) return [];
+  const isSaid = losses.volumes.every(
+    ({ name, sizeBytes }) => sizeBytes === undefined && loses.includes(name),
+  );
+  if (isSaid) return [];
+  const names = losses.volumes.slice(0, mostNames).map(({ name, sizeBytes }) => {
+    const shown = /^[0-9a-f]{64}$/.test(name) ? `${name.slice(0, 12)}… (without a name)` : name;
+    return sizeBytes === undefined ? shown : `${shown} ${formatBytes(sizeBytes)}`;
+  });
   const more = losses.volumes.length - names.length;
   const age = losses.sizesAgeSeconds;
   const when = age === undefined ? '' : ` (at the last backup, ${formatAge(age)} ago)`;

@@ -1,6 +1,7 @@
 import { asWord } from '../../guard/shell.ts';
-import { defaults, type Settings } from '../../guard/verdict.ts';
+import type { Settings } from '../../guard/verdict.ts';
 import { visibleJson } from '../view/escape.ts';
+import type { Gate } from './approvals.ts';
 import { guardUsage, readStdin, reason, refused, verdictOn, write, wrong } from './common.ts';
 import { readSurroundings } from './surroundings.ts';
 
@@ -8,14 +9,15 @@ import { readSurroundings } from './surroundings.ts';
 export async function check(argv: readonly string[]): Promise<number> {
   let json = false;
   let stdin = false;
-  let shim = false;
-  let policy: Settings['policy'] = defaults.policy;
+  let gate: Gate = 'check';
+  let policy: Settings['policy'] | undefined;
   let words: readonly string[] | undefined;
   for (let index = 0; index < argv.length; index += 1) {
     const word = argv[index] ?? '';
     if (word === '--json') json = true;
     else if (word === '--stdin') stdin = true;
-    else if (word === '--shim') shim = true;
+    // What the shim before docker says: its command may have passed a hook already.
+    else if (word === '--shim') gate = 'shim';
     else if (word === '--policy' || word.startsWith('--policy=')) {
       const value = word === '--policy' ? argv[(index += 1)] : word.slice('--policy='.length);
       if (value !== 'block' && value !== 'warn') return wrong('--policy is block or warn');
@@ -28,15 +30,13 @@ export async function check(argv: readonly string[]): Promise<number> {
       break;
     } else return wrong(`check does not know ${word}; the command comes after --`);
   }
+  const shim = gate === 'shim';
   if (stdin === (words !== undefined) || words?.length === 0)
     return wrong('check wants either a command after -- or --stdin');
   const verdict = await verdictOn(
     words === undefined ? await readStdin() : textOf(words, shim),
     readSurroundings(),
-    {
-      ...defaults,
-      policy,
-    },
+    { gate, ...(policy === undefined ? {} : { policy }) },
   );
   if (json) await write(process.stdout, `${visibleJson(JSON.stringify(verdict))}\n`);
   const why = reason(verdict);
@@ -47,7 +47,7 @@ export async function check(argv: readonly string[]): Promise<number> {
 }
 
 /** Words as they would be typed. A single one with a space in it is a command line already, as for ssh; not so from a shim. */
-function textOf(words: readonly string[], shim: boolean): string {
+export function textOf(words: readonly string[], shim = false): string {
   const [only] = words;
   if (!shim && words.length === 1 && only !== undefined && /\s/.test(only)) return only;
   return words.map(asWord).join(' ');

@@ -2,6 +2,7 @@ import { explain } from '../../guard/explain.ts';
 import { judge, type Surroundings } from '../../guard/shell.ts';
 import { defaults, settle, type Settings, type Verdict } from '../../guard/verdict.ts';
 import { visible } from '../view/escape.ts';
+import type { Gate } from './approvals.ts';
 
 /** Refused, and also every mistake in the command line: what is not understood is not allowed. */
 export const refused = 2;
@@ -10,6 +11,8 @@ export const guardUsage = `Usage: safe-update guard check [--policy block|warn] 
        safe-update guard check [--policy block|warn] [--json] --stdin
        safe-update guard scan [--markdown] [--json|--sarif] [--staged|PATH...]
        safe-update guard hook claude|codex|gemini|cursor|copilot|opencode
+       safe-update guard approve [--for 10m] -- COMMAND...
+       safe-update guard approve --list | --revoke ID
        safe-update guard install|uninstall PLACE [--dry-run] [--yes]
        safe-update guard status [--json]
        safe-update guard serve [--name NAME] [--socket PATH] [--host unix:///PATH] [--rules FILE] [--approvals DIR]
@@ -19,6 +22,7 @@ Keeps commands that delete volumes and data out of production. See docs/guard.md
 check     judge a command, or a script on standard input. Exit code 0: allowed, 2: refused, with the reason on stderr
 scan      find such commands in scripts, Makefiles, package.json, CI workflows and the like. Exit code 1: found some
 hook      answer a coding agent that asks before it runs a command
+approve   let a command that is refused pass once; only at a terminal
 install   put the guard somewhere, and prove that it works there; uninstall takes out what is its own. PLACE is
           shell [--dir DIR] [--system], git, claude, codex, gemini, cursor, copilot or opencode [--user], or
           engine [--name NAME] [--host unix:///PATH] [--daemon-json PATH] [--pidfile PATH]
@@ -32,13 +36,28 @@ export async function wrong(what: string): Promise<number> {
   return refused;
 }
 
-/** The verdict on a text. The place where the rest of the program will be asked about volumes, backups and approvals. */
+/** Who asks, and what holds whatever the files say. */
+export interface Asking {
+  gate: Gate;
+  policy?: Settings['policy'];
+}
+
+/**
+ * The verdict on a text. The rest of the program is asked about volumes, backups, policies and approvals, and loaded for it,
+ * only where something stands against the text. An approval that lets it pass is used up.
+ */
 export async function verdictOn(
   text: string,
   surroundings: Surroundings,
-  settings: Settings = defaults,
+  { gate, policy }: Asking,
 ): Promise<Verdict> {
-  return settle(judge(text, surroundings), {}, settings);
+  const judgement = judge(text, surroundings);
+  if (judgement.findings.length === 0) return settle(judgement);
+  const { Answers } = await import('./knowledge.ts');
+  const answers = new Answers(gate);
+  const { volume, losses, approval, warnings } = answers;
+  if (policy === undefined) return settle(judgement, answers);
+  return settle(judgement, { volume, losses, approval, warnings }, { ...defaults, policy });
 }
 
 /** The lines of a reason, fit for a terminal. */

@@ -19,12 +19,16 @@ export async function hook(argv: readonly string[]): Promise<number> {
 }
 
 /** Given an agent's request, return the answer. */
-export async function answerTo(agent: keyof typeof hooks, text: string): Promise<HookAnswer> {
+export async function answerTo(
+  agent: keyof typeof hooks,
+  text: string,
+  decide: typeof verdictOn = verdictOn,
+): Promise<HookAnswer> {
   const { allow, deny } = hooks[agent];
   const request = readRequest(agent, text);
   if (request === 'other') return allow;
   if (request === 'malformed')
     return deny('safe-update guard: refused, as the request names no command that can be read');
-  const verdict = await verdictOn(request.text, readSurroundings(request.cwd));
+  const verdict = await decide(request.text, readSurroundings(request.cwd), { gate: 'hook' });
   return verdict.decision === 'deny' ? deny(`safe-update guard: ${reason(verdict)}`) : allow;
 }

@@ -6,6 +6,16 @@ import { guardUsage, refused, write, wrong } from './common.ts';
  * or an agent. Resolves with the exit code and never rejects.
  */
 export async function runGuard(argv: readonly string[]): Promise<number> {
+  const code = await run(argv);
+  // All has been said. An engine that never answers must not keep whoever waits for the exit code.
+  setTimeout(() => process.exit(code), lingering).unref();
+  return code;
+}
+
+/** Milliseconds. */
+const lingering = 1_000;
+
+async function run(argv: readonly string[]): Promise<number> {
   try {
     const [command, ...rest] = argv;
     switch (command) {
@@ -30,6 +40,10 @@ export async function runGuard(argv: readonly string[]): Promise<number> {
       case 'serve': {
         const { serve } = await import('./serve.ts');
         return await serve(rest);
+      }
+      case 'approve': {
+        const { approve } = await import('./approve.ts');
+        return await approve(rest);
       }
       case '--help':
       case '-h':

@@ -4,7 +4,9 @@ import { isAbsolute, resolve } from 'node:path';
 import { longestText, type Surroundings } from '../../guard/shell.ts';
 
 /** What the guard may know of the place where a command would run: the folder, and the scripts that are run there. */
-export function readSurroundings(cwd: string = process.cwd()): Surroundings {
+export function readSurroundings(given: string = process.cwd()): Surroundings {
+  // A hook may be told a relative one.
+  const cwd = resolve(given);
   return {
     cwd,
     read: (path) => {

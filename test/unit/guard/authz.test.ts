@@ -122,11 +122,15 @@ describe('a refusal', () => {
 
 describe('anything at all', () => {
   it('is answered', () => {
+    const any = fc.oneof(
+      fc.string(),
+      fc.constantFrom(null, 1, true, undefined, [], [1], {}, { 'Content-Type': 1 }),
+    );
     const texts = fc.oneof(
       fc.string({ unit: 'binary', maxLength: 500 }),
-      fc.json(),
+      fc.json({ maxDepth: 2 }),
       fc
-        .record({ RequestMethod: fc.anything(), RequestUri: fc.anything(), RequestHeaders: fc.anything() })
+        .record({ RequestMethod: any, RequestUri: any, RequestHeaders: any })
         .map((value) => JSON.stringify(value)),
       fc
         .tuple(fc.constantFrom('GET', 'POST', 'DELETE'), fc.string({ unit: 'binary', maxLength: 200 }))
@@ -137,7 +141,7 @@ describe('anything at all', () => {
         const request = readAuthzRequest(text, { cut });
         if (request !== undefined) expect(findingOf(request)?.loses).not.toBe('');
       }),
-      { numRuns: 5000 },
+      { numRuns: 1500 },
     );
   });
 
@@ -179,7 +183,7 @@ describe('anything at all', () => {
           expect(ruleOf(asked('DELETE', [address, query.join('&')].join('?')))).toBe('volume-rm');
         },
       ),
-      { numRuns: 3000 },
+      { numRuns: 1500 },
     );
   });
 
@@ -192,7 +196,7 @@ describe('anything at all', () => {
         const query = [...before, pair, ...after].join('&');
         expect(ruleOf(asked('DELETE', `${start}/containers/${path}?${query}`))).toBe('rm-volumes');
       }),
-      { numRuns: 3000 },
+      { numRuns: 1500 },
     );
   });
 });

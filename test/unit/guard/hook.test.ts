@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { answerTo } from '../../../src/cli/guard/hook.ts';
+import { judge } from '../../../src/guard/shell.ts';
+import { settle } from '../../../src/guard/verdict.ts';
 import { hooks, readRequest, type AgentName } from '../../../src/guard/hook.ts';
 import { readCorpus } from './corpus.ts';
 
@@ -45,6 +47,10 @@ const requests: Record<AgentName, (command: string) => unknown> = {
   opencode: (command) => ({ tool: 'bash', args: { command }, cwd: '/nowhere' }),
 };
 
+/** The verdict as it is where nobody can be asked. */
+const unasked: Parameters<typeof answerTo>[2] = async (text, surroundings) =>
+  settle(judge(text, surroundings));
+
 type Answer = Awaited<ReturnType<typeof answerTo>>;
 
 /** What stands in an answer, by the names on the way to it. Undefined: nothing was said. */
@@ -66,7 +72,8 @@ const readers: Record<AgentName, (answer: Answer) => unknown> = {
 const allowed = (agent: AgentName): string | undefined => (agent === 'cursor' ? 'allow' : undefined);
 
 describe.each(agents)('the hook of %s', (agent) => {
-  const decided = async (text: string): Promise<unknown> => readers[agent](await answerTo(agent, text));
+  const decided = async (text: string): Promise<unknown> =>
+    readers[agent](await answerTo(agent, text, unasked));
 
   it('passes the whole corpus', async () => {
     for (const one of corpus)
@@ -76,7 +83,7 @@ describe.each(agents)('the hook of %s', (agent) => {
   });
 
   it('says why, and what to do instead', async () => {
-    const answer = await answerTo(agent, JSON.stringify(requests[agent](bad)));
+    const answer = await answerTo(agent, JSON.stringify(requests[agent](bad)), unasked);
     const said = answer.stdout + answer.stderr;
     expect(said).toContain('system-prune');
     expect(said).toContain('docker image prune');
