@@ -199,7 +199,7 @@ export class Engine {
   }
 
   async volume(name: string): Promise<VolumeSpec | null> {
-    const volume = await this.#orNull('inspect a volume', () => this.#docker.getVolume(name).inspect());
+    const volume = await this.#inspectVolume(name);
     if (volume === null) return null;
     return {
       name: volume.Name,
@@ -209,9 +209,13 @@ export class Engine {
     };
   }
 
+  #inspectVolume(name: string): Promise<Docker.VolumeInspectInfo | null> {
+    return this.#orNull('inspect a volume', () => this.#docker.getVolume(name).inspect());
+  }
+
   /** When a volume was made, in milliseconds since the epoch by the engine's clock; undefined if the engine does not say. */
   async volumeMadeAt(name: string): Promise<number | undefined> {
-    const volume = await this.#orNull('inspect a volume', () => this.#docker.getVolume(name).inspect());
+    const volume = await this.#inspectVolume(name);
     const at = Date.parse((volume as { CreatedAt?: string } | null)?.CreatedAt ?? '');
     return Number.isNaN(at) ? undefined : at;
   }

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -135,6 +136,15 @@ describe('without a backup', () => {
     await expectRefused(`docker volume rm ${volume}`, /engine/, {
       env: { DOCKER_HOST: 'unix:///nowhere.sock' },
     });
+    // One that takes the question and never answers.
+    const socket = path.join(keys, 'silent.sock');
+    const silent = createServer().listen(socket);
+    for (const text of [`docker volume rm ${volume}`, `docker compose -p ${stack.project} down -v`]) {
+      const judged = await check(text, { env: { DOCKER_HOST: `unix://${socket}` } });
+      expect(judged.exitCode, judged.stderr).toBe(2);
+      expect(judged.verdict.findings[0]?.losses).toBeUndefined();
+    }
+    silent.close();
   });
 });
 

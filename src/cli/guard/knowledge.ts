@@ -163,7 +163,7 @@ export class Answers implements Required<Knowledge> {
   async #targetsOf(finding: Finding): Promise<Target[]> {
     if (this.#doubt(finding) !== undefined) return [];
     const loss = await this.#loss(finding);
-    if (loss === undefined || !loss.certain) return [];
+    if (!loss?.certain) return [];
     const own = async (project: string | undefined): Promise<ProjectRules> =>
       project === undefined ? {} : ((await this.#project(project, finding))?.rules ?? {});
     return Promise.all([

@@ -5,7 +5,7 @@ import { defaults } from '../../guard/verdict.ts';
 import { distrusted } from '../trust.ts';
 
 /** What holds for all projects of this machine. Not by a variable: whoever runs a command would choose the rules for it. */
-export const machineFile = '/etc/safe-update/guard.yml';
+const machineFile = '/etc/safe-update/guard.yml';
 
 /** When the machine's file cannot be used: nobody knows what it would have asked for. */
 const strict: MachineRules = {
@@ -45,7 +45,7 @@ export async function readMachineRules(
 }
 
 /** Why a file, or the folder it is in, may be somebody else's doing; 'absent' if there is no file. */
-export async function distrust(file: string, uid: number): Promise<string | undefined> {
+async function distrust(file: string, uid: number): Promise<string | undefined> {
   const link = await lstat(file).catch((error: unknown) => {
     if (['ENOENT', 'ENOTDIR'].includes((error as { code?: string }).code ?? '')) return undefined;
     throw error;

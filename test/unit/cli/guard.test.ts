@@ -172,4 +172,16 @@ describe('the guard', () => {
     expect(strange).toEqual([]);
     expect(loaded.filter((url) => url.includes('/scan'))).toEqual([]);
   });
+
+  it('loads no settings where there are none, even to refuse', async () => {
+    const words = ['guard', 'check', '--', 'docker', 'compose', '-p', 'nobody-has-it', 'down', '-v'];
+    const { stderr, exitCode } = await execa(process.execPath, [program, ...words], {
+      cwd: folder,
+      env: { NODE_DEBUG: 'esm' },
+      reject: false,
+    });
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain('/src/cli/guard/knowledge.ts');
+    expect(stderr).not.toMatch(/node_modules\/(zod|yaml|age-encryption|listr2|commander)\//);
+  });
 });

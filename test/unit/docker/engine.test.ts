@@ -130,6 +130,7 @@ describe('no way to a volume (promise 1)', () => {
     ]);
     expect(calls.filter(({ what }) => what.startsWith('getVolume')).map(({ what }) => what)).toEqual([
       'getVolume(shop_db).inspect',
+      'getVolume(shop_db).inspect',
       `getVolume(${proof}_0).inspect`,
       `getVolume(${proof}_0).remove`,
     ]);
