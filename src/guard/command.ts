@@ -8,7 +8,7 @@ import { isShell, runFile, runInterpreter, runShell } from './interpreters.ts';
 import type { Invocation, Machine } from './invocation.ts';
 import { parseMakefile, recipesOf } from './makefile.ts';
 import { printed } from './printers.ts';
-import { isAllUnknown, known, SOME } from './unknown.ts';
+import { isAllUnknown, known, PASSED, SOME } from './unknown.ts';
 import { unwrap } from './wrappers.ts';
 
 /** Front ends by the name of their binary. */
@@ -77,6 +77,7 @@ export function runCommand(invocation: Invocation, machine: Machine): string {
     return SOME;
   }
   if (isShell(name)) return runShell({ ...invocation, stdin: fromFile(invocation, machine) }, machine);
+  if (judgeOwn(name, rest, invocation, machine)) return '';
   const wrapped = unwrap(
     name,
     name === 'ssh' ? { ...invocation, stdin: fromFile(invocation, machine) } : invocation,
@@ -126,6 +127,37 @@ export function runCommand(invocation: Invocation, machine: Machine): string {
   }
   guessAt(rest, invocation, machine);
   return SOME;
+}
+
+/** What runs this program, besides its own name: node with its file, package managers with its package. */
+const runners = new Set([
+  'node',
+  'nodejs',
+  'bun',
+  'deno',
+  'tsx',
+  'npx',
+  'bunx',
+  'pnpx',
+  'npm',
+  'pnpm',
+  'yarn',
+]);
+
+/** Commands of ours with which the guard lets itself be overruled. They are for people. */
+const overruling = new Set(['uninstall', 'approve']);
+
+/** `safe-update guard uninstall|approve`, also by node or npx. Returns whether it was reported. */
+function judgeOwn(name: string, rest: readonly string[], invocation: Invocation, machine: Machine): boolean {
+  const words = [name, ...rest];
+  const own = words.findIndex((word) => /^(safe-update(@.*)?|bin\.[cm]?[jt]s)$/.test(nameOf(word)));
+  if (own === -1 || (own > 0 && !runners.has(name))) return false;
+  const [guard = '', verb = '', ...flags] = words.slice(own + 1).filter((word) => word !== '--');
+  const unknown = isAllUnknown(verb) && !verb.startsWith(PASSED);
+  if (guard !== 'guard' || !(overruling.has(verb) || unknown)) return false;
+  if (flags.some((word) => word === '--dry-run' || word === '--help' || word === '-h')) return false;
+  machine.report(invocation, { rule: 'guard-off' });
+  return true;
 }
 
 /** The last part of a path, without what only Windows adds. A part nobody knows is left out: `$BIN/docker`. */

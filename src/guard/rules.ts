@@ -60,6 +60,10 @@ export const rules = {
     loses: 'everything of this engine: containers, images and volumes',
     instead: ['docker system df', 'safe-update backup'],
   },
+  'guard-off': {
+    loses: 'the guard itself, or its say in a command',
+    instead: ['a person does that, at a terminal'],
+  },
   unknown: {
     loses: 'perhaps volumes: part of the command is not known before it runs',
     instead: ['the command written out, without the variable or substitution'],

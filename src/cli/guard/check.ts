@@ -8,12 +8,14 @@ import { readSurroundings } from './surroundings.ts';
 export async function check(argv: readonly string[]): Promise<number> {
   let json = false;
   let stdin = false;
+  let shim = false;
   let policy: Settings['policy'] = defaults.policy;
   let words: readonly string[] | undefined;
   for (let index = 0; index < argv.length; index += 1) {
     const word = argv[index] ?? '';
     if (word === '--json') json = true;
     else if (word === '--stdin') stdin = true;
+    else if (word === '--shim') shim = true;
     else if (word === '--policy' || word.startsWith('--policy=')) {
       const value = word === '--policy' ? argv[(index += 1)] : word.slice('--policy='.length);
       if (value !== 'block' && value !== 'warn') return wrong('--policy is block or warn');
@@ -29,7 +31,7 @@ export async function check(argv: readonly string[]): Promise<number> {
   if (stdin === (words !== undefined) || words?.length === 0)
     return wrong('check wants either a command after -- or --stdin');
   const verdict = await verdictOn(
-    words === undefined ? await readStdin() : textOf(words),
+    words === undefined ? await readStdin() : textOf(words, shim),
     readSurroundings(),
     {
       ...defaults,
@@ -38,13 +40,15 @@ export async function check(argv: readonly string[]): Promise<number> {
   );
   if (json) await write(process.stdout, `${visibleJson(JSON.stringify(verdict))}\n`);
   const why = reason(verdict);
-  if (why !== '') await write(process.stderr, `${why}\n`);
+  // What a command writes is read by programs; a note about one that is allowed is for people.
+  const wanted = !shim || verdict.decision !== 'allow' || process.stderr.isTTY;
+  if (why !== '' && wanted) await write(process.stderr, `${why}\n`);
   return verdict.decision === 'deny' ? refused : 0;
 }
 
-/** Words as they would be typed. A single one with a space in it is a command line already, as for ssh. */
-function textOf(words: readonly string[]): string {
+/** Words as they would be typed. A single one with a space in it is a command line already, as for ssh; not so from a shim. */
+function textOf(words: readonly string[], shim: boolean): string {
   const [only] = words;
-  if (words.length === 1 && only !== undefined && /\s/.test(only)) return only;
+  if (!shim && words.length === 1 && only !== undefined && /\s/.test(only)) return only;
   return words.map(asWord).join(' ');
 }

@@ -8,14 +8,19 @@ export const refused = 2;
 
 export const guardUsage = `Usage: safe-update guard check [--policy block|warn] [--json] -- COMMAND...
        safe-update guard check [--policy block|warn] [--json] --stdin
-       safe-update guard scan [--markdown] [--json|--sarif] [PATH...]
+       safe-update guard scan [--markdown] [--json|--sarif] [--staged|PATH...]
        safe-update guard hook claude|codex|gemini|cursor|copilot|opencode
+       safe-update guard install|uninstall PLACE [--dry-run] [--yes]
+       safe-update guard status [--json]
 
 Keeps commands that delete volumes and data out of production. See docs/guard.md.
 
-check   judge a command, or a script on standard input. Exit code 0: allowed, 2: refused, with the reason on stderr
-scan    find such commands in scripts, Makefiles, package.json, CI workflows and the like. Exit code 1: found some
-hook    answer a coding agent that asks before it runs a command
+check     judge a command, or a script on standard input. Exit code 0: allowed, 2: refused, with the reason on stderr
+scan      find such commands in scripts, Makefiles, package.json, CI workflows and the like. Exit code 1: found some
+hook      answer a coding agent that asks before it runs a command
+install   put the guard somewhere, and prove that it works there; uninstall takes out what is its own. PLACE is
+          shell [--dir DIR] [--system], git, or claude, codex, gemini, cursor, copilot or opencode [--user]
+status    where the guard stands, and whether it still refuses. Exit code 1: somewhere it is broken
 `;
 
 /** Says what is wrong with the command line. Resolves with the exit code. */

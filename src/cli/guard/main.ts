@@ -19,6 +19,12 @@ export async function runGuard(argv: readonly string[]): Promise<number> {
         const { scan } = await import('./scan.ts');
         return await scan(rest);
       }
+      case 'install':
+      case 'uninstall':
+      case 'status': {
+        const commands = await import('./install/install.ts');
+        return await commands[command](rest);
+      }
       case '--help':
       case '-h':
         await write(process.stdout, guardUsage);

@@ -17,12 +17,23 @@ export async function scan(argv: readonly string[]): Promise<number> {
     await write(process.stdout, guardUsage);
     return 0;
   }
-  const known = ['--json', '--sarif', '--markdown'];
+  const known = ['--json', '--sarif', '--markdown', '--staged'];
   const strange = [...flags].find((flag) => !known.includes(flag));
   if (strange !== undefined) return wrong(`scan does not know ${strange}`);
   if (flags.has('--json') && flags.has('--sarif')) return wrong('scan prints either --json or --sarif');
 
+  const options = { markdown: flags.has('--markdown') };
   const files: string[] = [];
+  const occurrences: Occurrence[] = [];
+  if (flags.has('--staged')) {
+    if (paths.length > 0) return wrong('scan takes either --staged or paths');
+    const { stagedFiles } = await import('./staged.ts');
+    for (const { path, text } of await stagedFiles(process.env)) {
+      files.push(path);
+      occurrences.push(...scanText(path, text, options));
+    }
+    return report(occurrences, files.length, flags);
+  }
   for (const path of paths.length > 0 ? paths : ['.']) {
     try {
       collect(path.replaceAll('\\', '/').replace(/(.)\/+$/, '$1'), files);
@@ -30,11 +41,18 @@ export async function scan(argv: readonly string[]): Promise<number> {
       return wrong(error instanceof Error ? error.message : String(error));
     }
   }
-  const occurrences: Occurrence[] = [];
   for (const file of [...new Set(files)]) {
     const text = readRegular(file);
-    if (text !== undefined) occurrences.push(...scanText(file, text, { markdown: flags.has('--markdown') }));
+    if (text !== undefined) occurrences.push(...scanText(file, text, options));
   }
+  return report(occurrences, files.length, flags);
+}
+
+async function report(
+  occurrences: readonly Occurrence[],
+  files: number,
+  flags: ReadonlySet<string>,
+): Promise<number> {
   const counted = occurrences.filter((occurrence) => occurrence.ignored === undefined);
 
   if (flags.has('--sarif'))
@@ -47,7 +65,7 @@ export async function scan(argv: readonly string[]): Promise<number> {
     const more = occurrences.length - counted.length;
     await write(
       process.stderr,
-      `${counted.length} found in ${files.length} files${more > 0 ? `, ${more} more with a reason to stay` : ''}\n`,
+      `${counted.length} found in ${files} files${more > 0 ? `, ${more} more with a reason to stay` : ''}\n`,
     );
   }
   return counted.length > 0 ? 1 : 0;

@@ -195,6 +195,33 @@ const plain = new Set(
   ).split(' '),
 );
 
+/** The names that `judgeEngine` reads behind an engine's own, for those who have to say the same in another language. */
+export interface Vocabulary {
+  globals: FlagTable;
+  /** Nothing is said of these, whatever follows. */
+  plain: readonly string[];
+  /** `volume`, `system` and so on: what counts is the name behind them. */
+  management: readonly string[];
+  /** What something may be said of: `rm`, `volume rm`. */
+  judged: readonly string[];
+}
+
+/** Given an engine, return its names. */
+export function vocabulary(engine: EngineName): Vocabulary {
+  const judged = Object.keys(judgesOf(engine));
+  return {
+    globals: globals[engine],
+    plain: [...plain].filter((name) => !judged.includes(name) && name !== 'unshare'),
+    // `machine ssh` is not judged by its name, but by the text it runs.
+    management: [...management].filter((name) => name !== 'machine'),
+    judged,
+  };
+}
+
+function judgesOf(engine: EngineName): Record<string, Judge> {
+  return engine === 'podman' ? { ...judges, ...podmanJudges } : judges;
+}
+
 /** Given the words after `docker`, `podman` or `nerdctl`, report what they lose. */
 export function judgeEngine(
   engine: EngineName,
@@ -202,7 +229,7 @@ export function judgeEngine(
   invocation: Invocation,
   machine: Machine,
 ): void {
-  const own = engine === 'podman' ? { ...judges, ...podmanJudges } : judges;
+  const own = judgesOf(engine);
   const found = subcommand(
     globals[engine],
     words,
