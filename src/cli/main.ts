@@ -1,17 +1,15 @@
-import { exitCodeOf } from './exit.ts';
-import { version } from './version.ts';
-
 /** Runs the command line of this process. Resolves with the exit code and never rejects. */
 export async function main(argv: readonly string[] = process.argv.slice(2)): Promise<number> {
-  // The one answer that should not wait for the rest of the program to load.
-  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
-    process.stdout.write(`${version()}\n`);
-    return 0;
-  }
   // It stands in front of other commands, so it is there without the rest of the program.
   if (argv[0] === 'guard') {
     const { runGuard } = await import('./guard/main.ts');
     return runGuard(argv.slice(1));
+  }
+  // The one other answer that should not wait for the rest of the program to load.
+  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+    const { version } = await import('./version.ts');
+    process.stdout.write(`${version()}\n`);
+    return 0;
   }
   await keepMemorySmall();
   // Whoever reads us may go away (| head, a lost ssh session); what has begun must still be finished.
@@ -27,6 +25,7 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
         `${JSON.stringify({ at: new Date().toISOString(), type: 'outcome', outcome: failure(error, '', 0) })}\n`,
       );
     }
+    const { exitCodeOf } = await import('./exit.ts');
     const { formatError } = await import('./view/outcome.ts');
     const { createStyle } = await import('./view/style.ts');
     const { wantsColour } = await import('./terminal.ts');

@@ -179,6 +179,9 @@ function runUnknown(rest: readonly string[], invocation: Invocation, machine: Ma
   return SOME;
 }
 
+/** Cheap, for commands with thousands of arguments: nothing else can be the name of a front end, a shell or sudo. */
+const mayStart = /docker|podman|nerdctl|finch|sudo|sh|nu|cmd|[*?[\uE000-\uE003]/i;
+
 /** Arguments that are longer than this are no commands. */
 const longestGuess = 4000;
 
@@ -187,10 +190,12 @@ function guessAt(words: readonly string[], invocation: Invocation, machine: Mach
   const guess = { ...invocation, stdin: undefined, guess: true };
   const at = words.findIndex(
     (word) =>
-      isFront(nameOf(word)) || nameOf(word) === 'sudo' || (isShell(nameOf(word)) && words.includes('-c')),
+      mayStart.test(word) &&
+      (isFront(nameOf(word)) || nameOf(word) === 'sudo' || (isShell(nameOf(word)) && words.includes('-c'))),
   );
   if (at !== -1) machine.run({ ...guess, words: words.slice(at) });
   for (const word of words) {
+    if (!/\s/.test(word) || !mayStart.test(word)) continue;
     const text = word.replace(/^--?[\w-]+=/, '').slice(0, longestGuess);
     const starts = text.matchAll(/(?:^|[;&|({]|\n)\s*(?:sudo\s+)?([^\s;&|]+)(?=\s)/g);
     if (/\s/.test(text) && [...starts].some(([, start = '']) => isFront(nameOf(start))))

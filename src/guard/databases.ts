@@ -150,7 +150,7 @@ function destructiveMongo(code: string): boolean {
 function destructiveSql(text: string): string | undefined {
   const plain = text
     .slice(0, 100_000)
-    .replace(/'(?:[^']|'')*'|--[^\n]*|\/\*[\s\S]*?\*\/|^\s*\\.*$/gm, ' ')
+    .replace(/'(?:[^']|'')*'|--[^\n]*|\/\*[\s\S]*?\*\/|^[ \t]*\\.*$/gm, ' ')
     .replace(/[\s"`]+/g, ' ');
   for (const statement of plain.split(/;|\$\w*\$| BEGIN | THEN /i)) {
     const found =

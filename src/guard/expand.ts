@@ -1,5 +1,5 @@
 import { parse, type ParameterExpansionPart, type Word, type WordPart } from 'unbash';
-import { limited, mostAlternatives, type Alternatives, type Scope } from './scope.ts';
+import { Exhausted, limited, mostAlternatives, type Alternatives, type Scope } from './scope.ts';
 import { FLAGS, PASSED, quoted, SOME, unquoted, WORDS } from './unknown.ts';
 
 /** What expansion needs of the shell: to run what stands in a substitution. */
@@ -19,6 +19,8 @@ interface Partial {
 const mostWords = 64;
 /** A word of more parts is as good as unknown. */
 const mostParts = 1000;
+/** Each makes copies of all before it. */
+const mostBraces = 12;
 
 /** Given a word of the source, return what it may become: alternatives, each of them no, one or several words. */
 export function expandWord(word: Word, scope: Scope, substitution: Substitution): Alternatives {
@@ -284,6 +286,7 @@ function removed(text: string, pattern: string, operator: string): string {
 
 /** Braces make several words before anything else is expanded: `-{v,t1}`, `{docker,compose}`. */
 function braces(parts: readonly WordPart[]): WordPart[][] {
+  if (parts.filter((part) => part.type === 'BraceExpansion').length > mostBraces) throw new Exhausted();
   let found: WordPart[][] = [[]];
   for (const part of parts) {
     if (part.type !== 'BraceExpansion') {

@@ -14,19 +14,31 @@ export interface FlagTable {
  * first long name, else the first name, is the canonical one.
  */
 export function flags(...described: string[]): FlagTable {
-  const names = new Map<string, { name: string; value: boolean }>();
-  for (const line of described) {
-    const value = line.endsWith('=');
-    const words = line.replaceAll('=', '').split(' ');
-    const name = (words.find((word) => word.startsWith('--')) ?? words[0] ?? '').replace(/^-+/, '');
-    for (const word of words) names.set(word, { name, value });
-  }
-  return { names };
+  return whenNeeded(() => {
+    const names = new Map<string, { name: string; value: boolean }>();
+    for (const line of described) {
+      const value = line.endsWith('=');
+      const words = line.replaceAll('=', '').split(' ');
+      const name = (words.find((word) => word.startsWith('--')) ?? words[0] ?? '').replace(/^-+/, '');
+      for (const word of words) names.set(word, { name, value });
+    }
+    return names;
+  });
 }
 
 /** Both, the second winning. */
 export function together(...tables: FlagTable[]): FlagTable {
-  return { names: new Map(tables.flatMap((table) => [...table.names])) };
+  return whenNeeded(() => new Map(tables.flatMap((table) => [...table.names])));
+}
+
+/** There are a hundred tables, and a command needs two or three: making all of them would double what a verdict takes. */
+function whenNeeded(make: () => FlagTable['names']): FlagTable {
+  let names: FlagTable['names'] | undefined;
+  return {
+    get names() {
+      return (names ??= make());
+    },
+  };
 }
 
 export interface Flags {

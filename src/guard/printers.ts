@@ -1,4 +1,3 @@
-import { Buffer } from 'node:buffer';
 import type { Invocation } from './invocation.ts';
 import { isUnknown, SOME, WORDS } from './unknown.ts';
 

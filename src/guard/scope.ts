@@ -7,6 +7,9 @@ export type Alternatives = readonly (readonly string[])[];
 /** More alternatives than this are as good as unknown. */
 export const mostAlternatives = 12;
 
+/** Thrown and caught within the guard: the text is too much to follow. */
+export class Exhausted extends Error {}
+
 export interface DefinedFunction {
   body: ShellFunction['body'];
   /** Whether its positions are in the text that is judged. */

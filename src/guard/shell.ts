@@ -14,7 +14,7 @@ import { expandText, expandWord, product, texts, type Substitution } from './exp
 import { commandNames, runCommand } from './command.ts';
 import type { Container, Draft, Invocation, Machine, Route } from './invocation.ts';
 import { rules } from './rules.ts';
-import { limited, Scope, type Alternatives } from './scope.ts';
+import { Exhausted, limited, Scope, type Alternatives } from './scope.ts';
 import { isUnknown, known, SOME, unquoted, visible, WORDS } from './unknown.ts';
 import type { Finding, Hint, Judgement, Span } from './verdict.ts';
 import { asWord, shownWords } from './words.ts';
@@ -33,6 +33,11 @@ export interface Surroundings {
 /** More than this is not read; nobody types it. */
 export const longestText = 64 * 1024;
 const mostCommands = 6000;
+/**
+ * Characters that are read and copied, all in all: what bounds the time that a verdict takes. A text within a text is read
+ * again, and so is a variable that grows.
+ */
+export const mostWork = 8 * longestText;
 /** Texts within the text: what `sh -c`, eval and their like are given. */
 const mostTexts = 500;
 const deepest = 24;
@@ -46,9 +51,6 @@ const engineWord = /docker|podman|nerdctl|colima/i;
 function mentionsEngine(text: string): boolean {
   return engineWord.test(text) || engineWord.test(text.replace(/\\\n|["'\\]/g, ''));
 }
-
-/** Thrown and caught in here: the text is too much to follow. */
-class Exhausted extends Error {}
 
 interface Frame {
   scope: Scope;
@@ -82,12 +84,23 @@ class Shell implements Machine {
   readonly #places = new Map<string, number>();
   readonly #reads = new Map<string, number>();
   #commands = 0;
+  #work = 0;
   #texts = 0;
   #substitutions = 0;
   #loops = 0;
 
   constructor(surroundings: Surroundings) {
     this.#surroundings = surroundings;
+  }
+
+  /** How many characters were read and copied. */
+  get work(): number {
+    return this.#work;
+  }
+
+  #spend(characters: number): void {
+    this.#work += characters;
+    if (this.#work > mostWork) throw new Exhausted();
   }
 
   /** The judged text itself. */
@@ -108,6 +121,7 @@ class Shell implements Machine {
     }
     this.#texts += 1;
     if (this.#texts > mostTexts) throw new Exhausted();
+    this.#spend(text.length);
     const script = parse(text);
     const output = this.#block(script.commands, frame, stdin);
     const problem = script.errors?.[0];
@@ -292,6 +306,7 @@ class Shell implements Machine {
         this.#substituted(part, frame);
         return SOME;
       }
+      this.#spend(part.end - part.pos);
       const at = { start: part.pos, end: part.end };
       // Positions in a script between escaped backticks are its own.
       const below: Frame = {
@@ -402,6 +417,7 @@ class Shell implements Machine {
     appendTo: string | undefined,
   ): Alternatives {
     const before = appendTo === undefined ? undefined : (frame.scope.vars.get(appendTo) ?? [[]]);
+    for (const words of before ?? []) for (const word of words) this.#spend(word.length + 1);
     if (value.type === 'ArrayValue') {
       return product([before ?? [[]], ...value.elements.map((element) => this.#expand(element, frame))]);
     }
@@ -444,6 +460,7 @@ class Shell implements Machine {
   #written(output: string, files: { path: string; append: boolean }[], frame: Frame): string {
     for (const { path, append } of files) {
       const before = append ? (frame.scope.files.get(path) ?? '') : '';
+      this.#spend(before.length + output.length);
       frame.scope.files.set(path, (before + output).slice(0, longestText + 1));
     }
     return files.length > 0 ? '' : output;
@@ -455,6 +472,7 @@ class Shell implements Machine {
     if (invocation.depth > deepest) throw new Exhausted();
     const [first, ...rest] = invocation.words;
     if (first === undefined) return '';
+    for (const word of invocation.words) this.#spend(word.length + 1);
     const deeper = { ...invocation, depth: invocation.depth + 1 };
     const scope = invocation.scope as Scope;
 
@@ -508,6 +526,7 @@ class Shell implements Machine {
       case 'cd':
       case 'pushd': {
         const target = words.find((word) => !/^-[LPe@]+$/.test(word) && word !== '--') ?? '~';
+        this.#spend(scope.cwd?.length ?? 0);
         scope.cwd = target === '-' ? undefined : resolvePath(target, scope.cwd);
         return '';
       }
@@ -759,7 +778,9 @@ export function judge(text: string, surroundings: Surroundings = {}): Judgement 
     shell.judge(text);
   } catch (error) {
     // Too long or too deep is only suspicious around an engine's name. Anything else is a bug, and no bug allows anything.
-    if (!(error instanceof Exhausted || error instanceof RangeError) || mentionsEngine(text)) {
+    const tooMuch =
+      error instanceof Exhausted || (error instanceof RangeError && /call stack/.test(error.message));
+    if (!tooMuch || mentionsEngine(text)) {
       shell.findings.push({
         rule: 'unreadable',
         command: visible(text.trim().slice(0, 200)),
@@ -769,5 +790,5 @@ export function judge(text: string, surroundings: Surroundings = {}): Judgement 
       });
     }
   }
-  return { findings: shell.findings, hints: shell.hints };
+  return { findings: shell.findings, hints: shell.hints, work: shell.work };
 }

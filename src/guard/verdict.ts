@@ -55,6 +55,8 @@ export interface Hint {
 export interface Judgement {
   findings: Finding[];
   hints: Hint[];
+  /** How many characters were read and copied: what bounds the time it took, whatever the machine. */
+  work?: number;
 }
 
 /** What is known of a volume. */

@@ -1,5 +1,7 @@
 import { visible } from '../view/escape.ts';
+import { check } from './check.ts';
 import { guardUsage, refused, write, wrong } from './common.ts';
+import { hook } from './hook.ts';
 
 /**
  * Runs `safe-update guard …`. Loads nothing of the rest of the program: it stands in front of every command of a person
@@ -19,14 +21,10 @@ async function run(argv: readonly string[]): Promise<number> {
   try {
     const [command, ...rest] = argv;
     switch (command) {
-      case 'check': {
-        const { check } = await import('./check.ts');
+      case 'check':
         return await check(rest);
-      }
-      case 'hook': {
-        const { hook } = await import('./hook.ts');
+      case 'hook':
         return await hook(rest);
-      }
       case 'scan': {
         const { scan } = await import('./scan.ts');
         return await scan(rest);

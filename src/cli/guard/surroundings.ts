@@ -1,15 +1,19 @@
-import { closeSync, fstatSync, openSync, readSync, constants } from 'node:fs';
-import { homedir } from 'node:os';
-import { isAbsolute, resolve } from 'node:path';
 import { longestText, type Surroundings } from '../../guard/shell.ts';
+
+/*
+ * Importing node:fs, node:os and node:path takes longer than a verdict, and most verdicts need none of them: they are
+ * fetched when a file is read.
+ */
 
 /** What the guard may know of the place where a command would run: the folder, and the scripts that are run there. */
 export function readSurroundings(given: string = process.cwd()): Surroundings {
   // A hook may be told a relative one.
-  const cwd = resolve(given);
+  const cwd = given.startsWith('/') ? given : process.getBuiltinModule('node:path').resolve(given);
   return {
     cwd,
     read: (path) => {
+      const { isAbsolute, resolve } = process.getBuiltinModule('node:path');
+      const { homedir } = process.getBuiltinModule('node:os');
       const full = path.startsWith('~') ? path.replace(/^~/, homedir()) : path;
       return readRegular(isAbsolute(full) ? full : resolve(cwd, full));
     },
@@ -18,6 +22,7 @@ export function readSurroundings(given: string = process.cwd()): Surroundings {
 
 /** The text of a regular file; undefined if it is none. A pipe is not waited for. Of one that is too long to judge only the beginning is read. */
 export function readRegular(path: string): string | undefined {
+  const { closeSync, constants, fstatSync, openSync, readSync } = process.getBuiltinModule('node:fs');
   let file: number | undefined;
   try {
     file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
