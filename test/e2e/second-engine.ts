@@ -15,7 +15,7 @@
  * That one is where everything in this test file goes from then on (DOCKER_HOST); it has the images of the lab and
  * reaches its registry.
  */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -39,13 +39,25 @@ interface EngineOptions {
   flags?: readonly string[];
   /** The size of a disk of its own, as truncate(1) takes it; else it is on that of the system. */
   disk?: string;
+  /**
+   * What it mounts into containers is then not this machine's: `/var/lib/docker` is its own data root, and there is no other
+   * engine's socket. The rest of the file system is still there.
+   */
+  apart?: boolean;
 }
 
-export async function secondEngine({ flags = [], disk }: EngineOptions = {}): Promise<
+export async function secondEngine({ flags = [], disk, apart = false }: EngineOptions = {}): Promise<
   (SecondEngine & { folder: string; namespace: string }) | string
 > {
   if (process.getuid?.() !== 0) return 'only root can start a second engine';
-  const wanted = ['dockerd', 'unshare', 'nsenter', 'ip', ...(disk === undefined ? [] : ['mkfs.ext4'])];
+  const wanted = [
+    'dockerd',
+    'unshare',
+    'nsenter',
+    'mount',
+    'ip',
+    ...(disk === undefined ? [] : ['mkfs.ext4']),
+  ];
   for (const program of wanted) {
     const found = await execa('sh', ['-c', `command -v ${program}`], { reject: false });
     if (found.exitCode !== 0) return `a second engine needs ${program}`;
@@ -72,15 +84,20 @@ export async function secondEngine({ flags = [], disk }: EngineOptions = {}): Pr
   const namespace = `/proc/${holder.pid ?? 0}/ns/net`;
   const places = ['--data-root', at('data'), '--exec-root', at('exec'), '--pidfile', at('pid')];
 
+  const alone =
+    'mkdir -p "$DATA" && mount --bind "$DATA" /var/lib/docker && mount --bind /dev/null /run/docker.sock && ';
+  if (apart) await mkdir('/var/lib/docker', { recursive: true });
+
   const start = () =>
     execa(
       'nsenter',
-      [`--net=${namespace}`, 'sh', '-c', 'exec dockerd "$@" >>"$LOG" 2>&1', 'sh'].concat(
-        places,
-        ['--host', env.DOCKER_HOST],
-        flags,
-      ),
-      { env: { LOG: at('log') }, stdio: 'ignore', reject: false, detached: true },
+      [
+        `--net=${namespace}`,
+        ...(apart ? ['unshare', '--mount'] : []),
+        ...['sh', '-c', `${apart ? alone : ''}exec dockerd "$@" >>"$LOG" 2>&1`, 'sh'],
+        ...[...places, '--host', env.DOCKER_HOST, ...flags],
+      ],
+      { env: { LOG: at('log'), DATA: at('data') }, stdio: 'ignore', reject: false, detached: true },
     );
   let daemon: ReturnType<typeof start> | undefined;
   const answers = async (): Promise<boolean> => {
