@@ -118,7 +118,8 @@ export function tableOf({ title, unit, rows }: Result): string {
 
 function format(value: number, unit: Comparison['unit']): string {
   if (Number.isNaN(value)) return '?';
-  return unit === 'bytes' ? formatBytes(value) : formatDuration(value);
+  if (unit === 'bytes') return formatBytes(value);
+  return value < 99.95 ? `${value.toFixed(1)} ms` : formatDuration(value);
 }
 
 export function say(text: string): void {

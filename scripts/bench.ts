@@ -9,10 +9,11 @@ import { formatBytes } from '../src/model/units.ts';
 import { dataVolume, docker, openBench, removeVolumes, type Bench } from './bench-engine.ts';
 import { compare, pageCacheEmptied, say, tableOf, type Result } from './bench-measure.ts';
 import { downtimeComparison, nothingComparison, removeStack, startStack, type Stack } from './bench-stack.ts';
+import { fuzzResult, shimComparison, verdictComparison } from './bench-guard.ts';
 import { startupComparison } from './bench-startup.ts';
 import { backupComparison, restoreComparison } from './bench-volumes.ts';
 
-const parts = ['backup', 'restore', 'downtime', 'nothing', 'memory', 'startup'];
+const parts = ['backup', 'restore', 'downtime', 'nothing', 'memory', 'startup', 'guard'];
 const page = fileURLToPath(new URL('../docs/performance.md', import.meta.url));
 const markers = ['<!-- measured by scripts/bench -->', '<!-- end -->'] as const;
 
@@ -67,6 +68,12 @@ async function cleanUp(): Promise<void> {
 
 async function measure(on: Bench, size: number): Promise<void> {
   if (wanted('startup')) results.push(await compare(await startupComparison(), rounds));
+  if (wanted('guard')) {
+    results.push(await compare(verdictComparison(), rounds));
+    const shim = await shimComparison(folder);
+    if (shim !== undefined) results.push(await compare(shim, rounds));
+    results.push(fuzzResult());
+  }
   if (wanted('backup') || wanted('restore')) {
     const volume = await dataVolume(on, size);
     const archives = path.join(folder, 'archives');

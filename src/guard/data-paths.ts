@@ -124,8 +124,20 @@ function homeless(path: string): string {
   return path.replace(/^(\/root|\/home\/[^/]+|\/Users\/[^/]+|\$HOME)(?=\/|$)/, '~');
 }
 
+const wildcards = new Map<string, RegExp>();
+
 /** Linear in the length of what it is tested on, as `*` is the only repetition and what it tests is short. */
 function wildcard(pattern: string): RegExp {
+  const before = wildcards.get(pattern);
+  if (before !== undefined) return before;
+  const made = compiled(pattern);
+  // A text that has hundreds of them has no use for the first ones.
+  if (wildcards.size >= 200) wildcards.clear();
+  wildcards.set(pattern, made);
+  return made;
+}
+
+function compiled(pattern: string): RegExp {
   const source = known(pattern)
     .slice(0, 200)
     .replace(/\*+/g, '*')

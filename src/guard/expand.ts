@@ -307,6 +307,7 @@ function braceElements(text: string): WordPart[][] {
   const pieces = range === null ? splitBraces(inner) : ranged(range[1] ?? '', range[2] ?? '');
   return pieces.flatMap((piece) => {
     if (piece === '') return [[]];
+    if (/^[\w./:=@,+-]+$/.test(piece)) return [[literal(piece)]];
     const statement = parse(`: ${piece}`).commands[0]?.command;
     const word = statement?.type === 'Command' ? statement.args[0] : undefined;
     if (word?.type !== 'Word') return [[literal(piece)]];

@@ -73,6 +73,16 @@ const aiming = [
   'HOME',
 ];
 
+const rereading = new Set([
+  'CommandExpansion',
+  'ProcessSubstitution',
+  'ArithmeticCommand',
+  'ArithmeticCommandExpansion',
+  'ArithmeticExpansion',
+  'ParameterExpansion',
+  'DoubleQuoted',
+]);
+
 const declaring = new Set(['export', 'declare', 'local', 'readonly', 'typeset']);
 
 /** Walks through shell text as the shell would, and has every command judged. */
@@ -284,6 +294,8 @@ class Shell implements Machine {
   /** Runs the substitutions in places whose value does not matter: tests, arithmetic. */
   #substituted(node: SyntaxNode | undefined, frame: Frame): void {
     if (node === undefined) return;
+    // The parser reads what is in there when it is asked for: each level once more.
+    if (rereading.has(node.type)) this.#spend(node.end - node.pos);
     if (
       node.type === 'CommandExpansion' ||
       node.type === 'ProcessSubstitution' ||
@@ -472,7 +484,8 @@ class Shell implements Machine {
     if (invocation.depth > deepest) throw new Exhausted();
     const [first, ...rest] = invocation.words;
     if (first === undefined) return '';
-    for (const word of invocation.words) this.#spend(word.length + 1);
+    // A word costs more than its letters.
+    for (const word of invocation.words) this.#spend(word.length + 4);
     const deeper = { ...invocation, depth: invocation.depth + 1 };
     const scope = invocation.scope as Scope;
 

@@ -15,7 +15,7 @@
  * That one is where everything in this test file goes from then on (DOCKER_HOST); it has the images of the lab and
  * reaches its registry.
  */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -43,13 +43,28 @@ interface EngineOptions {
   disk?: string;
   /** The folder of another dockerd than that of the machine. */
   programs?: string;
+  /**
+   * What it mounts into containers is then not this machine's: `/var/lib/docker` is its own data root, and there is no other
+   * engine's socket. The rest of the file system is still there.
+   */
+  apart?: boolean;
 }
 
-export async function secondEngine({ flags = [], disk, programs }: EngineOptions = {}): Promise<
-  (SecondEngine & { folder: string; namespace: string }) | string
-> {
+export async function secondEngine({
+  flags = [],
+  disk,
+  programs,
+  apart = false,
+}: EngineOptions = {}): Promise<(SecondEngine & { folder: string; namespace: string }) | string> {
   if (process.getuid?.() !== 0) return 'only root can start a second engine';
-  const wanted = ['dockerd', 'unshare', 'nsenter', 'ip', ...(disk === undefined ? [] : ['mkfs.ext4'])];
+  const wanted = [
+    'dockerd',
+    'unshare',
+    'nsenter',
+    'mount',
+    'ip',
+    ...(disk === undefined ? [] : ['mkfs.ext4']),
+  ];
   for (const program of wanted) {
     const found = await execa('sh', ['-c', `command -v ${program}`], { reject: false });
     if (found.exitCode !== 0) return `a second engine needs ${program}`;
@@ -77,15 +92,25 @@ export async function secondEngine({ flags = [], disk, programs }: EngineOptions
   const places = ['--data-root', at('data'), '--exec-root', at('exec'), '--pidfile', at('pid')];
 
   let search = programs === undefined ? '' : `${programs}:`;
+  const alone =
+    'mkdir -p "$DATA" && mount --bind "$DATA" /var/lib/docker && mount --bind /dev/null /run/docker.sock && ';
+  if (apart) await mkdir('/var/lib/docker', { recursive: true });
+
   const start = () =>
     execa(
       'nsenter',
-      [`--net=${namespace}`, 'sh', '-c', 'exec dockerd "$@" >>"$LOG" 2>&1', 'sh'].concat(
-        places,
-        ['--host', env.DOCKER_HOST],
-        flags,
-      ),
-      { env: { LOG: at('log'), PATH: `${search}${process.env['PATH'] ?? ''}` }, stdio: 'ignore', reject: false, detached: true },
+      [
+        `--net=${namespace}`,
+        ...(apart ? ['unshare', '--mount'] : []),
+        ...['sh', '-c', `${apart ? alone : ''}exec dockerd "$@" >>"$LOG" 2>&1`, 'sh'],
+        ...[...places, '--host', env.DOCKER_HOST, ...flags],
+      ],
+      {
+        env: { LOG: at('log'), DATA: at('data'), PATH: `${search}${process.env['PATH'] ?? ''}` },
+        stdio: 'ignore',
+        reject: false,
+        detached: true,
+      },
     );
   let daemon: ReturnType<typeof start> | undefined;
   const answers = async (): Promise<boolean> => {

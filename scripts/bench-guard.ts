@@ -1,0 +1,147 @@
+import { accessSync, constants } from 'node:fs';
+import { chmod, mkdtemp, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import fc from 'fast-check';
+import { judge, longestText } from '../src/guard/shell.ts';
+import { shimMarker, shimText } from '../src/guard/shim.ts';
+import { median, say, timed, type Comparison, type Result } from './bench-measure.ts';
+
+const program = fileURLToPath(new URL('../dist/bin.js', import.meta.url));
+const starts = 40;
+
+/** A whole verdict, in a process of its own, beside Node.js doing nothing. Starts are taken in turn. */
+export function verdictComparison(): Comparison {
+  const script = 'set -e\nfor s in web db; do docker compose -p shop pull "$s"; done\ndocker compose up -d\n';
+  const commands: [name: string, args: string[], input?: string][] = [
+    ['`node -e 0`', ['-e', '0']],
+    ['`guard check`, allowed', [program, 'guard', 'check', '--', 'docker', 'compose', 'ps']],
+    ['`guard check`, refused', [program, 'guard', 'check', '--', 'docker', 'compose', 'down', '-v']],
+    ['`guard check --stdin`, a script', [program, 'guard', 'check', '--stdin'], script],
+  ];
+  const once = (args: string[], input = ''): Promise<number> =>
+    timed(() => execa(process.execPath, args, { input, reject: false }));
+  return {
+    title: `A verdict of the guard, the median of ${starts} starts in turn`,
+    unit: 'milliseconds',
+    baseline: commands[0]?.[0] ?? '',
+    ways: [
+      {
+        name: commands[0]?.[0] ?? '',
+        run: async () => {
+          const times = commands.map((): number[] => []);
+          for (let index = 0; index < starts + 3; index += 1)
+            for (const [place, [, args, input]] of commands.entries()) {
+              const took = await once(args, input);
+              if (index >= 3) times[place]?.push(took);
+            }
+          return Object.fromEntries(commands.map(([name], place) => [name, median(times[place] ?? [])]));
+        },
+      },
+    ],
+  };
+}
+
+/**
+ * A harmless command through the shim that `guard install shell` puts ahead in PATH, which is made in a folder, and without
+ * it. Undefined, and said why, if there is no docker.
+ */
+export async function shimComparison(within: string): Promise<Comparison | undefined> {
+  const real = (process.env['PATH'] ?? '')
+    .split(':')
+    .map((folder) => path.join(folder, 'docker'))
+    .find(isExecutable);
+  if (real === undefined) {
+    say('SKIPPED: the shim: there is no docker');
+    return undefined;
+  }
+  const folder = await mkdtemp(path.join(within, 'shim-'));
+  const shim = path.join(folder, 'docker');
+  await writeFile(path.join(folder, shimMarker), '');
+  await writeFile(shim, shimText('docker', { node: process.execPath, bin: program }));
+  await chmod(shim, 0o755);
+  const env = { PATH: `${folder}:${process.env['PATH'] ?? ''}` };
+  const commands: [string, string][] = [
+    ['`docker --version`', real],
+    ['`docker --version` through the shim', shim],
+  ];
+  return {
+    title: `What the shim adds, the median of ${starts} starts in turn`,
+    unit: 'milliseconds',
+    baseline: commands[0]?.[0] ?? '',
+    ways: [
+      {
+        name: commands[0]?.[0] ?? '',
+        run: async () => {
+          const times = commands.map((): number[] => []);
+          for (let index = 0; index < starts + 3; index += 1)
+            for (const [place, [, file]] of commands.entries()) {
+              const took = await timed(() => execa(file, ['--version'], { env, stdin: 'ignore' }));
+              if (index >= 3) times[place]?.push(took);
+            }
+          return Object.fromEntries(commands.map(([name], place) => [name, median(times[place] ?? [])]));
+        },
+      },
+    ],
+  };
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const pieces =
+  "{ } ( ) (( )) $( ` ${ ${a} ${a//b/c} {a,b} {1..9} [[ ]] <<X\n X\n ; & | && \\ \n \" ' $' * ? [ # = + ~ a x=1; x+=a; a=(1 2); f(){ :; }; f; cd a; eval sh -c xargs find -exec docker compose down -v run exec volume prune <( > x".split(
+    ' ',
+  );
+
+/** How long the slowest of some thousand texts take, of up to the most that is read. */
+export function fuzzResult(count = 4000): Result {
+  const short = fc.array(fc.constantFrom(...pieces), { maxLength: 60 }).map((words) => words.join(' '));
+  // What repeats is what makes time grow faster than length.
+  const long = fc
+    .tuple(
+      fc.array(fc.constantFrom(...pieces), { minLength: 1, maxLength: 3 }),
+      fc.integer({ min: 500, max: longestText }),
+    )
+    .map(([words, length]) => {
+      const one = `${words.join(' ')} `;
+      return one.repeat(Math.ceil(length / one.length)).slice(0, length);
+    });
+  const texts = [
+    ...fc.sample(short, { numRuns: count, seed: 1 }),
+    ...fc.sample(long, { numRuns: count / 4, seed: 2 }),
+    // Each of them alone, at full length.
+    ...pieces.map((piece) => piece.repeat(Math.ceil(longestText / piece.length)).slice(0, longestText)),
+  ];
+  const once = (text: string): number => {
+    const from = performance.now();
+    judge(text);
+    return performance.now() - from;
+  };
+  for (const text of texts.slice(0, 300)) once(text);
+  const times = texts
+    .map((text) => ({ text, time: once(text) }))
+    .toSorted((one, other) => other.time - one.time);
+  // Of the slowest, what they take and not what the machine was doing.
+  const worst = times.slice(0, 60).map(({ text }) => median([1, 2, 3, 4, 5].map(() => once(text))));
+  const rest = times.slice(60).map(({ time }) => time);
+  const all = [...worst, ...rest].toSorted((one, other) => other - one);
+  const at = (share: number): number => all[Math.floor(all.length * (1 - share))] ?? NaN;
+  return {
+    title: `The guard on ${all.length} fuzzed texts of up to 64 kB`,
+    unit: 'milliseconds',
+    rows: [
+      { name: 'median', values: [median(all)] },
+      { name: '99 %', values: [at(0.99)] },
+      { name: '99.9 %', values: [at(0.999)] },
+      { name: 'slowest, the median of five', values: [all[0] ?? NaN] },
+    ],
+  };
+}
