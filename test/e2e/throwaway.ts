@@ -75,8 +75,9 @@ interface Container {
 }
 
 export async function throwawayEngine(): Promise<Throwaway | string> {
-  const engine = await secondEngine({ apart: true });
-  if (typeof engine === 'string') return engine;
+  const started = await secondEngine({ apart: true });
+  if (typeof started === 'string') return started;
+  const engine = started;
   const socket = engine.env.DOCKER_HOST.replace('unix://', '');
   const folder = await realpath(await mkdtemp(path.join(tmpdir(), 'e2e-throwaway-')));
   const at = (...names: string[]): string => path.join(folder, ...names);
