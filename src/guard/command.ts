@@ -191,6 +191,7 @@ function guessAt(words: readonly string[], invocation: Invocation, machine: Mach
   const at = words.findIndex(
     (word) =>
       mayStart.test(word) &&
+      /[a-z]/i.test(word) &&
       (isFront(nameOf(word)) || nameOf(word) === 'sudo' || (isShell(nameOf(word)) && words.includes('-c'))),
   );
   if (at !== -1) machine.run({ ...guess, words: words.slice(at) });
@@ -207,7 +208,8 @@ function isFront(name: string): boolean {
   return (
     Object.hasOwn(engines, name) ||
     /^(docker|podman)-compose$/.test(name) ||
-    commandNames.some((one) => matches(name, one))
+    // A pattern without a letter may be anything, and is meant to be nothing of this.
+    (/[a-z]/i.test(name) && commandNames.some((one) => matches(name, one)))
   );
 }
 
@@ -308,7 +310,15 @@ function runMake(words: readonly string[], invocation: Invocation, machine: Mach
           .map((name) => machine.file(`${folder}${name}`, invocation))
           .find((found) => found !== undefined);
   if (text === undefined) return SOME;
-  const lines = recipesOf(parseMakefile(text, variables), targets);
+  // What is not there is left out, as with `-include`.
+  const whole = text.replace(/^(?:-|s)?include[ \t]+(.+)$/gm, (_, names: string) =>
+    names
+      .trim()
+      .split(/\s+/)
+      .map((name) => machine.file(`${folder}${name}`, invocation) ?? '')
+      .join('\n'),
+  );
+  const lines = recipesOf(parseMakefile(whole, variables), targets);
   // A Makefile may export variables.
   const within = startedThrough(invocation, shownWords(invocation.words));
   for (const line of lines)

@@ -140,10 +140,13 @@ function judgeCode(code: string, invocation: Invocation, machine: Machine): void
     const value = // Only one of the groups took part.
       found.slice(1).join('').replace(/\\(.)/g, '$1');
     // Elements of one list have nothing but a comma, brackets and spaces between them.
-    if (!/^[\s,[\](]*$/.test(text.slice(last, found.index)) || text.slice(last, found.index).includes(')'))
+    if (!/^[\s,[\](+]*$/.test(text.slice(last, found.index)) || text.slice(last, found.index).includes(')'))
       flush();
-    if (/\s/.test(value.trim())) machine.script(value, inner);
-    words.push(value);
+    const goesOn = words.length > 0 && /^\s*\+?\s*$/.test(text.slice(last, found.index)) && last > 0;
+    // `"docker compose " + "down -v"` is one text, as are literals next to each other in Python.
+    const joined = goesOn ? `${words.pop() ?? ''}${value}` : value;
+    if (/\s/.test(joined.trim())) machine.script(joined, inner);
+    words.push(joined);
     last = found.index + found[0].length;
   }
   flush();

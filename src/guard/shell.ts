@@ -386,6 +386,7 @@ class Shell implements Machine {
         lists.push(values.map((value) => [`${arg.name}=${value.join(' ')}`]));
       }
     }
+    for (const list of lists) for (const one of list) this.#spend(24 * one.length);
     const words = product(lists);
     const at = frame.fixed ?? { start: node.pos, end: node.end };
     const run = (): string[] =>
@@ -484,7 +485,8 @@ class Shell implements Machine {
     if (invocation.depth > deepest) throw new Exhausted();
     const [first, ...rest] = invocation.words;
     if (first === undefined) return '';
-    // A word costs more than its letters.
+    // A command and a word cost more than their letters.
+    this.#spend(40);
     for (const word of invocation.words) this.#spend(word.length + 4);
     const deeper = { ...invocation, depth: invocation.depth + 1 };
     const scope = invocation.scope as Scope;
@@ -792,7 +794,7 @@ export function judge(text: string, surroundings: Surroundings = {}): Judgement 
   } catch (error) {
     // Too long or too deep is only suspicious around an engine's name. Anything else is a bug, and no bug allows anything.
     const tooMuch =
-      error instanceof Exhausted || (error instanceof RangeError && /call stack/.test(error.message));
+      error instanceof Exhausted || (error instanceof RangeError && error.message.includes('call stack'));
     if (!tooMuch || mentionsEngine(text)) {
       shell.findings.push({
         rule: 'unreadable',

@@ -207,14 +207,12 @@ describe.each(states)('what is allowed, %s', (state) => {
   );
 });
 
-describe('what is allowed with a note', () => {
+describe('what is allowed, as the documentation says', () => {
   it.each(['running', 'stopped'] as const)(
     '%s: stop, rm -f and up keep all data, but what an anonymous volume holds is not linked any more',
     async (state) => {
       const text = 'docker compose stop; docker compose rm -f; docker compose up -d';
-      const { findings, hints } = judge(text);
-      expect(findings).toEqual([]);
-      expect(hints.map((hint) => hint.text).join()).toContain('anonymous volumes stay behind');
+      expect(await decision(text)).toBe('allow');
       const { lost, story } = await outcome(state, text);
       expect(lost.sort(), story).toEqual(
         ['db', 'web'].map((service) => `${service}:/anonymous is served by another volume`),

@@ -75,9 +75,9 @@ interface Container {
 }
 
 export async function throwawayEngine(): Promise<Throwaway | string> {
-  const engine = await secondEngine({ apart: true });
-  if (typeof engine === 'string') return engine;
-  const engineVariables = engine.env;
+  const started = await secondEngine({ apart: true });
+  if (typeof started === 'string') return started;
+  const engine = started;
   const socket = engine.env.DOCKER_HOST.replace('unix://', '');
   const folder = await realpath(await mkdtemp(path.join(tmpdir(), 'e2e-throwaway-')));
   const at = (...names: string[]): string => path.join(folder, ...names);
@@ -155,7 +155,7 @@ export async function throwawayEngine(): Promise<Throwaway | string> {
   async function composed(name: string, ...words: string[]): Promise<void> {
     await execa('docker', ['compose', '-p', name, ...words], {
       cwd: project,
-      env: engineVariables,
+      env: engine.env,
       stdin: 'ignore',
     });
   }

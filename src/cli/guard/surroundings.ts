@@ -12,10 +12,10 @@ export function readSurroundings(given: string = process.cwd()): Surroundings {
   return {
     cwd,
     read: (path) => {
-      const { isAbsolute, resolve } = process.getBuiltinModule('node:path');
+      const paths = process.getBuiltinModule('node:path');
       const { homedir } = process.getBuiltinModule('node:os');
       const full = path.startsWith('~') ? path.replace(/^~/, homedir()) : path;
-      return readRegular(isAbsolute(full) ? full : resolve(cwd, full));
+      return readRegular(paths.resolve(cwd, full));
     },
   };
 }

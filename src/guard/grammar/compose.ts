@@ -97,11 +97,6 @@ export function judgeCompose(
     const draft = { rule: 'rm-volumes', instead: instead('rm -f'), ...about } as const;
     if (reportIf(machine, invocation, isOn(parsed, 'volumes'), draft)) return;
     if (holdsFlags(parsed.unknown)) machine.report(invocation, { ...draft, rule: 'unknown' });
-    else
-      machine.hint(
-        invocation,
-        `anonymous volumes stay behind, and the next containers get new ones; ${front.name} up -d --force-recreate carries them over`,
-      );
   } else if (name === 'up' || name === 'create') {
     const yes = { rule: 'up-yes', instead: instead('up -d'), ...about } as const;
     const renew = {

@@ -71,7 +71,7 @@ describe('the corpus', () => {
 
   it('is found as a step of a workflow', () => {
     for (const { text, expected, rule } of corpus) {
-      if (rule?.includes('unreadable') === true || /[\u0000-\u0008\r]|\$\{\{/.test(text)) continue;
+      if (rule?.includes('unreadable') === true || text.includes('${{')) continue;
       const step = `jobs:\n  x:\n    steps:\n      - run: |\n${text.replace(/^/gm, '          ')}\n`;
       expect(scanText('.github/workflows/x.yml', step, { markdown: false }).length > 0, text).toBe(
         expected !== 'allow',

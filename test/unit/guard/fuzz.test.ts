@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { judge } from '../../../src/guard/shell.ts';
+import { judge, longestText, mostWork } from '../../../src/guard/shell.ts';
 import { readCorpus } from './corpus.ts';
 
 const corpus = readCorpus();
@@ -122,5 +122,33 @@ describe('any text', () => {
       expect(() => judge(bomb)).not.toThrow();
       expect(judge(`${bomb}\n`), bomb.slice(0, 80)).toBeDefined();
     }
+  });
+
+  it('takes no more than so much work, and is refused where more would be needed around a docker command', () => {
+    const full = (piece: string): string =>
+      piece.repeat(Math.ceil(longestText / piece.length)).slice(0, 60_000);
+    // Each of them once took time that grew with the square of its length, or worse.
+    const growing = ['x+=a;', 'cd a;', '$(', '"$(', '<(', '(( $( ', '$( (( = ', '{1..9} ', 'eval {1..9} '];
+    for (const piece of growing) {
+      const { work, findings } = judge(`${full(piece)}\ndocker compose ps\n`);
+      expect(work, piece).toBeLessThanOrEqual(mostWork + 2 * longestText);
+      expect(findings, piece).not.toEqual([]);
+    }
+    fc.assert(
+      fc.property(fc.constantFrom(...pieces), fc.constantFrom(...pieces), (one, other) => {
+        expect(judge(full(`${one} ${other} `)).work).toBeLessThanOrEqual(mostWork + 2 * longestText);
+      }),
+      { numRuns: 12 },
+    );
+  });
+
+  it('of an ordinary length is far from that', () => {
+    for (const one of corpus) expect(judge(one.text).work, one.text).toBeLessThan(mostWork / 20);
+    const script = corpus
+      .filter((one) => one.expected === 'allow' && !/["'`]|<</.test(one.text))
+      .slice(0, 300);
+    const text = script.map((one) => one.text).join('\n');
+    expect(text.length).toBeGreaterThan(8000);
+    expect(judge(text).work).toBeLessThan(mostWork / 4);
   });
 });

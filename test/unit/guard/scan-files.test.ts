@@ -11,6 +11,28 @@ const program = fileURLToPath(new URL('../../../src/bin.ts', import.meta.url));
 const scan = (...argv: string[]) =>
   execa(process.execPath, [program, 'guard', 'scan', ...argv], { cwd: folder, reject: false });
 
+/** A SARIF log, as far as it is looked at here. */
+interface Log {
+  version: string;
+  $schema: string;
+  runs: {
+    tool: { driver: { name: string; rules: { id: string; shortDescription: { text: string } }[] } };
+    results: {
+      ruleId: string;
+      ruleIndex: number;
+      level: string;
+      message: { text: string };
+      locations: {
+        physicalLocation: {
+          artifactLocation: { uri: string };
+          region: { startLine: number; startColumn: number; endLine: number; endColumn: number };
+        };
+      }[];
+      suppressions?: { kind: string; justification: string }[];
+    }[];
+  }[];
+}
+
 const expected = readFileSync(new URL('../../../fixtures/guard/scan-findings.txt', import.meta.url), 'utf8')
   .split('\n')
   .filter((line) => line !== '' && !line.startsWith('#'));
@@ -48,12 +70,12 @@ describe('a scan of a whole folder', () => {
   /** What SARIF 2.1.0 asks for, as far as code hosts refuse a log without it. */
   it('is SARIF that a code host takes', async () => {
     const { stdout } = await scan('--markdown', '--sarif');
-    const log = JSON.parse(stdout);
+    const log = JSON.parse(stdout) as Log;
     expect(log.version).toBe('2.1.0');
     expect(log.$schema).toMatch(/^https:\/\/.*sarif.*2\.1\.0/);
     expect(log.runs).toHaveLength(1);
-    const [run] = log.runs;
-    const ids = run.tool.driver.rules.map((rule: { id: string }) => rule.id);
+    const run = log.runs[0]!;
+    const ids = run.tool.driver.rules.map((rule) => rule.id);
     expect(run.tool.driver.name).not.toBe('');
     expect(new Set(ids).size).toBe(ids.length);
     expect(ids).toEqual(Object.keys(rules));
@@ -63,7 +85,7 @@ describe('a scan of a whole folder', () => {
       expect(ids[result.ruleIndex]).toBe(result.ruleId);
       expect(['none', 'note', 'warning', 'error']).toContain(result.level);
       expect(result.message.text).not.toBe('');
-      const { artifactLocation, region } = result.locations[0].physicalLocation;
+      const { artifactLocation, region } = result.locations[0]!.physicalLocation;
       // A relative reference, as RFC 3986 writes it.
       expect(artifactLocation.uri).toMatch(/^[\w.~%-]+(\/[\w.~%-]+)*$/);
       expect(`${artifactLocation.uri}:${region.startLine}:${region.startColumn}`).toBe(

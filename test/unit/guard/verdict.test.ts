@@ -173,6 +173,7 @@ describe('what scripts on disk say', () => {
     ],
     ['make reset', { '/srv/Makefile': `reset:\n\t@${bad}\n` }],
     ['make', { '/srv/Makefile': `all: reset\n\nreset:\n\t-${bad}\n` }],
+    ['make reset', { '/srv/Makefile': 'include dev.mk\n', '/srv/dev.mk': `reset:\n\t@${bad}\n` }],
     ['make -C app clean', { '/srv/app/Makefile': `D = docker compose\nclean:\n\t$(D) down -v\n` }],
     ['make down FLAGS=-v', { '/srv/Makefile': `down:\n\tdocker compose down $(FLAGS)\n` }],
     [
