@@ -188,11 +188,12 @@ const longestGuess = 4000;
 /** A command nobody knows may run what it is given: `retry 3 docker volume rm x`, `with-env 'docker compose down -v'`. */
 function guessAt(words: readonly string[], invocation: Invocation, machine: Machine): void {
   const guess = { ...invocation, stdin: undefined, guess: true };
+  const takesText = words.includes('-c');
   const at = words.findIndex(
     (word) =>
       mayStart.test(word) &&
       /[a-z]/i.test(word) &&
-      (isFront(nameOf(word)) || nameOf(word) === 'sudo' || (isShell(nameOf(word)) && words.includes('-c'))),
+      (isFront(nameOf(word)) || nameOf(word) === 'sudo' || (takesText && isShell(nameOf(word)))),
   );
   if (at !== -1) machine.run({ ...guess, words: words.slice(at) });
   for (const word of words) {
