@@ -29,6 +29,8 @@ export interface SecondEngine {
   env: { DOCKER_HOST: string };
   /** Where its images and volumes are. */
   dataRoot: string;
+  /** The process that it is now. */
+  pid(): Promise<number>;
   /** Ends dockerd by this signal, starts it again after some milliseconds, and waits until it answers. */
   restart(signal: 'SIGTERM' | 'SIGKILL', after?: number): Promise<void>;
   /** The same data, from now on with the dockerd of the machine. */
@@ -44,11 +46,30 @@ interface EngineOptions {
   /** The folder of another dockerd than that of the machine. */
   programs?: string;
   /**
-   * What it mounts into containers is then not this machine's: `/var/lib/docker` is its own data root, and there is no other
-   * engine's socket. The rest of the file system is still there.
+   * It lives in a file system of its own: everything of this machine can only be read there; /var/lib/docker is its own data
+   * root, /run/docker.sock its own socket, and what else is usually written to is empty and in memory. So whatever a
+   * container mounts, and whatever runs in there (`nsenter --mount` of its process), nothing of this machine can be lost.
    */
   apart?: boolean;
 }
+
+/** The file system of an engine that is apart. Only the engine's own folder can be written to, and is the same in there. */
+const alone = `set -e
+root=$FOLDER/root
+mkdir -p "$root" "$FOLDER/data"
+mount --bind / "$root"
+mount -o remount,bind,ro "$root"
+for place in proc sys dev; do mount --rbind "/$place" "$root/$place"; done
+for place in run tmp root home srv mnt media opt var/tmp var/lib/docker; do
+  if [ -d "$root/$place" ]; then mount -t tmpfs tmpfs "$root/$place"; fi
+done
+mkdir -p "$root$FOLDER" "$root/mnt/former"
+mount --bind "$FOLDER" "$root$FOLDER"
+mount --bind "$FOLDER/data" "$root/var/lib/docker"
+pivot_root "$root" "$root/mnt/former"
+cd /
+umount -l /mnt/former
+`;
 
 export async function secondEngine({
   flags = [],
@@ -92,10 +113,7 @@ export async function secondEngine({
   const places = ['--data-root', at('data'), '--exec-root', at('exec'), '--pidfile', at('pid')];
 
   let search = programs === undefined ? '' : `${programs}:`;
-  const alone =
-    'mkdir -p "$DATA" && mount --bind "$DATA" /var/lib/docker && mount --bind /dev/null /run/docker.sock && ';
   if (apart) await mkdir('/var/lib/docker', { recursive: true });
-
   const start = () =>
     execa(
       'nsenter',
@@ -104,9 +122,10 @@ export async function secondEngine({
         ...(apart ? ['unshare', '--mount'] : []),
         ...['sh', '-c', `${apart ? alone : ''}exec dockerd "$@" >>"$LOG" 2>&1`, 'sh'],
         ...[...places, '--host', env.DOCKER_HOST, ...flags],
+        ...(apart ? ['--host', 'unix:///run/docker.sock'] : []),
       ],
       {
-        env: { LOG: at('log'), DATA: at('data'), PATH: `${search}${process.env['PATH'] ?? ''}` },
+        env: { LOG: at('log'), FOLDER: folder, PATH: `${search}${process.env['PATH'] ?? ''}` },
         stdio: 'ignore',
         reject: false,
         detached: true,
@@ -159,6 +178,7 @@ export async function secondEngine({
   };
   return {
     ...{ env, folder, namespace, end, restart },
+    pid: async () => Number((await readFile(at('pid'), 'utf8')).trim()),
     dataRoot: at('data'),
     async upgrade() {
       search = '';

@@ -6,15 +6,14 @@
  *     await throwaway.run('docker compose down -v');
  *     await throwaway.lost();                            // ['shop_db is gone', …]
  *
- * A command runs where `/run/docker.sock` and `/var/lib/docker` are those of the throwaway engine and where there is no
- * network but its own. Before each the engine is asked who it is, from the very same place. The engine itself has no other
- * engine's socket and data either; and as a container could still be given folders of this machine, commands that mount
- * any are not run at all.
+ * A command runs where the engine itself lives (see second-engine.ts): of this machine's files it can change none,
+ * `/run/docker.sock` and `/var/lib/docker` are those of the throwaway engine, and there is no network but its own. Before
+ * each, that is asked once more, from the very same place. Commands that would give a container something of the host are
+ * not run at all.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import { secondEngine } from './second-engine.ts';
@@ -79,7 +78,7 @@ export async function throwawayEngine(): Promise<Throwaway | string> {
   if (typeof started === 'string') return started;
   const engine = started;
   const socket = engine.env.DOCKER_HOST.replace('unix://', '');
-  const folder = await realpath(await mkdtemp(path.join(tmpdir(), 'e2e-throwaway-')));
+  const folder = path.join(engine.folder, 'throwaway');
   const at = (...names: string[]): string => path.join(folder, ...names);
   const project = at('shop');
   const images = at('images.tar');
@@ -213,8 +212,8 @@ export async function throwawayEngine(): Promise<Throwaway | string> {
       if (/ (run|create) /.test(text) && mountsHost.test(text))
         throw new Error(`this may reach what is not the throwaway engine's: ${text}`);
       const inside = `
-        mount --bind "$SOCKET" /run/docker.sock &&
-        mount --bind "$ROOT" /var/lib/docker &&
+        ! touch /usr/of-this-machine /etc/of-this-machine "$HERE/of-this-machine" 2>/dev/null &&
+        ! [ -e /mnt/former ] &&
         [ /var/lib/docker/engine-id -ef "$ROOT/engine-id" ] &&
         curl -s --unix-socket /var/run/docker.sock http://engine/info | grep -q "\\"DockerRootDir\\":\\"$ROOT\\"" &&
         cd "$FOLDER" || exit 99
@@ -223,6 +222,7 @@ export async function throwawayEngine(): Promise<Throwaway | string> {
         'nsenter',
         [
           `--net=${engine.namespace}`,
+          `--mount=/proc/${await engine.pid()}/ns/mnt`,
           'unshare',
           '--mount',
           '--pid',
@@ -239,7 +239,7 @@ export async function throwawayEngine(): Promise<Throwaway | string> {
           env: {
             PATH: process.env['PATH'] ?? '',
             HOME: at('home'),
-            SOCKET: socket,
+            HERE: process.cwd(),
             ROOT: engine.dataRoot,
             FOLDER: project,
             TEXT: text,
@@ -270,7 +270,6 @@ export async function throwawayEngine(): Promise<Throwaway | string> {
 
     async end() {
       await engine.end();
-      await rm(folder, { recursive: true, force: true });
     },
   };
 }
