@@ -212,8 +212,10 @@ export async function throwawayEngine(): Promise<Throwaway | string> {
       if (/ (run|create) /.test(text) && mountsHost.test(text))
         throw new Error(`this may reach what is not the throwaway engine's: ${text}`);
       const inside = `
-        ! touch /usr/of-this-machine /etc/of-this-machine "$HERE/of-this-machine" 2>/dev/null &&
-        ! [ -e /mnt/former ] &&
+        for place in / /usr /etc /var/lib "$HERE"; do
+          if [ -d "$place" ] && touch "$place/of-this-machine" 2>/dev/null; then exit 99; fi
+        done
+        [ -z "$(ls -A /mnt/former)" ] &&
         [ /var/lib/docker/engine-id -ef "$ROOT/engine-id" ] &&
         curl -s --unix-socket /var/run/docker.sock http://engine/info | grep -q "\\"DockerRootDir\\":\\"$ROOT\\"" &&
         cd "$FOLDER" || exit 99
