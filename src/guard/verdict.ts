@@ -161,8 +161,8 @@ export async function settle(
   }
   if (verdict.findings.length > 0)
     verdict.decision = refused.length > 0 && approval === undefined ? 'deny' : 'warn';
-  const warnings = knowledge.warnings?.() ?? [];
-  if (warnings.length > 0) verdict.warnings = warnings;
+  const warnings = await answer(() => Promise.resolve(knowledge.warnings?.()));
+  if (warnings !== undefined && warnings.length > 0) verdict.warnings = warnings;
   return verdict;
 }
 

@@ -92,17 +92,18 @@ describe('an error within the guard', () => {
 
   it('in the program itself is exit code 2, and a refusal for an agent', async () => {
     const program = fileURLToPath(new URL('../../../src/bin.ts', import.meta.url));
-    const explain = new URL('../../../src/guard/verdict.ts', import.meta.url).href;
     // Every verdict fails, of a harmless command too.
     const breaks = `data:text/javascript,${encodeURIComponent(
-      `import { defaults } from '${explain}'; Object.defineProperty(defaults, 'policy', { get() { throw new Error('a bug'); } });`,
+      "process.cwd = () => { throw new Error('a bug'); };",
     )}`;
     const run = (argv: string[], input: string) =>
       execa(process.execPath, ['--import', breaks, program, 'guard', ...argv], { input, reject: false });
     const checked = await run(['check', '--', 'docker', 'volume', 'prune'], '');
     expect(checked.exitCode).toBe(2);
     expect(checked.stderr).toContain('went wrong');
+    expect((await run(['check', '--', 'docker', 'ps'], '')).exitCode).toBe(2);
     const hooked = await run(['hook', 'claude'], JSON.stringify(requests.claude('docker compose down -v')));
     expect(hooked.stdout).toContain('"permissionDecision":"deny"');
+    expect(hooked.stdout).toContain('went wrong');
   });
 });

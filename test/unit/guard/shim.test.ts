@@ -191,6 +191,8 @@ const daily = [
   'docker compose exec web sh',
   'docker compose exec -T db bash',
   'docker compose stop',
+  'docker compose rm -f',
+  'docker compose rm -sf web',
   'docker compose config --services',
   'docker compose restart web',
   'docker-compose up -d',
@@ -226,8 +228,6 @@ describe.each(shells.map((shell) => [shell.join(' '), shell] as const))('the shi
       'docker run -v data:/x alpine ls',
       'docker rm -fv web',
       'docker compose up -V',
-      // Allowed, with a note for a person at a terminal.
-      'docker compose rm -f',
     ].map((line) => line.split(' '));
     for (const { decided } of await through(shell, lines)) expect(decided).toBeUndefined();
   });
