@@ -104,13 +104,19 @@ export function judgeCompose(
       instead: instead('up -d --force-recreate'),
       ...about,
     } as const;
-    const answered = invocation.stdin !== undefined && /^\s*y(es)?\s*$/im.test(invocation.stdin);
     const reported = [
       reportIf(machine, invocation, isOn(parsed, 'yes'), yes) ||
-        (answered && reportIf(machine, invocation, 'yes', yes)),
+        (saysYes(invocation) && reportIf(machine, invocation, 'yes', yes)),
       reportIf(machine, invocation, isOn(parsed, 'renew-anon-volumes'), renew),
     ];
     if (!reported.includes(true) && holdsFlags(parsed.unknown))
       machine.report(invocation, { ...renew, rule: 'unknown' });
+  } else if (name === 'scale' || name === 'watch') {
+    if (saysYes(invocation)) machine.report(invocation, { rule: 'up-yes', instead: instead(name), ...about });
   } else payload(parsed, invocation, machine);
+}
+
+/** Whether what it reads would answer the question whether a volume may be deleted and made anew. */
+function saysYes({ stdin }: Invocation): boolean {
+  return stdin !== undefined && /^\s*y(es)?\s*$/im.test(stdin);
 }

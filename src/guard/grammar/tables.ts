@@ -174,6 +174,8 @@ export const composeCommands = {
       '-y --yes',
     ),
   ),
+  scale: together(composeCommand, flags('--no-deps')),
+  watch: together(composeCommand, flags('--no-up', '--prune', '--quiet')),
   create: together(
     composeCommand,
     flags(
