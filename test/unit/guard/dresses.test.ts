@@ -45,7 +45,7 @@ const commands = [
 
 const words = (command: string): string[] => command.split(' ');
 const escaped = (text: string): string =>
-  [...text].map((letter) => `\\x${letter.charCodeAt(0).toString(16)}`).join('');
+  text.replace(/./g, (letter) => `\\x${letter.charCodeAt(0).toString(16)}`);
 
 /** How a command can be written, as text of a shell. */
 const dresses: Record<string, (command: string) => string> = {
