@@ -318,10 +318,6 @@ describe('names, addresses, ports, limits, labels, inline configs, secrets and b
 
     expect(await portraitsOf(stack)).toEqual(portraits);
     expect(await networksOf(stack)).toEqual(networks);
-    (await import('node:fs')).writeFileSync(
-      '/tmp/topo/after.json',
-      JSON.stringify(await portraitsOf(stack), null, 1),
-    );
 
     const front = await stack.container('front');
     expect(front.Name).toBe(`/${stack.project}.by-name`);
