@@ -545,7 +545,8 @@ describe('a backup that does not come up', () => {
           entrypoint: ['sh', '-c', 'echo looking for somebody outside; exec sleep 600'],
           healthcheck: {
             test: ['CMD', 'python3', '-c', "import socket; socket.create_connection(('gate', 80), 2)"],
-            ...{ interval: '1s', timeout: '3s', retries: 3 },
+            // What it looks for comes up after it.
+            ...{ interval: '1s', timeout: '3s', retries: 10 },
           },
           extra_hosts: ['gate:host-gateway'],
         };
