@@ -358,7 +358,9 @@ async function dump(database: RunningDatabase, sink: Parameters<DatabaseEngine['
 
 async function fingerprint(database: RunningDatabase): Promise<Fingerprint> {
   const client = clientOf(database, { title: titleOf(database.container) });
-  const script = `ask INFO persistence; ask INFO keyspace; printf 'says %s\\n' "$(ask CONFIG GET save | tr '\\n' ' ')"`;
+  // While it loads its files it answers INFO, with the keys it has so far: counted then, data would seem to be gone.
+  const script = `while ask INFO persistence | grep -q '^loading:1'; do sleep 1; done
+ask INFO persistence; ask INFO keyspace; printf 'says %s\\n' "$(ask CONFIG GET save | tr '\\n' ' ')"`;
   return readKeys(await runLoggedIn(database, client, 'counting the keys', script));
 }
 

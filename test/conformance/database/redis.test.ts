@@ -82,4 +82,25 @@ describe('Redis in particular', () => {
       '10 bytes follow its end',
     );
   });
+
+  test('keys are counted when all of them are loaded, not while they are', async () => {
+    const server = await start('redis:7', {
+      command: [
+        ...['redis-server', '--appendonly', 'yes', '--key-load-delay', '1500'],
+        ...['--loading-process-events-interval-bytes', '1024'],
+      ],
+    });
+    await until('it is ready', () => engine.ready(server.database()));
+    await redis(server, 'EVAL', "for n = 1, 3000 do redis.call('SET', 'key:' .. n, n) end return 1", '0');
+    await redis(server, 'BGREWRITEAOF');
+    await until('it is rewritten', async () =>
+      (await server.exec(['ls', '/data/appendonlydir'])).includes('aof.2.'),
+    );
+    await docker(['restart', server.container.id]);
+    await until('it loads', async () => {
+      const said = await redis(server, 'INFO', 'persistence').catch(() => '');
+      return said.includes('loading:1');
+    });
+    expect((await engine.fingerprint(server.database()))?.counts).toEqual({ db0: 3000 });
+  });
 });
