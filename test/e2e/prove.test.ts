@@ -502,7 +502,8 @@ describe('a backup that does not come up', () => {
     const before = await readFile(path.join(stack.backupFolder, id, 'manifest.json'), 'utf8');
     const { databases } = JSON.parse(before) as Manifest;
     const [dump = ''] = databases.find(({ service }) => service === 'cache')?.parts ?? [];
-    await tamper(stack, id, dump, (content) => content.subarray(0, content.length - 20));
+    // Without its end mark, which eight bytes of checksum follow: that it is not whole is then no matter of chance.
+    await tamper(stack, id, dump, (content) => content.fill(0, content.length - 9));
     const run = await expectNotProven(stack, id);
     expect(run.steps).toContain('dumps');
     expect(run.outcome?.error?.message).toContain('The Redis dump cannot be put back');
