@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { judge } from '../../src/guard/shell.ts';
 import { settle } from '../../src/guard/verdict.ts';
+import { chosen } from '../faults/campaign.ts';
 import { readCorpus } from '../unit/guard/corpus.ts';
 import { states, throwawayEngine, type State, type Throwaway } from './throwaway.ts';
 
@@ -174,13 +175,14 @@ const refused: [State, string][] = [
 ];
 const allowed = rows.filter(({ expected }) => expected === 'allow').map(({ text }) => text);
 
+// All 400 of them take five minutes: `SAFE_UPDATE_FAULTS=all scripts/test guard-truth`. Otherwise some, from all over the list.
 describe('what is refused', () => {
   it('is most of what the corpus has for one docker command', () => {
     expect(refused.length).toBeGreaterThan(150);
     expect(allowed.length).toBeGreaterThan(80);
   });
 
-  it.each(refused)('%s: %s: loses data', async (state, text) => {
+  it.each(chosen(refused, 70))('%s: %s: loses data', async (state, text) => {
     expect(await decision(text)).toBe('deny');
     const { lost, story } = await outcome(state, text);
     expect(lost, story).not.toEqual([]);
@@ -197,14 +199,16 @@ describe('what is refused', () => {
 const statesOf = (text: string): readonly State[] => (harmless.includes(text) ? states : ['running']);
 
 describe.each(states)('what is allowed, %s', (state) => {
-  it.each([...new Set([...harmless, ...allowed])].filter((text) => statesOf(text).includes(state)))(
-    '%s: loses nothing',
-    async (text) => {
-      expect(await decision(text)).toBe('allow');
-      const { lost, story } = await outcome(state, text);
-      expect(lost, story).toEqual([]);
-    },
-  );
+  it.each(
+    chosen(
+      [...new Set([...harmless, ...allowed])].filter((text) => statesOf(text).includes(state)),
+      15,
+    ),
+  )('%s: loses nothing', async (text) => {
+    expect(await decision(text)).toBe('allow');
+    const { lost, story } = await outcome(state, text);
+    expect(lost, story).toEqual([]);
+  });
 });
 
 describe('what is allowed, as the documentation says', () => {

@@ -1,7 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, it, vi } from 'vitest';
+import { expect, it } from 'vitest';
 import {
   eventually,
   expectNothingLeft,
@@ -14,10 +13,7 @@ import {
   type Stack,
 } from './stack.ts';
 
-// Each of these is a dozen runs and as many recoveries.
-vi.setConfig({ testTimeout: 420_000 });
-
-const recover = async (stack: Stack) => stack.safeUpdate(['recover', '--json', '--stable-for', '1s']);
+// What `recover` makes of a kill anywhere is test/faults/killed-everywhere.test.ts.
 
 /** Kills an update with -9 while it waits before this step, which it has been asked to do. */
 async function killBefore(stack: Stack, step: string): Promise<void> {
@@ -26,50 +22,6 @@ async function killBefore(stack: Stack, step: string): Promise<void> {
   running.kill('SIGKILL');
   await running.finished;
 }
-
-async function unfinishedBackups(stack: Stack): Promise<string[]> {
-  return (await readdir(stack.backupFolder)).filter((name) => name.endsWith('.partial'));
-}
-
-it('killed at the boundary of every step, it is undone by recover, again and again', async () => {
-  const stack = await shop();
-  await stack.push('1.1.0');
-  const before = await snapshot(stack);
-  for (const step of [
-    'pin',
-    'pull',
-    'measure',
-    'dump',
-    'stop',
-    'archive',
-    'seal',
-    'remove',
-    'up',
-    'verify',
-    'commit',
-  ]) {
-    await killBefore(stack, step);
-    const run = await recover(stack);
-    expect(run.exitCode, `${step}: ${run.story}`).toBe(0);
-    expect(run.outcome?.result, step).toBe('recovered');
-    expectSame(before, await snapshot(stack));
-    expect(await unfinishedBackups(stack), step).toEqual([]);
-    await expectNothingLeft(stack, run);
-  }
-  const again = await recover(stack);
-  expect(again.exitCode).toBe(0);
-  expect(again.outcome?.result).toBe('nothing-to-do');
-
-  // The release is recorded by then: it stays. What the run had open on the engine goes.
-  await killBefore(stack, 'prune');
-  const recorded = await recover(stack);
-  expect(recorded.exitCode, recorded.story).toBe(0);
-  expect((await stack.get('/version')).trim()).toBe('1.1.0');
-  expect(await stack.sql('SELECT count(*) FROM members')).toBe('3');
-  await expectNothingLeft(stack, recorded);
-  const second = await stack.update();
-  expect(second.outcome?.result, second.story).toBe('nothing-to-do');
-});
 
 it('killed while the stack is down, or with a bad release up, it is dealt with by the next update', async () => {
   const stack = await shop();
@@ -100,36 +52,6 @@ it('killed while the stack is down, or with a bad release up, it is dealt with b
   expect((await stack.get('/version')).trim()).toBe('1.1.0');
   expect(await stack.sql('SELECT count(*) FROM members')).toBe('3');
   await expectNothingLeft(stack, run);
-});
-
-it('killed in the middle of the archive, of up and of the rollback itself, it still ends where it began', async () => {
-  const stack = await shop();
-  await stack.push('drop-table');
-  const before = await snapshot(stack);
-  for (const [step, milliseconds] of [
-    ['archive', 150],
-    ['up', 700],
-    ['undo-keep', 300],
-    ['undo-data', 400],
-    ['undo-start', 500],
-  ] as const) {
-    const running = stack.start(quick);
-    await running.step(step);
-    await sleep(milliseconds);
-    running.kill('SIGKILL');
-    await running.finished;
-
-    // The one who recovers may be killed as well.
-    const first = stack.start(['recover', '--json', '--stable-for', '1s']);
-    await sleep(1500);
-    first.kill('SIGKILL');
-    await first.finished;
-
-    const run = await recover(stack);
-    expect(run.exitCode, `${step}: ${run.story}`).toBe(0);
-    expectSame(before, await snapshot(stack));
-    await expectNothingLeft(stack, run);
-  }
 });
 
 it('a signal before anything is stopped leaves everything as it is', async () => {
@@ -168,40 +90,6 @@ it('a signal while the stack is down starts the same containers again', async ()
   expectSame(before, after);
   for (const [key, { id }] of Object.entries(before.services)) expect(after.services[key]?.id, key).toBe(id);
   await expectNothingLeft(stack, run);
-});
-
-it('a restore, a rollback and a backup that are killed are undone by recover', async () => {
-  const stack = await shop();
-  const made = await stack.safeUpdate(['backup', '--consistency', 'hot', '--json']);
-  expect(made.exitCode, made.story).toBe(0);
-  await stack.push('1.1.0');
-  const updated = await stack.update();
-  expect(updated.exitCode, updated.story).toBe(0);
-  await stack.post('/members?name=Later&email=later@example.org');
-  await stack.post('/uploads/later', 'uploaded later');
-  const before = await snapshot(stack);
-
-  const confirmed = ['--confirm', stack.project, '--json', '--stable-for', '1s'];
-  const [first] = (await stack.backups()).filter(({ manifest }) => manifest.kind === 'manual');
-  for (const [args, step, milliseconds] of [
-    [['restore', first?.id ?? '', ...confirmed], 'keep', 100],
-    [['restore', first?.id ?? '', '--only', 'volume:uploads', ...confirmed], 'data', 50],
-    [['restore', first?.id ?? '', '--only', 'database:db', ...confirmed], 'database db', 1500],
-    [['rollback', ...confirmed], 'containers', 100],
-    [['rollback', ...confirmed], 'data', 300],
-    [['rollback', ...confirmed], 'start', 200],
-    [['backup', ...quick], 'archive', 100],
-  ] as const) {
-    const running = stack.start(args);
-    await running.step(step);
-    await sleep(milliseconds);
-    running.kill('SIGKILL');
-    await running.finished;
-    const run = await recover(stack);
-    expect(run.exitCode, `${args[0]} in ${step}: ${run.story}`).toBe(0);
-    expectSame(before, await snapshot(stack));
-    await expectNothingLeft(stack, run);
-  }
 });
 
 it('SIGINT during the verification rolls back, and a second and third one do not disturb that', async () => {
