@@ -1,12 +1,6 @@
 /** Runs the command line of this process. Resolves with the exit code and never rejects. */
 export async function main(argv: readonly string[] = process.argv.slice(2)): Promise<number> {
-  // It stands in front of other commands, so it is there without the rest of the program.
-  if (argv[0] === 'guard') {
-    keepCompiled();
-    const { runGuard } = await import('./guard/main.ts');
-    return runGuard(argv.slice(1));
-  }
-  // The one other answer that should not wait for the rest of the program to load.
+  // An answer that should not wait for the rest of the program to load.
   if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
     const { version } = await import('./version.ts');
     process.stdout.write(`${version()}\n`);
@@ -44,28 +38,4 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
 async function keepMemorySmall(): Promise<void> {
   const { setFlagsFromString } = await import('node:v8');
   setFlagsFromString('--semi-space-growth-factor=1');
-}
-
-/**
- * Has Node.js keep what it compiled, and read it from there the next time: a third of what a verdict adds to its start.
- * Compiled code is run as it is found, so it is kept only where nobody else can write; else it is compiled each time.
- */
-function keepCompiled(): void {
-  const { XDG_CACHE_HOME, HOME } = process.env;
-  const cache = XDG_CACHE_HOME || (HOME ? `${HOME}/.cache` : '');
-  if (!cache.startsWith('/')) return;
-  const { existsSync, lstatSync, mkdirSync } = process.getBuiltinModule('node:fs');
-  const isOurs = (folder: string): boolean => {
-    const about = lstatSync(folder);
-    return about.isDirectory() && about.uid === process.geteuid?.() && (about.mode & 0o022) === 0;
-  };
-  try {
-    // Not in the home of somebody else, which sudo may have left in the environment.
-    if (!isOurs(cache)) return;
-    const folder = `${cache}/safe-update`;
-    if (!existsSync(folder)) mkdirSync(folder, { mode: 0o700 });
-    if (isOurs(folder)) process.getBuiltinModule('node:module').enableCompileCache(folder);
-  } catch {
-    // A home that cannot be read or written is no reason to fail.
-  }
 }

@@ -1,6 +1,6 @@
 import { SafeUpdateError } from '../../model/error.ts';
 
-/** main.ts runs the guard by itself, when it is the first word. Here it came after a flag that it does not have. */
+/** bin.ts starts the guard by itself, when it is the first word. Here it came after a flag that it does not have. */
 export async function run(): Promise<number> {
   return Promise.reject(
     new SafeUpdateError('usage', 'guard takes its own flags only.', {

@@ -1,0 +1,121 @@
+import { chmod, chown, cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+
+// As it is installed: from its sources nothing is kept.
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const dist = path.join(root, 'dist');
+let home: string;
+beforeAll(() => {
+  if (!existsSync(path.join(dist, 'cli', 'guard', 'front.cjs'))) throw new Error('First run: npm run build');
+});
+beforeEach(async () => {
+  home = await mkdtemp(path.join(tmpdir(), 'home-'));
+});
+afterEach(async () => {
+  await rm(home, { recursive: true, force: true });
+});
+
+/** Judges a command; resolves with the exit code and what is in the home afterwards. */
+async function judged(
+  command: string,
+  program = path.join(dist, 'bin.js'),
+): Promise<{ exitCode: number | undefined; stderr: string; left: string[] }> {
+  const { exitCode, stderr } = await execa(
+    process.execPath,
+    [program, 'guard', 'check', '--', ...command.split(' ')],
+    // No engine is asked.
+    { env: { HOME: home, XDG_CACHE_HOME: '', DOCKER_HOST: 'unix:///dev/null' }, reject: false, cwd: '/' },
+  );
+  return { exitCode, stderr, left: await readdir(home, { recursive: true }) };
+}
+
+const harmless = 'docker compose ps';
+const destructive = 'docker compose down -v';
+
+async function keptFile(): Promise<string> {
+  const folder = path.join(home, '.cache', 'safe-update');
+  const files = await readdir(folder);
+  expect(files).toEqual([expect.stringMatching(/^guard-[0-9a-f]{32}\.code$/)]);
+  return path.join(folder, files[0] ?? '');
+}
+
+/** Both verdicts are right, and nothing is said about the way there. */
+async function expectJudges(): Promise<void> {
+  expect(await judged(harmless)).toMatchObject({ exitCode: 0, stderr: '' });
+  const refused = await judged(destructive);
+  expect(refused).toMatchObject({ exitCode: 2 });
+  expect(refused.stderr).toMatch(/^refused: docker compose down -v\n[^]*rule {8}down-volumes$/);
+}
+
+it('what was compiled is kept where only its owner can write, and used again', async () => {
+  await mkdir(path.join(home, '.cache'), { mode: 0o700 });
+  await expectJudges();
+  const file = await keptFile();
+  const about = await stat(file);
+  expect(about.mode & 0o777).toBe(0o600);
+  await expectJudges();
+  expect(await stat(file)).toMatchObject({ ino: about.ino, mtimeMs: about.mtimeMs });
+});
+
+it.each([
+  ['nothing', () => Buffer.alloc(0)],
+  ['half of it', (kept: Buffer) => kept.subarray(0, kept.length / 2)],
+  [
+    'what another version of Node.js made',
+    (kept: Buffer) => Buffer.concat([kept.subarray(0, 4), Buffer.alloc(4, 7), kept.subarray(8)]),
+  ],
+])('where %s was kept, it is compiled and kept anew', async (_, damaged) => {
+  await mkdir(path.join(home, '.cache'), { mode: 0o700 });
+  await expectJudges();
+  const file = await keptFile();
+  const kept = await readFile(file);
+  await writeFile(file, damaged(kept));
+  await expectJudges();
+  expect((await readFile(await keptFile())).length).toBeGreaterThan(0.9 * kept.length);
+});
+
+it('what was kept of another release is removed', async () => {
+  await mkdir(path.join(home, '.cache', 'safe-update'), { recursive: true, mode: 0o700 });
+  await writeFile(path.join(home, '.cache', 'safe-update', `guard-${'0'.repeat(32)}.code`), 'old');
+  await expectJudges();
+  await keptFile();
+});
+
+it.runIf(process.getuid?.() === 0)('what somebody else owns is not run', async () => {
+  await mkdir(path.join(home, '.cache'), { mode: 0o700 });
+  await expectJudges();
+  const file = await keptFile();
+  await chown(file, 12_345, 12_345);
+  await expectJudges();
+  expect((await stat(await keptFile())).uid).toBe(0);
+});
+
+it('a home without a cache stays so', async () => {
+  expect(await judged(harmless)).toMatchObject({ exitCode: 0, left: [] });
+});
+
+it('nothing is kept where others can write', async () => {
+  await mkdir(path.join(home, '.cache', 'safe-update'), { recursive: true });
+  await chmod(path.join(home, '.cache', 'safe-update'), 0o777);
+  expect(await judged(harmless)).toMatchObject({ exitCode: 0, left: ['.cache', '.cache/safe-update'] });
+});
+
+it('refuses when it cannot be loaded', async () => {
+  // Where the packages that it imports are found.
+  const copy = await mkdtemp(path.join(root, 'node_modules', '.cache', 'dist-'));
+  try {
+    await cp(dist, copy, { recursive: true });
+    await writeFile(path.join(copy, 'package.json'), '{ "type": "module" }');
+    await writeFile(path.join(copy, 'cli', 'guard', 'front.cjs'), 'not JavaScript');
+    const { exitCode, stderr } = await judged(harmless, path.join(copy, 'bin.js'));
+    expect(stderr).toMatch(/^safe-update guard: refused, as it could not be loaded: SyntaxError/);
+    expect(exitCode).toBe(2);
+  } finally {
+    await rm(copy, { recursive: true, force: true });
+  }
+});
