@@ -71,6 +71,9 @@ export function texts(
 }
 
 function expandParts(parts: readonly WordPart[], scope: Scope, substitution: Substitution): Alternatives {
+  // What most words are.
+  const [only] = parts;
+  if (only !== undefined && parts.length === 1 && isPlain(only)) return [[only.value]];
   let partials: Partial[] = [{ words: [], open: false }];
   const each = (change: (partial: Partial) => Partial[]): void => {
     const next = partials.flatMap(change);
@@ -92,6 +95,10 @@ function expandParts(parts: readonly WordPart[], scope: Scope, substitution: Sub
     else each((partial) => values.map((words) => split(partial, words, scope)));
   }
   return limited(partials.map(({ words }) => words.slice(0, mostWords)));
+}
+
+function isPlain(part: WordPart): part is Extract<WordPart, { type: 'Literal' | 'Glob' | 'SingleQuoted' }> {
+  return part.type === 'Literal' || part.type === 'Glob' || part.type === 'SingleQuoted';
 }
 
 /** Words of a double-quoted part: one, unless it holds "$@" or an array. */

@@ -48,6 +48,7 @@ export class Scope {
 
 /** Each once; too many become one that is unknown. */
 export function limited(values: Alternatives): Alternatives {
+  if (values.length < 2) return values;
   const seen = new Map(values.map((words) => [words.join('\0'), words]));
   return seen.size > mostAlternatives ? [[WORDS]] : [...seen.values()];
 }

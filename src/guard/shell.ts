@@ -372,21 +372,26 @@ class Shell implements Machine {
     if (node.name === undefined) return this.#written('', redirected.files, frame);
 
     const declares = declaring.has(node.name.value);
-    const lists = [this.#expand(node.name, frame)];
+    const lists: Alternatives[] = [];
+    // Paid as it grows: what is too much should not be made first.
+    const add = (list: Alternatives): void => {
+      for (const one of list) this.#spend(24 * one.length);
+      lists.push(list);
+    };
+    add(this.#expand(node.name, frame));
     for (const arg of node.args) {
       if (arg.type === 'Word') {
         const words = this.#expand(arg, frame);
         // `export $(cat .env)`
         if (declares && words.flat().some(isUnknown)) this.#mayAim(scope);
-        lists.push(words);
+        add(words);
       } else if (declares)
         scope.assign(arg.name, this.#assigned(arg.value, frame, arg.append === true ? arg.name : undefined));
       else {
         const values = this.#assigned(arg.value, frame, undefined);
-        lists.push(values.map((value) => [`${arg.name}=${value.join(' ')}`]));
+        add(values.map((value) => [`${arg.name}=${value.join(' ')}`]));
       }
     }
-    for (const list of lists) for (const one of list) this.#spend(24 * one.length);
     const words = product(lists);
     const at = frame.fixed ?? { start: node.pos, end: node.end };
     const run = (): string[] =>
