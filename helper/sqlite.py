@@ -39,7 +39,10 @@ def find(folders):
             except OSError:
                 continue
             for entry in entries:
-                facts = entry.stat(follow_symlinks=False)
+                try:
+                    facts = entry.stat(follow_symlinks=False)
+                except OSError:  # it has gone meanwhile
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     if facts.st_dev == device:
                         rest.append(entry.path)
