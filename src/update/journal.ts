@@ -76,6 +76,7 @@ export interface Journal {
 const suffix = '.jsonl';
 const stackSuffix = '.stack.json';
 const keySuffix = '.key';
+const unfinishedSuffix = '.tmp';
 
 /** Starts the journal of a new run. Throws SafeUpdateError `store` or `space`. */
 export async function startJournal(
@@ -85,18 +86,12 @@ export async function startJournal(
   try {
     await makeFolder(folder);
     const sequence = Math.max(0, ...(await readRuns(folder)).map(sequenceOf)) + 1;
+    const entry = { ...begin, sequence };
     const file = path.join(folder, begin.run + suffix);
-    closeSync(openSync(file, 'wx', 0o600));
-    try {
-      await syncFolder(folder);
-      const journal = journalOn(folder, begin.run, []);
-      journal.write({ ...begin, sequence });
-      return journal;
-    } catch (error) {
-      // What never began need not be recovered.
-      await unlink(file).catch(() => undefined);
-      throw error;
-    }
+    if (existsSync(file)) throw new Error(`${file} is there already`);
+    // Whoever is killed here leaves no journal of a run that never began.
+    await writeWhole(file, lineOf(entry));
+    return journalOn(folder, begin.run, [entry]);
   } catch (error) {
     if (error instanceof SafeUpdateError) throw error;
     throw journalError(folder, error);
@@ -118,7 +113,7 @@ function journalOn(folder: string, run: string, entries: JournalEntry[]): Journa
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     if (recorded !== undefined && !existsSync(stackFile))
       writeFileSync(stackFile, recorded, { mode: 0o600, flush: true });
-    const text = entries.map((entry) => `\n${JSON.stringify(entry)}\n`).join('');
+    const text = entries.map(lineOf).join('');
     writeFileSync(file, text, { mode: 0o600, flush: true });
     const descriptor = openSync(folder, 'r');
     fsyncSync(descriptor);
@@ -134,9 +129,8 @@ function journalOn(folder: string, run: string, entries: JournalEntry[]): Journa
         const descriptor = openSync(file, 'a', 0o600);
         const { size } = fstatSync(descriptor);
         try {
-          // A leading newline ends a line that a crash tore, so that this one can be read. Unlike write, which stops
-          // where the disk is full, this writes all of it or throws.
-          writeFileSync(descriptor, `\n${JSON.stringify(entry)}\n`);
+          // Unlike write, which stops where the disk is full, this writes all of it or throws.
+          writeFileSync(descriptor, lineOf(entry));
           fsyncSync(descriptor);
         } catch (error) {
           takeBack(descriptor, size);
@@ -152,19 +146,37 @@ function journalOn(folder: string, run: string, entries: JournalEntry[]): Journa
     async record(stack) {
       recorded = JSON.stringify(stack);
       try {
-        const handle = await open(`${stackFile}.tmp`, 'w', 0o600);
-        await handle.writeFile(recorded);
-        await handle.sync();
-        await handle.close();
-        await rename(`${stackFile}.tmp`, stackFile);
-        await syncFolder(folder);
+        await writeWhole(stackFile, recorded);
       } catch (error) {
-        await unlink(`${stackFile}.tmp`).catch(() => undefined);
         throw journalError(folder, error);
       }
       this.write({ type: 'recorded' });
     },
   };
+}
+
+/** A leading newline ends a line that a crash tore, so that this one can be read. */
+function lineOf(entry: JournalEntry): string {
+  return `\n${JSON.stringify(entry)}\n`;
+}
+
+/** Writes a file that is there whole, and flushed, or not at all. */
+async function writeWhole(file: string, text: string): Promise<void> {
+  const written = file + unfinishedSuffix;
+  try {
+    const handle = await open(written, 'w', 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(written, file);
+    await syncFolder(path.dirname(file));
+  } catch (error) {
+    for (const left of [written, file]) await unlink(left).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** An entry that could not be flushed may be there all the same; whoever reads it must not take it for what happened. */
@@ -244,7 +256,8 @@ export async function readStack(folder: string, run: string): Promise<StackRecor
 
 /** The record holds secrets, and the key opens the run's backups. Both are needed only until the run has ended. */
 export async function dropStack(folder: string, run: string): Promise<void> {
-  for (const file of [keyFile(folder, run), path.join(folder, run + stackSuffix)])
+  const stackFile = path.join(folder, run + stackSuffix);
+  for (const file of [keyFile(folder, run), stackFile, stackFile + unfinishedSuffix])
     await unlink(file).catch(() => undefined);
 }
 
@@ -253,9 +266,19 @@ export function keyFile(folder: string, run: string): string {
   return path.join(folder, run + keySuffix);
 }
 
-/** What runs left that were killed after their end had been noted. With the lock in hand no run is at its end. */
+/** Whether a run was killed while it wrote a file of the journal's, or one is writing it now. */
+export async function hasUnfinishedFiles(folder: string): Promise<boolean> {
+  return (await readdir(folder).catch(() => [])).some((name) => name.endsWith(unfinishedSuffix));
+}
+
+/**
+ * What runs left that were killed after their end had been noted, and files that they were killed in the middle of. With the
+ * lock in hand no run is at its begin or its end.
+ */
 export async function dropRemains(folder: string, except: string): Promise<void> {
   const names = await readdir(folder).catch(() => []);
+  for (const name of names)
+    if (name.endsWith(unfinishedSuffix)) await unlink(path.join(folder, name)).catch(() => undefined);
   const left = [stackSuffix, keySuffix].flatMap((end) =>
     names.filter((name) => name.endsWith(end)).map((name) => name.slice(0, -end.length)),
   );

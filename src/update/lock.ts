@@ -25,6 +25,7 @@ export interface LockOptions {
   now: Date;
   /** Is this process of this host and boot still alive? */
   isAlive: (pid: number, started: string) => boolean;
+  sleep: (milliseconds: number) => Promise<void>;
   /** What else is to be said on it. */
   more?: Readonly<Record<string, string>>;
 }
@@ -38,6 +39,11 @@ export interface Lock {
 }
 
 const prefix = 'safe-update.lock.';
+
+/** Milliseconds. */
+const betweenAttempts = 100;
+/** Ten seconds: a busy engine takes some for one container. */
+const mostAttempts = 100;
 
 /**
  * Takes the project's lock on the engine: a container with a fixed name, which the engine makes for exactly one
@@ -58,13 +64,17 @@ export async function acquireLock(engine: Engine, options: LockOptions): Promise
         ...(takenOver === undefined ? {} : { takenOver }),
       };
     } catch (error) {
-      if (!isNameTaken(error) || attempt >= 3) throw error;
+      if (!isNameTaken(error) || attempt >= mostAttempts) throw error;
     }
     const holder = await findHolder(engine, options);
-    if (holder === undefined) continue;
-    if (!holder.isDead) throw locked(holder, options);
-    takenOver = `The lock of ${holder.who} was taken over: that process is gone.`;
-    await engine.removeContainer(holder.id);
+    if (holder?.isDead === false) throw locked(holder, options);
+    if (holder !== undefined) {
+      takenOver = `The lock of ${holder.who} was taken over: that process is gone.`;
+      await engine.removeContainer(holder.id);
+    }
+    // The engine keeps a name before there is a container to be seen by it, and after: while it makes one for somebody else,
+    // and while it removes one.
+    await options.sleep(betweenAttempts);
   }
 }
 

@@ -5,7 +5,16 @@ import { labels } from '../docker/helper.ts';
 import { pinRepository, restoreImages } from '../docker/record.ts';
 import type { Context } from './context.ts';
 import { findHolder } from './lock.ts';
-import { dropStack, readRuns, readStack, unfinishedRun, type JournalEntry, type PastRun } from './journal.ts';
+import {
+  dropRemains,
+  dropStack,
+  hasUnfinishedFiles,
+  readRuns,
+  readStack,
+  unfinishedRun,
+  type JournalEntry,
+  type PastRun,
+} from './journal.ts';
 import { whatWasMade } from './made.ts';
 import { tidyProofs } from './proofs.ts';
 import { lockProject, openSession, removeStrayHelpers, runName, waitUntilFree } from './session.ts';
@@ -157,7 +166,7 @@ async function notComplete({ engine, settings }: Context, project: string): Prom
   );
 }
 
-/** What a run leaves that was killed after its end had been noted: its lock and helper, and half of a removed backup. */
+/** What a run leaves that was killed before it began, or after its end had been noted: its lock and helper, and half of a removed backup. */
 async function removeRemains(context: Context, project: string): Promise<void> {
   const state = context.stateFor(project);
   for (const { run, entries } of await readRuns(state)) {
@@ -165,12 +174,13 @@ async function removeRemains(context: Context, project: string): Promise<void> {
   }
   const containers = await context.engine.containersLabelled(`${labels.project}=${project}`);
   const unsealed = (await context.storeFor(project).list()).some(({ sealed }) => !sealed);
-  if (containers.length === 0 && !unsealed) return;
+  if (containers.length === 0 && !unsealed && !(await hasUnfinishedFiles(state))) return;
   const run = runName(context.clock.now(), context.owner.pid);
   const { lock } = await lockProject(context, project, run, 'recover');
   try {
     await removeStrayHelpers(context, project);
     await removeUnsealed(context, project);
+    await dropRemains(state, run);
   } finally {
     await lock.release();
   }

@@ -163,7 +163,17 @@ export async function lockProject(
       item: 'building the helper image, once on this engine',
     });
   });
-  const about = { project, run, purpose, image, owner, now: clock.now(), isAlive, more };
+  const about = {
+    project,
+    run,
+    purpose,
+    image,
+    owner,
+    now: clock.now(),
+    isAlive,
+    more,
+    sleep: (milliseconds: number) => clock.sleep(milliseconds),
+  };
   const lock = await acquireLock(engine, about);
   if (lock.takenOver !== undefined)
     context.emit({ type: 'notice', level: 'warning', message: lock.takenOver });

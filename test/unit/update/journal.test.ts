@@ -1,11 +1,22 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StackRecord } from '../../../src/docker/record.ts';
 import {
   continueJournal,
+  dropRemains,
   dropStack,
+  hasUnfinishedFiles,
   readRuns,
   readStack,
   startJournal,
@@ -59,6 +70,23 @@ describe('a journal', () => {
   it('is never begun twice', async () => {
     await startJournal(folder, begin('run-1'));
     await expect(startJournal(folder, begin('run-1'))).rejects.toMatchObject({ code: 'store' });
+  });
+
+  it('whose first line a kill cut short is none, and goes with the next run that has the lock', async () => {
+    await startJournal(folder, begin('run-1'));
+    for (const name of ['run-2.jsonl.tmp', 'run-1.stack.json.tmp'])
+      writeFileSync(path.join(folder, name), '\n{"type":"beg');
+    expect((await readRuns(folder)).map(({ run }) => run)).toEqual(['run-1']);
+    expect(await hasUnfinishedFiles(folder)).toBe(true);
+    await dropRemains(folder, 'run-3');
+    expect(readdirSync(folder)).toEqual(['run-1.jsonl']);
+    expect(await hasUnfinishedFiles(folder)).toBe(false);
+  });
+
+  it('that cannot be begun leaves nothing', async () => {
+    mkdirSync(path.join(folder, 'run-1.jsonl.tmp'), { recursive: true });
+    await expect(startJournal(folder, begin('run-1'))).rejects.toMatchObject({ code: 'store' });
+    expect(readdirSync(folder)).toEqual(['run-1.jsonl.tmp']);
   });
 
   it('records the stack first, then says so', async () => {

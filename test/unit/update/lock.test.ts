@@ -28,6 +28,7 @@ function options(facts: Partial<LockOptions> = {}): LockOptions {
     owner,
     now: new Date('2024-10-17T14:30:22.000Z'),
     isAlive: () => true,
+    sleep: () => Promise.resolve(),
     ...facts,
   };
 }
@@ -192,6 +193,26 @@ describe('acquireLock', () => {
     engine.meanwhile = () => engine.byName.clear();
     await acquireLock(engine.asEngine(), options());
     expect(engine.byName.size).toBe(1);
+  });
+
+  it('waits for a name that the engine keeps, though no container has it any more or yet', async () => {
+    const engine = await heldBy({});
+    let looks = 0;
+    engine.container = () => Promise.resolve(null);
+    const sleep = (): Promise<void> => {
+      looks += 1;
+      if (looks === 20) engine.byName.clear();
+      return Promise.resolve();
+    };
+    const lock = await acquireLock(engine.asEngine(), options({ sleep }));
+    expect(lock.container).toBe('id-2');
+    expect(looks).toBe(20);
+  });
+
+  it('does not wait for ever for a name that the engine keeps', async () => {
+    const engine = await heldBy({});
+    engine.container = () => Promise.resolve(null);
+    await expect(acquireLock(engine.asEngine(), options())).rejects.toMatchObject({ code: 'engine' });
   });
 
   it('is locked out by whoever took a dead lock over a moment earlier', async () => {
