@@ -9,8 +9,13 @@ import { execaSync } from 'execa';
 import { format } from 'prettier';
 import { table, type Fault } from '../test/faults/table.ts';
 
+interface Result {
+  fullName: string;
+  status: string;
+}
+
 interface Report {
-  testResults: { name: string; assertionResults: { fullName: string; status: string }[] }[];
+  testResults: { name: string; assertionResults: Result[] }[];
 }
 
 const [command, ...args] = process.argv.slice(2);
@@ -24,17 +29,22 @@ else {
 }
 
 async function write(reports: readonly string[], target: string): Promise<void> {
-  // A file that was run again counts as it was the last time.
-  const last = new Map<string, Report['testResults'][number]>();
+  // A test that was run again counts as it was the last time, and one that a report left out does not count there.
+  const last = new Map<string, Map<string, Result>>();
   for (const file of reports) {
     const { testResults } = JSON.parse(readFileSync(file, 'utf8')) as Report;
-    for (const result of testResults)
-      last.set(
-        result.name.replace(/^.*?\/(?=test\/(unit|conformance|integration|e2e|faults)\/)/, ''),
-        result,
-      );
+    for (const { name, assertionResults } of testResults) {
+      const test = name.replace(/^.*?\/(?=test\/(unit|conformance|integration|e2e|faults)\/)/, '');
+      const known = last.get(test) ?? new Map<string, Result>();
+      last.set(test, known);
+      for (const result of assertionResults) {
+        // Whose name has the seed in it is the same one with another.
+        const title = result.fullName.replace(/ \(seed \d+\)/, '');
+        if (result.status !== 'pending' && result.status !== 'skipped') known.set(title, result);
+      }
+    }
   }
-  const results = [...last].map(([name, { assertionResults }]) => ({ name, assertionResults }));
+  const results = [...last].map(([name, known]) => ({ name, assertionResults: [...known.values()] }));
   const rows = table.map((fault) => ({ ...fault, ...outcomeOf(fault, results) }));
   const text = [
     '# Faults',
@@ -69,7 +79,7 @@ function outcomeOf({ tests }: Fault, results: Report['testResults']): { said: st
     results
       .filter((result) => result.name === file)
       .flatMap(({ assertionResults }) => assertionResults)
-      .filter(({ fullName, status }) => fullName.includes(name) && status !== 'pending'),
+      .filter(({ fullName }) => fullName.includes(name)),
   );
   const all = found.flat();
   const failed = all.filter(({ status }) => status !== 'passed').length;

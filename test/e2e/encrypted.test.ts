@@ -24,7 +24,7 @@ import {
   type Stack,
 } from './stack.ts';
 
-vi.setConfig({ testTimeout: 300_000 });
+vi.setConfig({ testTimeout: 600_000 });
 
 const calm = ['--json', '--stable-for', '1s', '--verify-timeout', '30s'];
 

@@ -165,16 +165,25 @@ describe.runIf(strace.present)(`a system call that fails${strace.without}`, () =
       const about = `${what}, the ${nth}th`;
       const known = new Set((await stack.backups()).map(({ id }) => id));
       const run = await stack.update(local, failing(what, String(nth)));
-      if (run.exitCode === 5) {
-        // Two threads, two failures: the second one in the rollback itself. What it says to do does it.
-        expect(run.steps, `${about}: ${run.story}`).toContain('up');
-        expect(run.outcome?.error?.hint, about).toMatch(/safe-update recover/);
+      const recover = async (): Promise<void> => {
         const recovered = await stack.safeUpdate(['recover', '--json', '--stable-for', '1s']);
         expect(recovered.exitCode, `${about}: ${recovered.story}`).toBe(0);
         expect(recovered.outcome?.result, about).toBe('recovered');
         expectSame(before, await snapshot(stack));
+      };
+      // Two threads, two failures.
+      if (run.exitCode === 5) {
+        // The second one in the rollback itself. What it says to do does it.
+        expect(run.steps, `${about}: ${run.story}`).toContain('up');
+        expect(run.outcome?.error?.hint, about).toMatch(/safe-update recover/);
+        await recover();
       } else {
         await expectOneOrTheOther(stack, before, run, about, path.join(stack.directory, 'backups'));
+        // The second one where the end of an undone run is noted, which is said.
+        const unnoted = run.events.some(
+          (event) => event.type === 'notice' && /^The journal in \S+ cannot be used/.test(event.message),
+        );
+        if (unnoted && run.exitCode !== 0) await recover();
       }
       await expectNothingLeft(stack, run);
       const sealed = await stack.backups();
