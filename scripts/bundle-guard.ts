@@ -72,7 +72,10 @@ if (code.split(/\bimport\(/).length - 1 !== asked.size)
   throw new Error('not all that looks like import() is one');
 const contents = createHash('sha256').update(loads).digest('hex').slice(0, 32);
 // Made of the same files, which the other overwrites.
-await modules.write(output);
+const written = await modules.write(output);
+// A path from there leads elsewhere once files are put together.
+for (const text of [code, ...written.output.map((chunk) => (chunk.type === 'chunk' ? chunk.code : ''))])
+  if (text.includes('import.meta')) throw new Error('the guard asks where one of its files is');
 await writeFile(path.join(folder, 'front.cjs'), `// ${contents}\n${loads}`);
 await front.close();
 await modules.close();

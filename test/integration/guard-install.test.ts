@@ -19,6 +19,8 @@ import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 const program = fileURLToPath(new URL('../../src/bin.ts', import.meta.url));
+/** What a person has, in which files are put together: made by `npm run build`. */
+const built = fileURLToPath(new URL('../../dist/bin.js', import.meta.url));
 let folder: string;
 let home: string;
 let repository: string;
@@ -75,41 +77,48 @@ const has = async (name: string): Promise<boolean> =>
   (await run('/bin/sh', ['-c', `command -v ${name}`])).exitCode === 0;
 
 describe('guard install shell', () => {
-  it('stands before docker in every shell that is opened from then on, and goes without a trace', async () => {
-    const files = {
-      '.bashrc': 'alias ll="ls -l"\n',
-      '.zshrc': 'setopt nobeep',
-      '.profile': '# mine\n',
-    };
-    for (const [name, text] of Object.entries(files)) put(join(home, name), text, 0o600);
-    mkdirSync(join(home, '.config', 'fish'), { recursive: true });
+  it.each([
+    ['from its sources', program],
+    ['as it is built', built],
+  ])(
+    'stands before docker in every shell that is opened from then on, and goes without a trace, %s',
+    async (_, file) => {
+      const guard = (...args: string[]) => run(process.execPath, [file, 'guard', ...args]);
+      const files = {
+        '.bashrc': 'alias ll="ls -l"\n',
+        '.zshrc': 'setopt nobeep',
+        '.profile': '# mine\n',
+      };
+      for (const [name, text] of Object.entries(files)) put(join(home, name), text, 0o600);
+      mkdirSync(join(home, '.config', 'fish'), { recursive: true });
 
-    const { exitCode, stdout } = await guard('install', 'shell', '--yes');
-    expect(exitCode).toBe(0);
-    expect(stdout).toContain('"docker volume prune" was refused through it');
-    for (const name of Object.keys(files)) expect(statSync(join(home, name)).mode & 0o777).toBe(0o600);
+      const { exitCode, stdout } = await guard('install', 'shell', '--yes');
+      expect(exitCode).toBe(0);
+      expect(stdout).toContain('"docker volume prune" was refused through it');
+      for (const name of Object.keys(files)) expect(statSync(join(home, name)).mode & 0o777).toBe(0o600);
 
-    for (const [shell, args] of [
-      ['bash', ['-ic']],
-      ['zsh', ['-ic']],
-      ['sh', ['-lc']],
-      ['fish', ['-c']],
-    ] as const) {
-      if (!(await has(shell))) continue;
-      const refused = await run(shell, [...args, 'docker volume prune -f']);
-      expect(refused.exitCode, shell).toBe(2);
-      expect(refused.stderr, shell).toContain('refused: docker volume prune -f');
-    }
-    expect((await guard('status')).stdout).toMatch(/shell +installed/);
+      for (const [shell, args] of [
+        ['bash', ['-ic']],
+        ['zsh', ['-ic']],
+        ['sh', ['-lc']],
+        ['fish', ['-c']],
+      ] as const) {
+        if (!(await has(shell))) continue;
+        const refused = await run(shell, [...args, 'docker volume prune -f']);
+        expect(refused.exitCode, shell).toBe(2);
+        expect(refused.stderr, shell).toContain('refused: docker volume prune -f');
+      }
+      expect((await guard('status')).stdout).toMatch(/shell +installed/);
 
-    const again = await guard('install', 'shell', '--yes');
-    expect(again.stdout).toContain('already installed, and "docker volume prune" was refused');
+      const again = await guard('install', 'shell', '--yes');
+      expect(again.stdout).toContain('already installed, and "docker volume prune" was refused');
 
-    expect((await guard('uninstall', 'shell', '--yes')).exitCode).toBe(0);
-    for (const [name, text] of Object.entries(files)) expect(read(join(home, name))).toBe(text);
-    expect(existsSync(join(home, '.local/share/safe-update'))).toBe(false);
-    expect(readdirSync(join(home, '.config/fish/conf.d'))).toEqual([]);
-  });
+      expect((await guard('uninstall', 'shell', '--yes')).exitCode).toBe(0);
+      for (const [name, text] of Object.entries(files)) expect(read(join(home, name))).toBe(text);
+      expect(existsSync(join(home, '.local/share/safe-update'))).toBe(false);
+      expect(readdirSync(join(home, '.config/fish/conf.d'))).toEqual([]);
+    },
+  );
 
   it('follows a link to where the file really is', async () => {
     const target = put(join(folder, 'dotfiles', 'bashrc'), '# mine\n');

@@ -1,9 +1,8 @@
 import { homedir } from 'node:os';
-import { extname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { createExec } from '../../../docker/exec.ts';
 import { messageOf, SafeUpdateError } from '../../../model/error.ts';
 import { exitCodeOf } from '../../exit.ts';
+import { programFile } from '../../program-file.ts';
 import { ask, wantsColour } from '../../terminal.ts';
 import { visible, visibleJson, visibleLines } from '../../view/escape.ts';
 import { formatError } from '../../view/outcome.ts';
@@ -116,7 +115,7 @@ async function proven(place: Place, how: string, notes: readonly string[]): Prom
   if (!proof.denied) {
     await failed(
       new SafeUpdateError('refused', `${place.name}: the guard does not work there.`, {
-        state: `It is installed, but "${proof.tried}" was not refused through it: ${lastLine(proof.answer)}`,
+        state: `It is installed, but "${proof.tried}" was not refused through it: ${tellingLine(proof.answer)}`,
         hint: `To take it out again: safe-update guard uninstall ${place.name}`,
       }),
     );
@@ -188,16 +187,17 @@ async function statusOf(place: Place): Promise<Status> {
       return { place: name, state: 'broken', answer: `part of it is missing or was changed; ${again}` };
     const { denied, tried, answer } = await attempt(place);
     return denied
-      ? { place: name, state, tried, answer: lastLine(answer) }
-      : { place: name, state: 'broken', tried, answer: `"${tried}" was not refused: ${lastLine(answer)}` };
+      ? { place: name, state, tried, answer: tellingLine(answer) }
+      : { place: name, state: 'broken', tried, answer: `"${tried}" was not refused: ${tellingLine(answer)}` };
   } catch (error) {
     return { place: name, state: 'broken', answer: messageOf(error) };
   }
 }
 
 /** Of a long answer, the line that tells most. */
-function lastLine(answer: string): string {
-  return visibleLines(answer).at(-1) ?? '';
+function tellingLine(answer: string): string {
+  const lines = visibleLines(answer);
+  return lines.find((line) => line.startsWith('safe-update guard: ')) ?? lines.at(-1) ?? '';
 }
 
 function thisWorld(): World {
@@ -207,7 +207,7 @@ function thisWorld(): World {
     env: process.env,
     exec: createExec(process.env),
     node: process.execPath,
-    bin: fileURLToPath(new URL(`../../../bin${extname(import.meta.url)}`, import.meta.url)),
+    bin: programFile,
   };
 }
 
