@@ -67,7 +67,7 @@ async function approveText(text: string, holds: number): Promise<number> {
   const ids = keepApprovals(acts, holds);
   await write(
     process.stderr,
-    `Approved: ${ids.join(', ')}. To take it back: safe-update guard approve --revoke ID\n`,
+    `Approved: ${ids.join(', ')}. To take it back: ${ids.map((id) => `safe-update guard approve --revoke ${id}`).join(' && ')}\n`,
   );
   return 0;
 }

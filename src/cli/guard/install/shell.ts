@@ -111,7 +111,9 @@ class Shell implements Place {
     return {
       changes,
       folders: [folder, ...(plain ? [join(folder, '..')] : [])],
-      notes: ['Shells that are open keep the folder in their PATH, where it does no harm.'],
+      notes: [
+        'Shells that are open keep the folder in their PATH. Where one does not find docker any more: hash -r',
+      ],
     };
   }
 
