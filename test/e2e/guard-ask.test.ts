@@ -401,6 +401,8 @@ describe('the policy', () => {
       await expectRefused(down(), /^$/, ruled('policy: [off\n'));
       await expectRefused(down(), /^$/, ruled('policy: off\n', '666'));
     });
+    const backup = await stack.safeUpdate(backing);
+    expect(backup.exitCode, backup.story).toBe(0);
     await configured('guard:\n  fresh: 20d\n', () =>
       expectRefused(`docker volume rm ${volume}`, /more than 0 s/, ruled('fresh: 1ms\n')),
     );
