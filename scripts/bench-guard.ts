@@ -17,7 +17,10 @@ export function verdictComparison(): Comparison {
   const commands: [name: string, args: string[], input?: string][] = [
     ['`node -e 0`', ['-e', '0']],
     ['`guard check`, allowed', [program, 'guard', 'check', '--', 'docker', 'compose', 'ps']],
-    ['`guard check`, refused, the engine asked', [program, 'guard', 'check', '--', 'docker', 'compose', 'down', '-v']],
+    [
+      '`guard check`, refused, the engine asked',
+      [program, 'guard', 'check', '--', 'docker', 'compose', 'down', '-v'],
+    ],
     ['`guard check --stdin`, a script', [program, 'guard', 'check', '--stdin'], script],
   ];
   const once = (args: string[], input = ''): Promise<number> =>
