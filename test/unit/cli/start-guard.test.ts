@@ -86,7 +86,10 @@ it('what was kept of another release is removed', async () => {
   await keptFile();
 });
 
-it.runIf(process.getuid?.() === 0)('what somebody else owns is not run', async () => {
+const isRoot = process.getuid?.() === 0;
+const rootOnly = isRoot ? '' : ' (SKIPPED: only root can give a file to somebody else)';
+
+it.runIf(isRoot)(`what somebody else owns is not run${rootOnly}`, async () => {
   await mkdir(path.join(home, '.cache'), { mode: 0o700 });
   await expectJudges();
   const file = await keptFile();
