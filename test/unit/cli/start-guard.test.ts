@@ -110,7 +110,9 @@ it('nothing is kept where others can write', async () => {
 
 it('refuses when it cannot be loaded', async () => {
   // Where the packages that it imports are found.
-  const copy = await mkdtemp(path.join(root, 'node_modules', '.cache', 'dist-'));
+  const cache = path.join(root, 'node_modules', '.cache');
+  await mkdir(cache, { recursive: true });
+  const copy = await mkdtemp(path.join(cache, 'dist-'));
   try {
     await cp(dist, copy, { recursive: true });
     await writeFile(path.join(copy, 'package.json'), '{ "type": "module" }');
