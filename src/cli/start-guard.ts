@@ -49,8 +49,12 @@ function readBuilt(): { guard: Guard; keep: () => void } | undefined {
     guard,
     keep: () => {
       if (kept === undefined || script.cachedDataRejected === false) return;
-      guard.warmUp();
-      replace(kept, script.createCachedData());
+      try {
+        guard.warmUp();
+        replace(kept, script.createCachedData());
+      } catch {
+        // A full disk is no reason to fail, nor to refuse: it is compiled again.
+      }
     },
   };
 }
@@ -101,18 +105,14 @@ function replace(file: string, contents: Buffer): void {
   const folder = file.slice(0, file.lastIndexOf('/'));
   const name = file.slice(folder.length + 1);
   const written = `${file}.${process.pid}`;
+  const open = openSync(written, 'wx', 0o600);
   try {
-    const open = openSync(written, 'wx', 0o600);
-    try {
-      writeFileSync(open, contents);
-      fsyncSync(open);
-    } finally {
-      closeSync(open);
-    }
-    renameSync(written, file);
-    for (const other of readdirSync(folder))
-      if (/^guard-\w+\.code(?:\.\d+)?$/.test(other) && other !== name) rmSync(`${folder}/${other}`);
-  } catch {
-    // A full disk is no reason to fail: it is compiled again.
+    writeFileSync(open, contents);
+    fsyncSync(open);
+  } finally {
+    closeSync(open);
   }
+  renameSync(written, file);
+  for (const other of readdirSync(folder))
+    if (/^guard-\w+\.code(?:\.\d+)?$/.test(other) && other !== name) rmSync(`${folder}/${other}`);
 }
