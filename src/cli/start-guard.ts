@@ -107,12 +107,17 @@ function replace(file: string, contents: Buffer): void {
   const written = `${file}.${process.pid}`;
   const open = openSync(written, 'wx', 0o600);
   try {
-    writeFileSync(open, contents);
-    fsyncSync(open);
-  } finally {
-    closeSync(open);
+    try {
+      writeFileSync(open, contents);
+      fsyncSync(open);
+    } finally {
+      closeSync(open);
+    }
+    renameSync(written, file);
+  } catch (error) {
+    rmSync(written, { force: true });
+    throw error;
   }
-  renameSync(written, file);
   for (const other of readdirSync(folder))
     if (/^guard-\w+\.code(?:\.\d+)?$/.test(other) && other !== name) rmSync(`${folder}/${other}`);
 }
