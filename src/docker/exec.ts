@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import { PassThrough, type Readable } from 'node:stream';
 import { execa } from 'execa';
 import { SafeUpdateError } from '../model/error.ts';
 
@@ -35,7 +35,10 @@ export interface Streaming {
 export interface Exec {
   /** Runs to the end and returns what was printed, whatever the exit code. Throws only if it cannot be started. */
   run(command: Command): Promise<Finished>;
-  /** Starts, and hands out standard output as it comes, with backpressure. */
+  /**
+   * Starts, and hands out standard output, with backpressure. Nothing of it is lost, however late it is read; it ends early
+   * only where the program was killed.
+   */
   stream(command: Command): Streaming;
 }
 
@@ -86,13 +89,44 @@ export function createExec(environment: Environment): Exec {
     stream(command) {
       const child = start(environment, command, false);
       if (command.onLine) void eachLine(child, command.onLine);
+      const { stdout, cut } = held(child.stdout);
+      command.signal?.addEventListener('abort', cut, { once: true });
+      const done = finish(child).then((finished) => {
+        command.signal?.removeEventListener('abort', cut);
+        // It may have ended well, and what it printed was still not read.
+        return child.stdout.readableEnded ? finished : { ...finished, exitCode: finished.exitCode || 137 };
+      });
       return {
-        stdout: child.stdout,
-        done: finish(child),
+        stdout,
+        done,
         kill: () => {
           child.kill('SIGKILL');
+          cut();
         },
       };
+    },
+  };
+}
+
+/**
+ * What a program prints, kept until somebody reads it. What nobody reads yet is otherwise thrown away: by execa at once, by
+ * Node.js when the program ends. Whoever stores it may be late, as a file has to be opened first, and would then store
+ * nothing, without any error. `cut` gives up what was not read: the program's end is else not seen before.
+ */
+function held(printed: Readable): { stdout: Readable; cut: () => void } {
+  const stdout = new PassThrough();
+  printed.pipe(stdout);
+  const end = (): void => {
+    stdout.end();
+  };
+  printed.once('error', end).once('close', end);
+  stdout.once('close', () => {
+    printed.destroy();
+  });
+  return {
+    stdout,
+    cut: () => {
+      printed.destroy();
     },
   };
 }

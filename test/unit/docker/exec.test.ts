@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
-import { text } from 'node:stream/consumers';
+import { buffer, text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { createExec } from '../../../src/docker/exec.ts';
 
@@ -73,6 +74,40 @@ describe('createExec', () => {
     const { stdout, done } = exec.stream({ argv: sh('printf 12345; exit 4') });
     expect(await text(stdout)).toBe('12345');
     expect(await done).toMatchObject({ exitCode: 4, stdout: '' });
+  });
+
+  // Whoever stores it may first have to open a file, load a library, wait for a slow disk.
+  it.each([100, 3_000_000])('loses nothing of %i bytes that are read late', async (bytes) => {
+    const { stdout, done } = exec.stream({ argv: sh(`head -c ${bytes} /dev/zero`) });
+    await sleep(300);
+    expect((await buffer(stdout)).length).toBe(bytes);
+    expect(await done).toMatchObject({ exitCode: 0 });
+  });
+
+  it('makes a program wait for whoever reads it', async () => {
+    const { stdout, done } = exec.stream({ argv: ['head', '-c', '3000000', '/dev/zero'] });
+    await sleep(300);
+    expect(await Promise.race([done, sleep(0, 'waits')])).toBe('waits');
+    stdout.destroy();
+    expect((await done).exitCode).not.toBe(0);
+  });
+
+  it('ends also where nobody reads: when it is killed', async () => {
+    const streaming = exec.stream({ argv: ['head', '-c', '3000000', '/dev/zero'] });
+    await sleep(100);
+    streaming.kill();
+    expect((await streaming.done).exitCode).toBe(137);
+    expect((await buffer(streaming.stdout)).length).toBeLessThan(3_000_000);
+  });
+
+  it('ends also where nobody reads: when the signal comes, also where it ends by itself then', async () => {
+    const controller = new AbortController();
+    const script = 'trap "exit 0" TERM; head -c 3000000 /dev/zero & wait';
+    const streaming = exec.stream({ argv: sh(script), signal: controller.signal });
+    await sleep(100);
+    controller.abort();
+    expect((await streaming.done).exitCode).toBe(137);
+    expect((await buffer(streaming.stdout)).length).toBeLessThan(3_000_000);
   });
 
   it('can kill a stream', async () => {
