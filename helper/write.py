@@ -1,7 +1,8 @@
-"""Writes standard input over a file that exists, and flushes it to disk. A copy with a checksum: what is read back later
-is compared with what came in here.
+"""Writes standard input over a file that exists, and flushes it to disk; where none is named, passes it on. A copy with a
+checksum: what arrives, and what is read back later, is compared with what came in here.
 
-Standard output: one line of JSON with the bytes and their sha256. Standard error: why it failed.
+Its last line is JSON with the bytes and their sha256: on standard output, or on standard error where it passes on.
+Standard error: why it failed.
 """
 
 import hashlib
@@ -12,16 +13,19 @@ import sys
 buffer = memoryview(bytearray(1 << 20))
 digest = hashlib.sha256()
 total = 0
+named = sys.argv[1:]
 try:
-    file = os.open(sys.argv[1], os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
+    file = os.open(named[0], os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW) if named else sys.stdout.fileno()
     while count := os.readv(0, [buffer]):
         digest.update(buffer[:count])
         total += count
         written = 0
         while written < count:
             written += os.write(file, buffer[written:count])
-    os.fsync(file)
+    if named:
+        os.fsync(file)
     os.close(file)
 except OSError as error:
     sys.exit(error.strerror)
-print(json.dumps({"bytes": total, "sha256": digest.hexdigest()}))
+said = json.dumps({"bytes": total, "sha256": digest.hexdigest()})
+print(said, file=sys.stdout if named else sys.stderr)

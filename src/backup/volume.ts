@@ -22,6 +22,12 @@ const recordsPerLine = 1000;
 const bytesPerRecord = 10_240;
 const progress = `--checkpoint=${recordsPerLine} --checkpoint-action=echo=%u`;
 
+/** How much the helper has sent: what arrives is compared with it. */
+export interface Sent {
+  bytes: number;
+  sha256: string;
+}
+
 /** A volume that a store can read. */
 export interface VolumeReader {
   readonly name: string;
@@ -33,18 +39,21 @@ export interface VolumeReader {
   archive(
     codec: Codec,
     onBytes: (bytes: number) => void,
-  ): { content: Readable; done: Promise<{ exact: boolean }> };
+  ): { content: Readable; done: Promise<{ exact: boolean; sent: Sent }> };
   /**
    * The same, written by the helper itself over a file of this machine, which exists; undefined where the helper does
-   * not see it. Resolves when the file has been flushed, with the size and checksum of what was written.
+   * not see it. Resolves when the file has been flushed, with the size and checksum of what was written to it.
    */
   archiveTo(
     file: string,
     codec: Codec,
     onBytes: (bytes: number) => void,
-  ): Promise<{ exact: boolean; bytes: number; sha256: string }> | undefined;
+  ): Promise<{ exact: boolean; sent: Sent }> | undefined;
   /** The list of the volume (see helper/list.py), compressed, and its summary. `exact`: nothing went away meanwhile. */
-  list(codec: Codec): { content: Readable; done: Promise<{ summary: VolumeSummary; exact: boolean }> };
+  list(codec: Codec): {
+    content: Readable;
+    done: Promise<{ summary: VolumeSummary; exact: boolean; sent: Sent }>;
+  };
 }
 
 /** Which files of an archive are unpacked, by path from the volume's root: `data/pg`. */
@@ -82,18 +91,17 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
   const env = { FOLDER: helper.pathOf(volume) };
   const cancel = signal === undefined ? {} : { signal };
   const read = (codec: Codec, onBytes: (bytes: number) => void, file?: string): Streaming => {
-    const compress = `${codec.compress}${file === undefined ? '' : ' | python3 -c "$WRITE" "$FILE"'}`;
     // tar notices what changes while it reads it, not what changes after it has read it, when the lister may still see it.
     const script = `since=$(($(date +%s%N) - ${clockTick}))
         tar --create ${fidelity} --pax-option=delete=atime,delete=ctime --sort=name --sparse ${progress} \\
-          --directory="$FOLDER" . | ${compress}
+          --directory="$FOLDER" . | ${codec.compress} | python3 -c "$WRITE" ${file === undefined ? '' : '"$FILE"'}
         status=("\${PIPESTATUS[@]}"); code=\${status[0]}
         for other in "\${status[@]:1}"; do [ "$other" = 0 ] || exit 3; done; [ "$code" -lt 2 ] || exit "$code"
         since=@\${since:0:-9}.\${since: -9}
         [ -z "$(find "$FOLDER" -xdev -newerct "$since" -print -quit)" ] || code=1
         ${sayDone}; exit "$code"`;
     return helper.shell.stream(bash(script), {
-      env: { ...env, ...(file === undefined ? {} : { FILE: file, WRITE: writeScript }) },
+      env: { ...env, WRITE: writeScript, ...(file === undefined ? {} : { FILE: file }) },
       ...cancel,
       onLine: counting(onBytes),
     });
@@ -108,7 +116,10 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
     name: volume,
     archive(codec, onBytes) {
       const { stdout, done } = read(codec, onBytes);
-      return { content: stdout, done: done.then(ended) };
+      return {
+        content: stdout,
+        done: done.then((finished) => ({ ...ended(finished), sent: readSent(volume, finished.stderr) })),
+      };
     },
     archiveTo(file, codec, onBytes) {
       const inside = helper.reach(file);
@@ -116,14 +127,14 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
       const { stdout, done } = read(codec, onBytes, inside);
       return Promise.all([text(stdout), done.then(ended)]).then(([said, { exact }]) => ({
         exact,
-        ...(JSON.parse(said) as { bytes: number; sha256: string }),
+        sent: readSent(volume, said),
       }));
     },
     list(codec) {
-      const script = `python3 -c "$LIST" "$FOLDER" | ${codec.compress}
-        status=("\${PIPESTATUS[@]}"); [ "\${status[1]}" = 0 ] || exit 3; exit "\${status[0]}"`;
+      const script = `python3 -c "$LIST" "$FOLDER" | ${codec.compress} | python3 -c "$WRITE"
+        status=("\${PIPESTATUS[@]}"); [ "\${status[1]}\${status[2]}" = 00 ] || exit 3; exit "\${status[0]}"`;
       const { stdout, done } = helper.shell.stream(bash(script), {
-        env: { ...env, LIST: listScript },
+        env: { ...env, LIST: listScript, WRITE: writeScript },
         ...cancel,
       });
       return {
@@ -131,7 +142,7 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
         done: done.then((finished) => {
           const { summary, longest, changed } = readSummary(volume, finished, signal);
           if (longest > longestPath) throw tooLong(volume, longest);
-          return { summary, exact: changed === 0 };
+          return { summary, exact: changed === 0, sent: readSent(volume, finished.stderr) };
         }),
       };
     },
@@ -263,14 +274,21 @@ function bash(script: string): string {
   return `exec bash -c '${script.replaceAll("'", `'\\''`)}'`;
 }
 
+/** The line that helper/write.py ends with. */
+function readSent(volume: string, said: string): Sent {
+  const line = said.split('\n').findLast((one) => one.startsWith('{"bytes":'));
+  if (line !== undefined) return JSON.parse(line) as Sent;
+  throw new SafeUpdateError('store', `The helper did not say how much it has read of the volume ${volume}.`);
+}
+
 function readSummary(
   volume: string,
   finished: Finished,
   signal?: AbortSignal,
 ): { summary: VolumeSummary; longest: number; changed: number } {
-  const last = finished.stderr.trim().split('\n').at(-1) ?? '';
-  if (finished.exitCode !== 0 || !last.startsWith('{')) throw failed('list', volume, finished, signal);
-  const { longest, changed, ...summary } = JSON.parse(last) as VolumeSummary & {
+  const line = finished.stderr.split('\n').findLast((one) => one.startsWith('{"entries":'));
+  if (finished.exitCode !== 0 || line === undefined) throw failed('list', volume, finished, signal);
+  const { longest, changed, ...summary } = JSON.parse(line) as VolumeSummary & {
     longest: number;
     changed: number;
   };

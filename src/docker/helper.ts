@@ -304,7 +304,7 @@ export async function freeSpaceAt(
 /** helper/list.py, which lists a volume; see its head for the format. */
 export const listScript = readFileSync(`${packageFolder}list.py`, 'utf8');
 
-/** helper/write.py, which writes a file and says what came in. */
+/** helper/write.py, which writes a file, or passes it on, and says what came in. */
 export const writeScript = readFileSync(`${packageFolder}write.py`, 'utf8');
 
 /** What finds, counts and copies SQLite files. */

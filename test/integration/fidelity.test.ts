@@ -166,8 +166,7 @@ describe('a volume with everything in it', async () => {
     const content = await readFile(own);
     expect(written).toEqual({
       exact: true,
-      bytes: content.length,
-      sha256: createHash('sha256').update(content).digest('hex'),
+      sent: { bytes: content.length, sha256: createHash('sha256').update(content).digest('hex') },
     });
     expect(told.length).toBeGreaterThan(0);
 

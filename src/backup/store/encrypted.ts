@@ -5,7 +5,16 @@ import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { decrypt, encrypt } from '../age.ts';
 import { zstd } from '../codec/zstd.ts';
 import { parseListing, parseManifest, saysEncrypted, useAnother, type Outline } from '../manifest.ts';
-import { checksums, hashing, inside, manifestName, requireSum, settled, sumsName } from './folder.ts';
+import {
+  checksums,
+  hashing,
+  inside,
+  manifestName,
+  requireAll,
+  requireSum,
+  settled,
+  sumsName,
+} from './folder.ts';
 import type { BackupReader, BackupWriter, Part, Store } from './store.ts';
 
 /** Who can read a backup, and what backups are read with. */
@@ -95,12 +104,14 @@ function encryptingWriter(inner: BackupWriter, recipients: readonly string[], ke
         progress(volume.name, bytes);
       });
       const listing = volume.list(zstd);
-      const [, , { exact }, listed] = await settled([
+      const [archived, filed, { exact, sent }, listed] = await settled([
         putFile(archive, reading.content),
         putFile(list, listing.content),
         reading.done,
         listing.done,
       ]);
+      requireAll(archived, sent);
+      requireAll(filed, listed.sent);
       return { archive, files: list, summary: listed.summary, exact: exact && listed.exact };
     },
 

@@ -20,7 +20,7 @@ import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { zstd } from '../codec/zstd.ts';
 import { isBackupId } from '../id.ts';
 import { useAnother } from '../manifest.ts';
-import type { VolumeReader } from '../volume.ts';
+import type { Sent, VolumeReader } from '../volume.ts';
 import type { BackupReader, BackupWriter, Listed, Part, Store } from './store.ts';
 
 const partial = '.partial';
@@ -188,16 +188,17 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
       const written = volume.archiveTo(file, zstd, onBytes);
       if (written === undefined) {
         const { content, done } = volume.archive(zstd, onBytes);
-        const [, { exact }] = await settled([fill(name, empty, content), done]);
+        const [part, { exact, sent }] = await settled([fill(name, empty, content), done]);
+        requireAll(part, sent);
         return exact;
       }
-      const { exact, bytes, sha256 } = await written.catch((error: unknown) => {
+      const { exact, sent } = await written.catch((error: unknown) => {
         if (!(error instanceof SafeUpdateError) || error.code !== 'space') throw error;
         const full = Object.assign(new Error(error.message), { code: 'ENOSPC' });
         throw storeError(`${name} could not be written to ${folder}`, full);
       });
       await empty.sync();
-      parts.push({ path: name, bytes, sha256 });
+      parts.push({ path: name, ...sent });
       return exact;
     } finally {
       await empty.close();
@@ -228,11 +229,12 @@ function folderWriter(id: string, folder: string, final: string): BackupWriter {
       };
       // Side by side: the second of them finds in the page cache what the first has read.
       const list = volume.list(zstd);
-      const [exact, , listed] = await settled([
+      const [exact, part, listed] = await settled([
         putArchive(archive, volume, onBytes),
         putFile(files, list.content),
         list.done,
       ]);
+      requireAll(part, listed.sent);
       return { archive, files, summary: listed.summary, exact: exact && listed.exact };
     },
 
@@ -444,6 +446,18 @@ export function hashing(): {
     bytes: () => bytes,
     digest: () => hash.digest('hex'),
   };
+}
+
+/** Throws SafeUpdateError `store` unless what was stored is what the helper has sent. */
+export function requireAll(part: Part, sent: Sent): void {
+  if (part.bytes === sent.bytes && part.sha256 === sent.sha256) return;
+  const what =
+    part.bytes === sent.bytes
+      ? 'something else arrived'
+      : `${sent.bytes} bytes were sent, ${part.bytes} arrived`;
+  throw new SafeUpdateError('store', `${part.path} did not come whole from the engine: ${what}.`, {
+    hint: 'Run again. If it stays so, look at what is between here and the engine: its log, the connection, the docker command.',
+  });
 }
 
 /** Waits for all, then throws the first error: no writer is left running behind a failure. */

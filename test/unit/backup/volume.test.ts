@@ -9,10 +9,13 @@ import { fakeExec } from '../docker/fake-exec.ts';
 
 const codec: Codec = { name: 'none', suffix: '', compress: 'cat', decompress: 'cat' };
 const summary = { entries: 3, bytes: 10, sockets: 0, digest: 'abc' };
+/** What went out of the helper. */
+const sent = { bytes: 3, sha256: 'abc' };
+const saysSent = `${JSON.stringify(sent)}\n`;
 /** What the lister says at its end, beside the summary. */
-const listed = JSON.stringify({ ...summary, longest: 20, changed: 0 });
+const listed = `${JSON.stringify({ ...summary, longest: 20, changed: 0 })}\n${saysSent}`;
 /** What every other script says when it has come to its end. */
-const end = 'safe-update: done\n';
+const end = `${saysSent}safe-update: done\n`;
 
 function helper(answer: Parameters<typeof fakeExec>[0]) {
   const exec = fakeExec(answer);
@@ -38,8 +41,8 @@ describe('reading a volume', () => {
     const reader = volumeReader(one, "it's a volume");
     const { content, done } = reader.archive(codec, quiet);
     expect(await text(content)).toBe('tar');
-    expect(await done).toEqual({ exact: true });
-    expect(await reader.list(codec).done).toEqual({ summary, exact: true });
+    expect(await done).toEqual({ exact: true, sent });
+    expect(await reader.list(codec).done).toEqual({ summary, exact: true, sent });
     for (const { argv, env } of commands) {
       expect(argv.join(' ')).not.toContain('/volumes/0');
       expect(env?.['FOLDER']).toBe('/volumes/0');
@@ -47,9 +50,9 @@ describe('reading a volume', () => {
   });
 
   it.each([
-    [0, { exact: true }],
+    [0, { exact: true, sent }],
     // GNU tar: some files differed, as when one is written while it is read.
-    [1, { exact: false }],
+    [1, { exact: false, sent }],
   ])('tar ends with %i', async (exitCode, expected) => {
     const { helper: one } = helper(() => ({
       exitCode,
@@ -97,11 +100,7 @@ describe('reading a volume', () => {
     const { helper: one, commands } = helper(() => ({ stdout: '{"bytes":3,"sha256":"abc"}\n', stderr: end }));
     const reader = volumeReader(one, 'shop_db');
     expect(reader.archiveTo('/elsewhere/a.tar', codec, quiet)).toBeUndefined();
-    expect(await reader.archiveTo("/backups/it's.tar", codec, quiet)).toEqual({
-      exact: true,
-      bytes: 3,
-      sha256: 'abc',
-    });
+    expect(await reader.archiveTo("/backups/it's.tar", codec, quiet)).toEqual({ exact: true, sent });
     expect(commands.map(({ env }) => env?.['FILE'])).toEqual(["/shared/it's.tar"]);
     expect(commands[0]?.argv.join(' ')).not.toContain("it's");
   });
@@ -118,9 +117,20 @@ describe('reading a volume', () => {
 
   it('knows what went away while it was listed', async () => {
     const { helper: one } = helper(() => ({
-      stderr: JSON.stringify({ ...summary, longest: 20, changed: 2 }),
+      stderr: listed.replace('"changed":0', '"changed":2'),
     }));
-    expect(await volumeReader(one, 'shop_db').list(codec).done).toEqual({ summary, exact: false });
+    expect(await volumeReader(one, 'shop_db').list(codec).done).toEqual({ summary, exact: false, sent });
+  });
+
+  it('does not guess what was sent', async () => {
+    const { helper: one } = helper(({ env }) => ({
+      stderr: env?.['LIST'] === undefined ? 'safe-update: done\n' : listed.replace(saysSent, ''),
+    }));
+    for (const done of [
+      volumeReader(one, 'v').archive(codec, quiet).done,
+      volumeReader(one, 'v').list(codec).done,
+    ])
+      await expect(done).rejects.toThrow('The helper did not say how much it has read of the volume v.');
   });
 
   it('refuses a path that could not be put back', async () => {
