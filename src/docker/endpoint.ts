@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { homedir, platform } from 'node:os';
 import path from 'node:path';
-import Docker from 'dockerode';
+import type Docker from 'dockerode';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Endpoint } from '../model/project.ts';
 import { contextArgv } from './argv.ts';
+import { Dockerode } from './dockerode.ts';
 import type { Exec } from './exec.ts';
 
 /** What `docker context inspect --format '{{json .}}'` prints, as far as it is read here. */
@@ -82,7 +83,7 @@ export function endpointVariables(endpoint: Endpoint): Record<string, string | u
  * is no limit. Throws SafeUpdateError `engine` for a scheme it cannot speak.
  */
 export function dockerodeFor(endpoint: Endpoint, timeout?: number): Docker {
-  return new Docker({ ...addressFor(endpoint), ...(timeout === undefined ? {} : { timeout }) });
+  return new Dockerode({ ...addressFor(endpoint), ...(timeout === undefined ? {} : { timeout }) });
 }
 
 function addressFor(endpoint: Endpoint): Docker.DockerOptions {
