@@ -4,6 +4,8 @@ import { FLAGS, PASSED, quoted, SOME, unquoted, WORDS } from './unknown.ts';
 
 /** What expansion needs of the shell: to run what stands in a substitution. */
 export interface Substitution {
+  /** Told before so many characters are read again. Throws Exhausted. */
+  spend(characters: number): void;
   /** Runs the script of `$(…)` and returns what it prints. */
   output(part: WordPart): string;
   /** Runs the script of `<(…)` and returns the path of what it prints. */
@@ -19,6 +21,8 @@ interface Partial {
 const mostWords = 64;
 /** A word of more parts is as good as unknown. */
 const mostParts = 1000;
+/** What a part costs, in characters that are read. */
+const partCost = 16;
 /** Each makes copies of all before it. */
 const mostBraces = 12;
 
@@ -29,6 +33,9 @@ export function expandWord(word: Word, scope: Scope, substitution: Substitution)
     return [[word.value]];
   }
   if (word.parts.length > mostParts) return [[WORDS]];
+  substitution.spend(partCost * word.parts.length);
+  if (!word.parts.some((part) => part.type === 'BraceExpansion'))
+    return expandParts(word.parts, scope, substitution);
   return product(braces(word.parts).map((parts) => expandParts(parts, scope, substitution)));
 }
 
@@ -61,6 +68,7 @@ export function texts(
   scope: Scope,
   substitution: Substitution,
 ): readonly string[] {
+  substitution.spend(partCost * parts.length);
   let found: string[] = [''];
   for (const part of parts) {
     const values = valuesOf(part, scope, substitution).map((words) => words.join(' '));
@@ -73,26 +81,32 @@ export function texts(
 function expandParts(parts: readonly WordPart[], scope: Scope, substitution: Substitution): Alternatives {
   // What most words are.
   const [only] = parts;
-  if (only !== undefined && parts.length === 1 && isPlain(only)) return [[only.value]];
+  if (only !== undefined && parts.length === 1) {
+    if (isPlain(only)) return [[only.value]];
+    if (only.type === 'DoubleQuoted')
+      return limited(quotedLists(only.parts, scope, substitution).map((words) => words.slice(0, mostWords)));
+  }
   let partials: Partial[] = [{ words: [], open: false }];
   const each = (change: (partial: Partial) => Partial[]): void => {
     const next = partials.flatMap(change);
-    partials =
-      next.length > mostAlternatives ? partials.map((partial) => append(partial, [WORDS], true)) : next;
+    partials = next.length > mostAlternatives ? partials.map((partial) => append(partial, [WORDS])) : next;
   };
   for (const part of parts) {
-    if (part.type === 'DoubleQuoted' || part.type === 'LocaleString') {
-      const lists = quotedLists(part.parts, scope, substitution);
-      each((partial) => lists.map((words) => append(partial, words, true)));
-      continue;
-    }
-    const values = valuesOf(part, scope, substitution);
+    const isQuoted = part.type === 'DoubleQuoted' || part.type === 'LocaleString';
+    const values = isQuoted
+      ? quotedLists(part.parts, scope, substitution)
+      : valuesOf(part, scope, substitution);
     const splits =
       part.type === 'SimpleExpansion' ||
       part.type === 'ParameterExpansion' ||
       part.type === 'CommandExpansion';
-    if (!splits) each((partial) => values.map((words) => append(partial, words, true)));
-    else each((partial) => values.map((words) => split(partial, words, scope)));
+    const add = splits ? split : append;
+    const [partial] = partials;
+    const [words] = values;
+    // What is known needs no copies.
+    if (partials.length === 1 && values.length === 1 && partial !== undefined && words !== undefined)
+      add(partial, words, scope);
+    else each((before) => values.map((some) => add(copied(before), some, scope)));
   }
   return limited(partials.map(({ words }) => words.slice(0, mostWords)));
 }
@@ -103,16 +117,25 @@ function isPlain(part: WordPart): part is Extract<WordPart, { type: 'Literal' | 
 
 /** Words of a double-quoted part: one, unless it holds "$@" or an array. */
 function quotedLists(parts: readonly WordPart[], scope: Scope, substitution: Substitution): Alternatives {
+  const [only] = parts;
+  if (only === undefined) return [['']];
+  if (parts.length === 1 && isPlain(only)) return [[quoted(only.value)]];
+  substitution.spend(partCost * parts.length);
   let found: Partial[] = [{ words: [], open: false }];
   let isList = false;
   for (const part of parts) {
     const values = valuesOf(part, scope, substitution);
     const list = isListPart(part);
     isList ||= list;
-    const next = found.flatMap((partial) =>
-      values.map((words) => append(partial, list ? words.map(quotedList) : [quoted(words.join(' '))], true)),
-    );
-    found = next.length > mostAlternatives ? found.map((partial) => append(partial, [SOME], true)) : next;
+    const lists = values.map((words) => (list ? words.map(quotedList) : [quoted(words.join(' '))]));
+    const [partial] = found;
+    const [words] = lists;
+    if (found.length === 1 && lists.length === 1 && partial !== undefined && words !== undefined) {
+      append(partial, words);
+      continue;
+    }
+    const next = found.flatMap((before) => lists.map((some) => append(copied(before), some)));
+    found = next.length > mostAlternatives ? found.map((before) => append(before, [SOME])) : next;
   }
   return found.map(({ words }) => (words.length === 0 && !isList ? [''] : words));
 }
@@ -127,29 +150,41 @@ function isListPart(part: WordPart): boolean {
   return part.type === 'ParameterExpansion' && (part.parameter === '@' || part.index?.value === '@');
 }
 
-function append(partial: Partial, words: readonly string[], opens: boolean): Partial {
-  const [first, ...rest] = words;
-  if (first === undefined) return partial;
-  const before = partial.open ? partial.words.slice(0, -1) : partial.words;
-  const last = partial.open ? (partial.words.at(-1) ?? '') : '';
-  return { words: [...before, last + first, ...rest], open: opens };
+function copied({ words, open }: Partial): Partial {
+  return { words: [...words], open };
 }
 
+/** Adds words; the first of them goes on with the last one before, if that is open. */
+function append(partial: Partial, words: readonly string[]): Partial {
+  const [first, ...rest] = words;
+  if (first === undefined) return partial;
+  if (partial.open && partial.words.length > 0) partial.words.push((partial.words.pop() ?? '') + first);
+  else partial.words.push(first);
+  partial.words.push(...rest);
+  partial.open = true;
+  return partial;
+}
+
+/** Adds words that fall into more where there is space in them. */
 function split(partial: Partial, words: readonly string[], scope: Scope): Partial {
-  let current = partial;
   // Whatever else separates; that spaces may not is left out, as it would only hide what is known.
   const separators = scope.vars.get('IFS')?.flat().join('').replace(/\s/g, '') ?? '';
   for (const [index, word] of words.entries()) {
-    if (index > 0) current = { ...current, open: false };
-    const text = separators
-      .split('')
-      .reduce((before, separator) => before.replaceAll(separator, ' '), unquoted(word));
-    if (/^\s/.test(text)) current = { ...current, open: false };
-    const fields = text.split(/\s+/).filter((field) => field !== '');
-    current = append(current, fields, true);
-    if (/\s$/.test(text)) current = { ...current, open: false };
+    if (index > 0) partial.open = false;
+    let text = unquoted(word);
+    for (const separator of separators) text = text.replaceAll(separator, ' ');
+    if (!/\s/.test(text)) {
+      if (text !== '') append(partial, [text]);
+      continue;
+    }
+    if (/^\s/.test(text)) partial.open = false;
+    append(
+      partial,
+      text.split(/\s+/).filter((field) => field !== ''),
+    );
+    if (/\s$/.test(text)) partial.open = false;
   }
-  return current;
+  return partial;
 }
 
 /** What a part may be, before it falls into words. */
@@ -166,6 +201,8 @@ function valuesOf(part: WordPart, scope: Scope, substitution: Substitution): Alt
     case 'SimpleExpansion':
       return variable(part.text.slice(1), scope, undefined);
     case 'ParameterExpansion':
+      // Each level within it is read once more.
+      substitution.spend(part.end - part.pos);
       return parameter(part, scope, substitution);
     case 'CommandExpansion':
       return [[substitution.output(part).replace(/\n+$/, '')]];

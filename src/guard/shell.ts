@@ -28,6 +28,8 @@ export interface Surroundings {
   read?: (path: string) => string | undefined;
   /** Bind mounts that hold data, as absolute paths. */
   dataPaths?: readonly string[];
+  /** How many times as much work as usual it may take: more than 1 where nobody waits for the verdict. */
+  patience?: number;
 }
 
 /** More than this is not read; nobody types it. */
@@ -38,6 +40,9 @@ const mostCommands = 6000;
  * again, and so is a variable that grows.
  */
 export const mostWork = 8 * longestText;
+/** A command and a word cost more than their letters: in characters, what takes as long as to read so many. */
+const commandCost = 80;
+const wordCost = 40;
 /** Texts within the text: what `sh -c`, eval and their like are given. */
 const mostTexts = 500;
 const deepest = 24;
@@ -90,6 +95,7 @@ class Shell implements Machine {
   readonly findings: Finding[] = [];
   readonly hints: Hint[] = [];
   readonly #surroundings: Surroundings;
+  readonly #patience: number;
   readonly #seen = new Set<string>();
   readonly #places = new Map<string, number>();
   readonly #reads = new Map<string, number>();
@@ -101,6 +107,7 @@ class Shell implements Machine {
 
   constructor(surroundings: Surroundings) {
     this.#surroundings = surroundings;
+    this.#patience = surroundings.patience ?? 1;
   }
 
   /** How many characters were read and copied. */
@@ -110,7 +117,7 @@ class Shell implements Machine {
 
   #spend(characters: number): void {
     this.#work += characters;
-    if (this.#work > mostWork) throw new Exhausted();
+    if (this.#work > mostWork * this.#patience) throw new Exhausted();
   }
 
   /** The judged text itself. */
@@ -130,8 +137,10 @@ class Shell implements Machine {
       return SOME;
     }
     this.#texts += 1;
-    if (this.#texts > mostTexts) throw new Exhausted();
+    if (this.#texts > mostTexts * this.#patience) throw new Exhausted();
     this.#spend(text.length);
+    // The parser reads it once for each level, up to hundreds of them, as soon as it is asked for a word's parts.
+    if (deepestExpansion(text) > deepest) throw new Exhausted();
     const script = parse(text);
     const output = this.#block(script.commands, frame, stdin);
     const problem = script.errors?.[0];
@@ -318,7 +327,7 @@ class Shell implements Machine {
         this.#substituted(part, frame);
         return SOME;
       }
-      this.#spend(part.end - part.pos);
+      this.#spend(2 * (part.end - part.pos) + commandCost);
       const at = { start: part.pos, end: part.end };
       // Positions in a script between escaped backticks are its own.
       const below: Frame = {
@@ -337,6 +346,9 @@ class Shell implements Machine {
       return output;
     };
     return {
+      spend: (characters) => {
+        this.#spend(characters);
+      },
       output: inner,
       path: (part) => {
         this.#substitutions += 1;
@@ -375,7 +387,7 @@ class Shell implements Machine {
     const lists: Alternatives[] = [];
     // Paid as it grows: what is too much should not be made first.
     const add = (list: Alternatives): void => {
-      for (const one of list) this.#spend(24 * one.length);
+      for (const one of list) this.#spend(wordCost * one.length);
       lists.push(list);
     };
     add(this.#expand(node.name, frame));
@@ -455,6 +467,7 @@ class Shell implements Machine {
     let stdin = before;
     const files: { path: string; append: boolean }[] = [];
     for (const redirect of redirects) {
+      this.#spend(wordCost);
       if (redirect.type === 'HereDoc') {
         const { parts, text } = redirect.body;
         const quoted = redirect.delimiter?.quoted === true;
@@ -486,12 +499,11 @@ class Shell implements Machine {
 
   run(invocation: Invocation): string {
     this.#commands += 1;
-    if (this.#commands > mostCommands) throw new Exhausted();
+    if (this.#commands > mostCommands * this.#patience) throw new Exhausted();
     if (invocation.depth > deepest) throw new Exhausted();
     const [first, ...rest] = invocation.words;
     if (first === undefined) return '';
-    // A command and a word cost more than their letters.
-    this.#spend(40);
+    this.#spend(commandCost);
     for (const word of invocation.words) this.#spend(word.length + 4);
     const deeper = { ...invocation, depth: invocation.depth + 1 };
     const scope = invocation.scope as Scope;
@@ -701,6 +713,7 @@ class Shell implements Machine {
   report(invocation: Invocation, draft: Draft): void {
     const about = rules[draft.rule];
     if (invocation.guess && draft.rule === 'unknown') return;
+    this.#spend(2 * commandCost);
     this.#add({
       rule: draft.rule,
       command: shownWords(invocation.words),
@@ -781,6 +794,19 @@ function joined(one: Finding, other: Finding): Finding {
     ...(elsewhere.length === 0 ? {} : { elsewhere }),
     ...(through.length === 0 ? {} : { through }),
   };
+}
+
+/** How deep expansions like `${a:-${b}}` are within each other. */
+function deepestExpansion(text: string): number {
+  let most = 0;
+  let depth = 0;
+  for (let at = text.indexOf('${'); at !== -1; at += 1) {
+    const letter = text[at];
+    if (letter === undefined) break;
+    if (letter === '$' && text[at + 1] === '{') most = Math.max(most, (depth += 1));
+    else if (letter === '}') depth = Math.max(depth - 1, 0);
+  }
+  return most;
 }
 
 /** In text that a shell reads, what is unknown may be several words. */

@@ -37,7 +37,7 @@ export function scanText(path: string, text: string, options: ScanOptions): Occu
   const found: Occurrence[] = [];
   const binds: string[] = [];
   for (const piece of pieces) {
-    for (const finding of judge(piece.text, { dataPaths: binds }).findings) {
+    for (const finding of judge(piece.text, { dataPaths: binds, patience: 8 }).findings) {
       if (piece.inside === true && finding.rule === 'data-path') continue;
       // People leave gaps for others to fill in: `docker logs <container>`.
       if (kind === 'markdown' && finding.rule === 'unreadable') continue;

@@ -128,7 +128,19 @@ describe('any text', () => {
     const full = (piece: string): string =>
       piece.repeat(Math.ceil(longestText / piece.length)).slice(0, 60_000);
     // Each of them once took time that grew with the square of its length, or worse.
-    const growing = ['x+=a;', 'cd a;', '$(', '"$(', '<(', '(( $( ', '$( (( = ', '{1..9} ', 'eval {1..9} '];
+    const growing = [
+      'x+=a;',
+      'cd a;',
+      '$(',
+      '"$(',
+      '<(',
+      '(( $( ',
+      '$( (( = ',
+      '{1..9} ',
+      'eval {1..9} ',
+      '${a:-',
+      '"${a:-',
+    ];
     for (const piece of growing) {
       const { work, findings } = judge(`${full(piece)}\ndocker compose ps\n`);
       expect(work, piece).toBeLessThanOrEqual(mostWork + 2 * longestText);
@@ -150,5 +162,14 @@ describe('any text', () => {
     const text = script.map((one) => one.text).join('\n');
     expect(text.length).toBeGreaterThan(8000);
     expect(judge(text).work).toBeLessThan(mostWork / 4);
+  });
+
+  it('of the greatest length is read to its end by whoever has the patience', () => {
+    const lines = corpus.filter((one) => one.expected === 'allow' && !/["'`\n]|<</.test(one.text));
+    const text = lines.map((one) => one.text).join('\n');
+    const script = text.repeat(Math.ceil(longestText / text.length)).slice(0, longestText - 100);
+    const { findings } = judge(`${script}\n\ndocker compose down -v\n`, { patience: 8 });
+    expect(findings.map(({ rule }) => rule)).toContain('down-volumes');
+    expect(findings.map(({ rule }) => rule)).not.toContain('unreadable');
   });
 });
