@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { answerTo } from '../../../src/cli/guard/hook.ts';
 import { judge } from '../../../src/guard/shell.ts';
@@ -167,5 +168,20 @@ describe('what the documentation of the agents says besides', () => {
       await decided('copilot', { toolName: 'write_bash', toolArgs: { input: '{down}{enter}' } }),
     ).toBeUndefined();
     expect(await decided('codex', { tool_name: 'write_stdin', tool_input: { chars: '' } })).toBeUndefined();
+  });
+});
+
+/** Requests that the agents sent when they were run, with their ids and paths replaced. */
+const sent = JSON.parse(
+  readFileSync(new URL('../../../fixtures/guard/requests.json', import.meta.url), 'utf8'),
+) as { from: string; hook: AgentName; request: unknown }[];
+
+describe('what the agents really send', () => {
+  it.each(sent)('$from', async ({ hook, request }) => {
+    const text = JSON.stringify(request);
+    expect(readRequest(hook, text)).toEqual({ text: 'docker compose -p shop down -v', cwd: '/srv/shop' });
+    expect(readers[hook](await answerTo(hook, text, unasked))).toBe('deny');
+    const harmless = text.replace('down -v', 'ps');
+    expect(readers[hook](await answerTo(hook, harmless, unasked))).toBe(allowed(hook));
   });
 });
