@@ -368,6 +368,30 @@ describe('guard install of an agent', () => {
     },
   );
 
+  it('refuses in a session of opencode in another folder than its server', async () => {
+    await guard('install', 'opencode', '--user', '--yes');
+    const plugin = join(home, files.opencode[1]!);
+    put(join(repository, 'sub/deploy.sh'), 'docker compose down -v\n');
+    const calls = `
+      const { SafeUpdateGuard } = await import(${JSON.stringify(plugin)});
+      const hooks = await SafeUpdateGuard({ directory: ${JSON.stringify(repository)} });
+      const said = (args) => hooks['tool.execute.before']({ tool: 'bash' }, { args }).then(() => 'allowed', ({ message }) => message);
+      console.log(JSON.stringify([
+        await said({ command: 'sh deploy.sh', workdir: 'sub' }),
+        await said({ command: 'sh sub/deploy.sh' }),
+        await said({ command: 'sh deploy.sh', workdir: ${JSON.stringify(join(repository, 'sub'))} }),
+        await said({ command: 'docker compose ps', workdir: 'sub' }),
+      ]));`;
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', calls], {}, folder);
+    const [relative, none, absolute, harmless] = JSON.parse(stdout) as string[];
+    for (const refusal of [relative, none, absolute]) expect(refusal).toContain('down-volumes');
+    expect(harmless).toBe('allowed');
+
+    writeFileSync(plugin, read(plugin).replace(program, `${program}.gone`));
+    const gone = await run(process.execPath, ['--input-type=module', '-e', calls], {}, folder);
+    expect(JSON.parse(gone.stdout)).toEqual(Array(4).fill(expect.stringContaining('the guard cannot run')));
+  });
+
   it('refuses everything when the guard is gone, in the way the agent takes for a refusal', async () => {
     put(
       join(folder, 'bin', 'safe-update'),

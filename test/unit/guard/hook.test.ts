@@ -184,4 +184,15 @@ describe('what the agents really send', () => {
     const harmless = text.replace('down -v', 'ps');
     expect(readers[hook](await answerTo(hook, harmless, unasked))).toBe(allowed(hook));
   });
+
+  // A server of opencode runs in another folder than its sessions.
+  it.each([
+    ['gemini', { tool_name: 'run_shell_command', tool_input: { command: 'x', dir_path: 'sub' } }],
+    ['opencode', { tool: 'bash', args: { command: 'x', workdir: './sub' } }],
+    ['codex', { tool_name: 'shell', tool_input: { command: 'x', workdir: '/srv/shop/sub' } }],
+  ] as const)('a folder is one of the session: %s', (agent, request) => {
+    expect(readRequest(agent, JSON.stringify({ ...request, cwd: '/srv/shop' }))).toMatchObject({
+      cwd: '/srv/shop/sub',
+    });
+  });
 });

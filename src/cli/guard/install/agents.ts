@@ -298,9 +298,10 @@ export const SafeUpdateGuard = async ({ directory }) => ({
     const { status, stderr } = spawnSync(
       ${JSON.stringify(node)},
       [${JSON.stringify(bin)}, 'guard', 'hook', 'opencode'],
-      { input: JSON.stringify({ tool: 'bash', args, cwd: args?.workdir ?? directory }), encoding: 'utf8', timeout: ${limit * 1000} },
+      { input: JSON.stringify({ tool: 'bash', args, cwd: directory }), encoding: 'utf8', timeout: ${limit * 1000} },
     );
-    if (status !== 0) throw new Error(stderr || ${JSON.stringify(cannotRun)});
+    if (status === 2) throw new Error(stderr);
+    if (status !== 0) throw new Error(${JSON.stringify(cannotRun)});
   },
 });
 `;
