@@ -368,6 +368,27 @@ describe('guard install of an agent', () => {
     },
   );
 
+  it.each([
+    ['claude', 'CLAUDE_CONFIG_DIR', 'settings.json'],
+    ['codex', 'CODEX_HOME', 'hooks.json'],
+    ['gemini', 'GEMINI_CLI_HOME', '.gemini/settings.json'],
+    ['copilot', 'COPILOT_HOME', 'hooks/safe-update-guard.json'],
+    ['opencode', 'XDG_CONFIG_HOME', 'opencode/plugins/safe-update-guard.js'],
+  ])('goes where the agent looks that was given another folder: %s, %s', async (agent, name, path) => {
+    const elsewhere = join(folder, 'elsewhere');
+    const inPlace = (...args: string[]) =>
+      run(process.execPath, [program, 'guard', ...args, agent, '--user', '--yes'], { [name]: elsewhere });
+    expect((await inPlace('install')).exitCode).toBe(0);
+    expect(read(join(elsewhere, path))).toContain('guard');
+    expect(readdirSync(home)).toEqual([]);
+    expect((await inPlace('uninstall')).exitCode).toBe(0);
+    expect(existsSync(join(elsewhere, path))).toBe(false);
+
+    // An empty name is none.
+    await run(process.execPath, [program, 'guard', 'install', agent, '--user', '--yes'], { [name]: '' });
+    expect(existsSync(join(home, files[agent as keyof typeof files][1]!))).toBe(true);
+  });
+
   it('refuses in a session of opencode in another folder than its server', async () => {
     await guard('install', 'opencode', '--user', '--yes');
     const plugin = join(home, files.opencode[1]!);

@@ -43,12 +43,28 @@ const inHome =
 
 const agents = {
   claude: {
-    file: { project: '.claude/settings.json', user: inHome('.claude', 'settings.json') },
+    file: {
+      project: '.claude/settings.json',
+      user: below(named('CLAUDE_CONFIG_DIR', inHome('.claude')), 'settings.json'),
+    },
     event: 'PreToolUse',
     entry: (command) => ({
       matcher: 'Bash|PowerShell|Monitor',
       hooks: [{ type: 'command', command, timeout: limit, onFailure: 'block' }],
     }),
+/** A folder that a variable may name instead of the usual one. An empty name is none. */
+const named =
+  (variable: string, usual: (world: World) => string) =>
+  (world: World): string =>
+    world.env[variable] || usual(world);
+
+const below =
+  (folder: (world: World) => string, ...parts: string[]) =>
+  (world: World): string =>
+    join(folder(world), ...parts);
+
+const codexHome = named('CODEX_HOME', inHome('.codex'));
+
     key: 'command',
     otherwise: exitTwo,
     request: (command, cwd) => ({
@@ -62,10 +78,7 @@ const agents = {
     note: 'Claude Code reads it when a session starts.',
   },
   codex: {
-    file: {
-      project: '.codex/hooks.json',
-      user: ({ home, env }) => join(env['CODEX_HOME'] ?? join(home, '.codex'), 'hooks.json'),
-    },
+    file: { project: '.codex/hooks.json', user: below(codexHome, 'hooks.json') },
     event: 'PreToolUse',
     entry: (command) => ({ matcher: 'Bash', hooks: [{ type: 'command', command, timeout: limit }] }),
     key: 'command',
@@ -81,7 +94,10 @@ const agents = {
     note: 'Codex runs new hooks only once they are trusted: /hooks in a session. Those of a repository need a trusted project.',
   },
   gemini: {
-    file: { project: '.gemini/settings.json', user: inHome('.gemini', 'settings.json') },
+    file: {
+      project: '.gemini/settings.json',
+      user: below(named('GEMINI_CLI_HOME', inHome()), '.gemini', 'settings.json'),
+    },
     event: 'BeforeTool',
     entry: (command) => ({
       matcher: 'run_shell_command',
@@ -111,7 +127,7 @@ const agents = {
   copilot: {
     file: {
       project: '.github/hooks/safe-update-guard.json',
-      user: inHome('.copilot', 'hooks', 'safe-update-guard.json'),
+      user: below(named('COPILOT_HOME', inHome('.copilot')), 'hooks', 'safe-update-guard.json'),
     },
     event: 'preToolUse',
     empty: { version: 1 },
@@ -231,7 +247,7 @@ class Plugin implements Place {
     const user = options['user'] === true;
     this.name = user ? 'opencode --user' : 'opencode';
     this.#world = world;
-    const config = world.env['XDG_CONFIG_HOME'] ?? join(world.home, '.config');
+    const config = named('XDG_CONFIG_HOME', inHome('.config'))(world);
     this.#path = join(
       user ? join(config, 'opencode') : join(world.cwd, '.opencode'),
       'plugins',
