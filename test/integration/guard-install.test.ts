@@ -413,6 +413,16 @@ describe('guard install of an agent', () => {
     expect(JSON.parse(gone.stdout)).toEqual(Array(4).fill(expect.stringContaining('the guard cannot run')));
   });
 
+  // Codex, Gemini CLI and Copilot run the command when a hook takes too long. Reading a backup again takes up to 30 seconds.
+  it('gives the guard more time than it takes', async () => {
+    for (const [agent, [path]] of Object.entries(files)) {
+      await guard('install', agent, '--yes');
+      const [, name, given] = /"?(timeout|timeoutSec)"?: (\d+)/.exec(read(join(repository, path!)))!;
+      const milliseconds = agent === 'gemini' || agent === 'opencode';
+      expect(Number(given) / (milliseconds ? 1000 : 1), `${agent}: ${name}`).toBeGreaterThanOrEqual(60);
+    }
+  });
+
   it('refuses everything when the guard is gone, in the way the agent takes for a refusal', async () => {
     put(
       join(folder, 'bin', 'safe-update'),

@@ -28,8 +28,11 @@ interface Agent {
   note?: string;
 }
 
-/** Seconds after which an agent gives a hook up. A verdict takes a tenth of one. */
-const limit = 30;
+/**
+ * Seconds after which an agent gives a hook up, and most then run the command. A verdict takes a tenth of one, but where a
+ * backup is read again, and the engine is slow, more than 30.
+ */
+const limit = 60;
 
 const cannotRun =
   'safe-update guard: refused, as the guard cannot run. Install safe-update, or install this hook again.';
