@@ -360,8 +360,9 @@ describe('guard install of an agent', () => {
         expect(read(path)).toBe(text);
       }
       const { stdout } = await guard('status');
-      expect(stdout).toMatch(new RegExp(`^${agent} +installed`, 'm'));
-      expect(stdout).toMatch(new RegExp(`^${agent} --user +installed`, 'm'));
+      const state = agent === 'codex' ? 'waiting' : 'installed';
+      expect(stdout).toMatch(new RegExp(`^${agent} +${state}`, 'm'));
+      expect(stdout).toMatch(new RegExp(`^${agent} --user +${state}`, 'm'));
       for (const flags of [[], ['--user']]) await guard('uninstall', agent, ...flags, '--yes');
       expect(existsSync(join(repository, own!))).toBe(false);
       expect(existsSync(join(home, users!))).toBe(false);
@@ -422,6 +423,37 @@ describe('guard install of an agent', () => {
       expect(Number(given) / (milliseconds ? 1000 : 1), `${agent}: ${name}`).toBeGreaterThanOrEqual(60);
     }
   });
+
+  it('says of Codex that a hook waits until Codex was told to trust it', async () => {
+    const path = join(repository, '.codex/hooks.json');
+    const { stdout } = await guard('install', 'codex', '--yes');
+    expect(stdout).toContain('codex exec');
+    const waiting = await guard('status');
+    expect(waiting.exitCode).toBe(1);
+    expect(waiting.stdout).toMatch(/^codex +waiting +.*trust/m);
+
+    const config = put(
+      join(home, '.codex/config.toml'),
+      `model = "x"\n\n[hooks.state]\n\n[hooks.state."${path}:pre_tool_use:0:0"]\ntrusted_hash = "sha256:00"\n`,
+    );
+    const trusted = await guard('status');
+    expect(trusted.exitCode, trusted.stdout).toBe(0);
+    expect(trusted.stdout).toMatch(/^codex +installed/m);
+
+    writeFileSync(config, `${read(config)}enabled = false\n`);
+    expect((await guard('status')).stdout).toMatch(/^codex +waiting +.*off/m);
+    writeFileSync(config, read(config).replace(path, '/elsewhere/hooks.json'));
+    expect((await guard('status')).stdout).toMatch(/^codex +waiting +.*trust/m);
+  });
+
+  it.each(['claude', 'gemini', 'copilot'])(
+    'says in which sessions a hook of a repository counts: %s',
+    async (agent) => {
+      const { stdout } = await guard('install', agent, '--yes');
+      expect(stdout).toContain(`safe-update guard install ${agent} --user`);
+      expect((await guard('install', agent, '--user', '--yes')).stdout).not.toContain('For every folder');
+    },
+  );
 
   it('refuses everything when the guard is gone, in the way the agent takes for a refusal', async () => {
     put(
