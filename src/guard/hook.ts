@@ -1,3 +1,4 @@
+import { resolvePath } from './data-paths.ts';
 import { asWord } from './shell.ts';
 
 /** What a coding agent wants to run. */
@@ -98,10 +99,13 @@ export function readRequest(agent: AgentName, text: string): HookRequest | 'othe
     ? typed(given?.['input'] ?? given?.['chars'])
     : commandOf(given?.['command'] ?? given?.['cmd']);
   if (command === undefined) return 'malformed';
-  const cwd = [given?.['cwd'], given?.['workdir'], given?.['dir_path'], request['cwd']].find(
-    (folder) => typeof folder === 'string' && folder !== '',
-  );
-  return { text: command, cwd: cwd as string | undefined };
+  const session = folderIn(request['cwd']);
+  const own = folderIn(given?.['cwd'], given?.['workdir'], given?.['dir_path']);
+  return { text: command, cwd: own === undefined ? session : resolvePath(own, session) };
+}
+
+function folderIn(...values: unknown[]): string | undefined {
+  return values.find((value): value is string => typeof value === 'string' && value !== '');
 }
 
 /** A command is text for a shell, or words. */

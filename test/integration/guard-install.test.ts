@@ -360,11 +360,98 @@ describe('guard install of an agent', () => {
         expect(read(path)).toBe(text);
       }
       const { stdout } = await guard('status');
-      expect(stdout).toMatch(new RegExp(`^${agent} +installed`, 'm'));
-      expect(stdout).toMatch(new RegExp(`^${agent} --user +installed`, 'm'));
+      const state = agent === 'codex' ? 'waiting' : 'installed';
+      expect(stdout).toMatch(new RegExp(`^${agent} +${state}`, 'm'));
+      expect(stdout).toMatch(new RegExp(`^${agent} --user +${state}`, 'm'));
       for (const flags of [[], ['--user']]) await guard('uninstall', agent, ...flags, '--yes');
       expect(existsSync(join(repository, own!))).toBe(false);
       expect(existsSync(join(home, users!))).toBe(false);
+    },
+  );
+
+  it.each([
+    ['claude', 'CLAUDE_CONFIG_DIR', 'settings.json'],
+    ['codex', 'CODEX_HOME', 'hooks.json'],
+    ['gemini', 'GEMINI_CLI_HOME', '.gemini/settings.json'],
+    ['copilot', 'COPILOT_HOME', 'hooks/safe-update-guard.json'],
+    ['opencode', 'XDG_CONFIG_HOME', 'opencode/plugins/safe-update-guard.js'],
+  ])('goes where the agent looks that was given another folder: %s, %s', async (agent, name, path) => {
+    const elsewhere = join(folder, 'elsewhere');
+    const inPlace = (...args: string[]) =>
+      run(process.execPath, [program, 'guard', ...args, agent, '--user', '--yes'], { [name]: elsewhere });
+    expect((await inPlace('install')).exitCode).toBe(0);
+    expect(read(join(elsewhere, path))).toContain('guard');
+    expect(readdirSync(home)).toEqual([]);
+    expect((await inPlace('uninstall')).exitCode).toBe(0);
+    expect(existsSync(join(elsewhere, path))).toBe(false);
+
+    // An empty name is none.
+    await run(process.execPath, [program, 'guard', 'install', agent, '--user', '--yes'], { [name]: '' });
+    expect(existsSync(join(home, files[agent as keyof typeof files][1]!))).toBe(true);
+  });
+
+  it('refuses in a session of opencode in another folder than its server', async () => {
+    await guard('install', 'opencode', '--user', '--yes');
+    const plugin = join(home, files.opencode[1]!);
+    put(join(repository, 'sub/deploy.sh'), 'docker compose down -v\n');
+    const calls = `
+      const { SafeUpdateGuard } = await import(${JSON.stringify(plugin)});
+      const hooks = await SafeUpdateGuard({ directory: ${JSON.stringify(repository)} });
+      const said = (args) => hooks['tool.execute.before']({ tool: 'bash' }, { args }).then(() => 'allowed', ({ message }) => message);
+      console.log(JSON.stringify([
+        await said({ command: 'sh deploy.sh', workdir: 'sub' }),
+        await said({ command: 'sh sub/deploy.sh' }),
+        await said({ command: 'sh deploy.sh', workdir: ${JSON.stringify(join(repository, 'sub'))} }),
+        await said({ command: 'docker compose ps', workdir: 'sub' }),
+      ]));`;
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', calls], {}, folder);
+    const [relative, none, absolute, harmless] = JSON.parse(stdout) as string[];
+    for (const refusal of [relative, none, absolute]) expect(refusal).toContain('down-volumes');
+    expect(harmless).toBe('allowed');
+
+    writeFileSync(plugin, read(plugin).replace(program, `${program}.gone`));
+    const gone = await run(process.execPath, ['--input-type=module', '-e', calls], {}, folder);
+    expect(JSON.parse(gone.stdout)).toEqual(Array(4).fill(expect.stringContaining('the guard cannot run')));
+  });
+
+  // Codex, Gemini CLI and Copilot run the command when a hook takes too long. Reading a backup again takes up to 30 seconds.
+  it('gives the guard more time than it takes', async () => {
+    for (const [agent, [path]] of Object.entries(files)) {
+      await guard('install', agent, '--yes');
+      const [, name, given] = /"?(timeout|timeoutSec)"?: (\d+)/.exec(read(join(repository, path!)))!;
+      const milliseconds = agent === 'gemini' || agent === 'opencode';
+      expect(Number(given) / (milliseconds ? 1000 : 1), `${agent}: ${name}`).toBeGreaterThanOrEqual(60);
+    }
+  });
+
+  it('says of Codex that a hook waits until Codex was told to trust it', async () => {
+    const path = join(repository, '.codex/hooks.json');
+    const { stdout } = await guard('install', 'codex', '--yes');
+    expect(stdout).toContain('codex exec');
+    const waiting = await guard('status');
+    expect(waiting.exitCode).toBe(1);
+    expect(waiting.stdout).toMatch(/^codex +waiting +.*trust/m);
+
+    const config = put(
+      join(home, '.codex/config.toml'),
+      `model = "x"\n\n[hooks.state]\n\n[hooks.state."${path}:pre_tool_use:0:0"]\ntrusted_hash = "sha256:00"\n`,
+    );
+    const trusted = await guard('status');
+    expect(trusted.exitCode, trusted.stdout).toBe(0);
+    expect(trusted.stdout).toMatch(/^codex +installed/m);
+
+    writeFileSync(config, `${read(config)}enabled = false\n`);
+    expect((await guard('status')).stdout).toMatch(/^codex +waiting +.*off/m);
+    writeFileSync(config, read(config).replace(path, '/elsewhere/hooks.json'));
+    expect((await guard('status')).stdout).toMatch(/^codex +waiting +.*trust/m);
+  });
+
+  it.each(['claude', 'gemini', 'copilot'])(
+    'says in which sessions a hook of a repository counts: %s',
+    async (agent) => {
+      const { stdout } = await guard('install', agent, '--yes');
+      expect(stdout).toContain(`safe-update guard install ${agent} --user`);
+      expect((await guard('install', agent, '--user', '--yes')).stdout).not.toContain('For every folder');
     },
   );
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { answerTo } from '../../../src/cli/guard/hook.ts';
 import { judge } from '../../../src/guard/shell.ts';
@@ -167,5 +168,31 @@ describe('what the documentation of the agents says besides', () => {
       await decided('copilot', { toolName: 'write_bash', toolArgs: { input: '{down}{enter}' } }),
     ).toBeUndefined();
     expect(await decided('codex', { tool_name: 'write_stdin', tool_input: { chars: '' } })).toBeUndefined();
+  });
+});
+
+/** Requests that the agents sent when they were run, with their ids and paths replaced. */
+const sent = JSON.parse(
+  readFileSync(new URL('../../../fixtures/guard/requests.json', import.meta.url), 'utf8'),
+) as { from: string; hook: AgentName; request: unknown }[];
+
+describe('what the agents really send', () => {
+  it.each(sent)('$from', async ({ hook, request }) => {
+    const text = JSON.stringify(request);
+    expect(readRequest(hook, text)).toEqual({ text: 'docker compose -p shop down -v', cwd: '/srv/shop' });
+    expect(readers[hook](await answerTo(hook, text, unasked))).toBe('deny');
+    const harmless = text.replace('down -v', 'ps');
+    expect(readers[hook](await answerTo(hook, harmless, unasked))).toBe(allowed(hook));
+  });
+
+  // A server of opencode runs in another folder than its sessions.
+  it.each([
+    ['gemini', { tool_name: 'run_shell_command', tool_input: { command: 'x', dir_path: 'sub' } }],
+    ['opencode', { tool: 'bash', args: { command: 'x', workdir: './sub' } }],
+    ['codex', { tool_name: 'shell', tool_input: { command: 'x', workdir: '/srv/shop/sub' } }],
+  ] as const)('a folder is one of the session: %s', (agent, request) => {
+    expect(readRequest(agent, JSON.stringify({ ...request, cwd: '/srv/shop' }))).toMatchObject({
+      cwd: '/srv/shop/sub',
+    });
   });
 });

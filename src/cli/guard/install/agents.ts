@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
@@ -26,10 +27,17 @@ interface Agent {
   request: (command: string, cwd: string) => unknown;
   isDenied: (answer: Fields) => boolean;
   note?: string;
+  /** What is so only of the file in a repository. */
+  sharedNote?: string;
+  /** Given its file, and which hook in it: what the agent still wants before it calls it. */
+  waitsFor?: (path: string, at: string, world: World) => Promise<string | undefined>;
 }
 
-/** Seconds after which an agent gives a hook up. A verdict takes a tenth of one. */
-const limit = 30;
+/**
+ * Seconds after which an agent gives a hook up, and most then run the command. A verdict takes a tenth of one, but where a
+ * backup is read again, and the engine is slow, more than 30.
+ */
+const limit = 60;
 
 const cannotRun =
   'safe-update guard: refused, as the guard cannot run. Install safe-update, or install this hook again.';
@@ -41,9 +49,27 @@ const inHome =
   ({ home }: World): string =>
     join(home, ...parts);
 
+/** A folder that a variable may name instead of the usual one. An empty name is none. */
+const named =
+  (variable: string, usual: (world: World) => string) =>
+  (world: World): string =>
+    world.env[variable] || usual(world);
+
+const below =
+  (folder: (world: World) => string, ...parts: string[]) =>
+  (world: World): string =>
+    join(folder(world), ...parts);
+
+const codexHome = named('CODEX_HOME', inHome('.codex'));
+
+const everywhere = (agent: string): string => `For every folder: safe-update guard install ${agent} --user`;
+
 const agents = {
   claude: {
-    file: { project: '.claude/settings.json', user: inHome('.claude', 'settings.json') },
+    file: {
+      project: '.claude/settings.json',
+      user: below(named('CLAUDE_CONFIG_DIR', inHome('.claude')), 'settings.json'),
+    },
     event: 'PreToolUse',
     entry: (command) => ({
       matcher: 'Bash|PowerShell|Monitor',
@@ -60,12 +86,10 @@ const agents = {
     isDenied: ({ hookSpecificOutput }) =>
       (hookSpecificOutput as Fields | undefined)?.['permissionDecision'] === 'deny',
     note: 'Claude Code reads it when a session starts.',
+    sharedNote: `A session that starts in a folder below this one does not have it. ${everywhere('claude')}`,
   },
   codex: {
-    file: {
-      project: '.codex/hooks.json',
-      user: ({ home, env }) => join(env['CODEX_HOME'] ?? join(home, '.codex'), 'hooks.json'),
-    },
+    file: { project: '.codex/hooks.json', user: below(codexHome, 'hooks.json') },
     event: 'PreToolUse',
     entry: (command) => ({ matcher: 'Bash', hooks: [{ type: 'command', command, timeout: limit }] }),
     key: 'command',
@@ -78,10 +102,15 @@ const agents = {
     }),
     isDenied: ({ hookSpecificOutput }) =>
       (hookSpecificOutput as Fields | undefined)?.['permissionDecision'] === 'deny',
-    note: 'Codex runs new hooks only once they are trusted: /hooks in a session. Those of a repository need a trusted project.',
+    note: 'Codex does not run it before it is trusted: start a session, or /hooks in one. Until then "codex exec" goes without it, and does not say so.',
+    sharedNote: 'The project has to be trusted, too.',
+    waitsFor: codexTrust,
   },
   gemini: {
-    file: { project: '.gemini/settings.json', user: inHome('.gemini', 'settings.json') },
+    file: {
+      project: '.gemini/settings.json',
+      user: below(named('GEMINI_CLI_HOME', inHome()), '.gemini', 'settings.json'),
+    },
     event: 'BeforeTool',
     entry: (command) => ({
       matcher: 'run_shell_command',
@@ -96,7 +125,8 @@ const agents = {
       cwd,
     }),
     isDenied: ({ decision }) => decision === 'deny',
-    note: 'Gemini CLI reads it when a session starts; of a repository only in a trusted folder.',
+    note: 'Gemini CLI reads it when a session starts.',
+    sharedNote: `Only in a trusted folder, for which --skip-trust does not count, and not in a session that starts in a folder below this one. ${everywhere('gemini')}`,
   },
   cursor: {
     file: { project: '.cursor/hooks.json', user: inHome('.cursor', 'hooks.json') },
@@ -111,7 +141,7 @@ const agents = {
   copilot: {
     file: {
       project: '.github/hooks/safe-update-guard.json',
-      user: inHome('.copilot', 'hooks', 'safe-update-guard.json'),
+      user: below(named('COPILOT_HOME', inHome('.copilot')), 'hooks', 'safe-update-guard.json'),
     },
     event: 'preToolUse',
     empty: { version: 1 },
@@ -120,7 +150,8 @@ const agents = {
     otherwise: `echo '${JSON.stringify({ permissionDecision: 'deny', permissionDecisionReason: cannotRun })}'`,
     request: (command, cwd) => ({ cwd, toolName: 'bash', toolArgs: JSON.stringify({ command }) }),
     isDenied: ({ permissionDecision }) => permissionDecision === 'deny',
-    note: "Copilot's cloud agent has no safe-update and would be refused everything: there, install it in copilot-setup-steps.yml.",
+    note: 'Copilot reads it when a session starts.',
+    sharedNote: `Only in a trusted folder: "copilot -p" in another one goes without it, and does not say so. ${everywhere('copilot')}\nCopilot's cloud agent has no safe-update and would be refused everything: there, install it in copilot-setup-steps.yml.`,
   },
 } satisfies Record<Exclude<AgentName, 'opencode'>, Agent>;
 
@@ -146,7 +177,7 @@ class HookFile implements Place {
   }
 
   async install(): Promise<Plan> {
-    const { entry, otherwise, note } = this.#agent;
+    const { entry, otherwise, note, sharedNote } = this.#agent;
     const before = await readText(this.#path);
     if (before !== undefined && this.#isCurrent(before)) return { changes: [] };
     const command = `${await guardCommand(this.#world, this.#shared)} hook ${this.#agentName} || ${otherwise}`;
@@ -158,7 +189,8 @@ class HookFile implements Place {
             'The file names paths of this machine. To share it, install safe-update globally, and install the hook again.',
           ]
         : [];
-    return { changes, notes: [...(note === undefined ? [] : [note]), ...foreign] };
+    const told = [note, this.#shared ? sharedNote : undefined].filter((text) => text !== undefined);
+    return { changes, notes: [...told.flatMap((text) => text.split('\n')), ...foreign] };
   }
 
   async uninstall(): Promise<Plan> {
@@ -196,6 +228,12 @@ class HookFile implements Place {
     return { denied, tried, answer: stdout === '' ? stderr : stdout };
   }
 
+  async waitsFor(): Promise<string | undefined> {
+    const { waitsFor } = this.#agent;
+    const [found] = hooksIn((await readText(this.#path)) ?? '{}', this.#path, this.#layout());
+    return found === undefined ? undefined : waitsFor?.(this.#path, found.at, this.#world);
+  }
+
   #layout(): Layout {
     const { event, empty = {}, key } = this.#agent;
     const ours = new RegExp(`(safe-update|bin\\.[jt]s)['"]? guard hook ${this.#agentName}\\b`);
@@ -208,6 +246,35 @@ class HookFile implements Place {
     const command = commandOf(found?.hook, key);
     if (command === undefined || more.length > 0 || !isCurrent(command, this.#world)) return false;
     return JSON.stringify(found?.entry) === JSON.stringify(entry(command));
+  }
+}
+
+/**
+ * Whether Codex runs a hook: it keeps in its configuration which ones a person has trusted or switched off, under the path of
+ * the file, the event, and the place in it. Whether what was trusted is still what stands there, only Codex can tell.
+ */
+async function codexTrust(path: string, at: string, world: World): Promise<string | undefined> {
+  const config = (await readText(join(codexHome(world), 'config.toml'))) ?? '';
+  const real = await realpath(path);
+  for (const [head = '', text, literal] of config.matchAll(
+    /^\[hooks\.state\.(?:("(?:[^"\\]|\\.)*")|'([^']*)')\][ \t]*\r?$/gm,
+  )) {
+    const key = text === undefined ? literal : unquoted(text);
+    if (key !== `${path}:pre_tool_use:${at}` && key !== `${real}:pre_tool_use:${at}`) continue;
+    const [table = ''] = config.slice(config.indexOf(head) + head.length).split(/^\[/m);
+    if (/^[ \t]*enabled[ \t]*=[ \t]*false/m.test(table))
+      return 'it is switched off in Codex: /hooks in a session';
+    if (/^[ \t]*trusted_hash[ \t]*=/m.test(table)) return undefined;
+  }
+  return 'Codex does not run it before it is trusted: /hooks in a session';
+}
+
+/** A quoted key of TOML, as far as it is written as in JSON. */
+function unquoted(text: string): string | undefined {
+  try {
+    return JSON.parse(text) as string;
+  } catch {
+    return undefined;
   }
 }
 
@@ -231,7 +298,7 @@ class Plugin implements Place {
     const user = options['user'] === true;
     this.name = user ? 'opencode --user' : 'opencode';
     this.#world = world;
-    const config = world.env['XDG_CONFIG_HOME'] ?? join(world.home, '.config');
+    const config = named('XDG_CONFIG_HOME', inHome('.config'))(world);
     this.#path = join(
       user ? join(config, 'opencode') : join(world.cwd, '.opencode'),
       'plugins',
@@ -298,9 +365,10 @@ export const SafeUpdateGuard = async ({ directory }) => ({
     const { status, stderr } = spawnSync(
       ${JSON.stringify(node)},
       [${JSON.stringify(bin)}, 'guard', 'hook', 'opencode'],
-      { input: JSON.stringify({ tool: 'bash', args, cwd: args?.workdir ?? directory }), encoding: 'utf8', timeout: ${limit * 1000} },
+      { input: JSON.stringify({ tool: 'bash', args, cwd: directory }), encoding: 'utf8', timeout: ${limit * 1000} },
     );
-    if (status !== 0) throw new Error(stderr || ${JSON.stringify(cannotRun)});
+    if (status === 2) throw new Error(stderr);
+    if (status !== 0) throw new Error(${JSON.stringify(cannotRun)});
   },
 });
 `;

@@ -137,13 +137,16 @@ async function attempt(place: Place): Promise<Proof> {
 /** How a place is, as `guard status --json` prints it. */
 interface Status {
   place: string;
-  state: 'installed' | 'not installed' | 'broken';
+  state: 'installed' | 'not installed' | 'broken' | 'waiting';
   /** What was tried, and what came of it. */
   tried?: string;
   answer?: string;
 }
 
-/** Says of every place whether the guard stands there and still refuses. Resolves with 0, or with 1 if something is broken. */
+/**
+ * Says of every place whether the guard stands there and still refuses. Resolves with 0, or with 1 if something is broken or
+ * nobody asks it yet.
+ */
 export async function status(argv: readonly string[]): Promise<number> {
   const strange = argv.find((word) => word !== '--json');
   if (strange !== undefined) return wrong(`status does not know ${strange}`);
@@ -160,13 +163,18 @@ export async function status(argv: readonly string[]): Promise<number> {
     const style = await createStyle(wantsColour(process.stdout));
     const width = Math.max(...found.map(({ place }) => place.length)) + 2;
     for (const one of found) {
-      const paint = { installed: style.green, 'not installed': style.dim, broken: style.red }[one.state];
+      const paint = {
+        installed: style.green,
+        'not installed': style.dim,
+        broken: style.red,
+        waiting: style.yellow,
+      }[one.state];
       const line = argv.includes('--json')
         ? visibleJson(JSON.stringify(one))
         : `${visible(one.place).padEnd(width)}${paint(one.state.padEnd(15))}${visible(summary(one))}`.trimEnd();
       await write(process.stdout, `${line}\n`);
     }
-    return found.some(({ state }) => state === 'broken') ? 1 : 0;
+    return found.some(({ state }) => state === 'broken' || state === 'waiting') ? 1 : 0;
   } catch (error) {
     return failed(error);
   }
@@ -174,7 +182,7 @@ export async function status(argv: readonly string[]): Promise<number> {
 
 function summary({ state, tried, answer }: Status): string {
   if (state === 'installed') return `refuses "${tried ?? ''}"`;
-  return state === 'broken' ? (answer ?? '') : '';
+  return state === 'not installed' ? '' : (answer ?? '');
 }
 
 async function statusOf(place: Place): Promise<Status> {
@@ -186,9 +194,17 @@ async function statusOf(place: Place): Promise<Status> {
     if (state === 'incomplete')
       return { place: name, state: 'broken', answer: `part of it is missing or was changed; ${again}` };
     const { denied, tried, answer } = await attempt(place);
-    return denied
+    if (!denied)
+      return {
+        place: name,
+        state: 'broken',
+        tried,
+        answer: `"${tried}" was not refused: ${tellingLine(answer)}`,
+      };
+    const waiting = await place.waitsFor?.();
+    return waiting === undefined
       ? { place: name, state, tried, answer: tellingLine(answer) }
-      : { place: name, state: 'broken', tried, answer: `"${tried}" was not refused: ${tellingLine(answer)}` };
+      : { place: name, state: 'waiting', tried, answer: waiting };
   } catch (error) {
     return { place: name, state: 'broken', answer: messageOf(error) };
   }

@@ -66,6 +66,8 @@ export interface Place {
   uninstall(): Promise<Plan>;
   /** Tries the canary. Throws SafeUpdateError where it cannot be tried. */
   prove(): Promise<Proof>;
+  /** What a person has still to do before whoever is guarded asks what is installed; undefined: nothing that can be seen. */
+  waitsFor?(): Promise<string | undefined>;
 }
 
 /** A kind of place, as src/cli/guard/install/places.ts lists it. */

@@ -14,14 +14,21 @@ export interface Layout {
   empty: Readonly<Record<string, unknown>>;
 }
 
-/** The guard's own hooks in a text, and the entries they stand in. Throws SafeUpdateError `refused` if it is no such file. */
-export function hooksIn(text: string, path: string, layout: Layout): { entry: unknown; hook: unknown }[] {
-  return entriesOf(text, path, layout).flatMap((node) => {
+/** One of the guard's own hooks, the entry that it stands in, and the place of both: which entry, and which hook in it. */
+export interface FoundHook {
+  entry: unknown;
+  hook: unknown;
+  at: string;
+}
+
+/** The guard's own hooks in a text. Throws SafeUpdateError `refused` if it is no such file. */
+export function hooksIn(text: string, path: string, layout: Layout): FoundHook[] {
+  return entriesOf(text, path, layout).flatMap((node, group) => {
     const entry: unknown = getNodeValue(node);
-    return [node, ...innerOf(node)]
-      .map((each) => getNodeValue(each) as unknown)
-      .filter(layout.isOurs)
-      .map((hook) => ({ entry, hook }));
+    const inner = innerOf(node).map((each, index) => ({ node: each, at: `${group}:${index}` }));
+    return [{ node, at: `${group}` }, ...inner]
+      .map((each) => ({ entry, hook: getNodeValue(each.node) as unknown, at: each.at }))
+      .filter(({ hook }) => layout.isOurs(hook));
   });
 }
 
