@@ -104,6 +104,20 @@ const pieces =
     ' ',
   );
 
+/** Lines of which each has a name of its own: what is kept of all of them is what they make grow. */
+const numbered: ((index: number) => string)[] = [
+  (index) => `a${index}=b; (c)`,
+  (index) => `if a; then a${index}=b; fi`,
+  (index) => `a${index}=$(b)`,
+  (index) => `f${index}() { a; }`,
+  (index) => `f${index}() { a; }; f${index}`,
+  (index) => `alias a${index}=b; a${index}`,
+  (index) => `echo a > f${index}`,
+  (index) => `docker run -v /a${index}:/b c`,
+  (index) => `docker volume rm a${index}`,
+  (index) => `cat <<E\n$a${index} $(b)\nE`,
+];
+
 /** How long the slowest of some thousand texts take, of up to the most that is read. */
 export function fuzzResult(count = 4000): Result {
   const short = fc.array(fc.constantFrom(...pieces), { maxLength: 60 }).map((words) => words.join(' '));
@@ -122,6 +136,11 @@ export function fuzzResult(count = 4000): Result {
     ...fc.sample(long, { numRuns: count / 4, seed: 2 }),
     // Each of them alone, at full length.
     ...pieces.map((piece) => piece.repeat(Math.ceil(longestText / piece.length)).slice(0, longestText)),
+    ...numbered.map((line) =>
+      Array.from({ length: longestText / 8 }, (_, index) => line(index))
+        .join('\n')
+        .slice(0, longestText),
+    ),
   ];
   const once = (text: string): number => {
     const from = performance.now();

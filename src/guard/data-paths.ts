@@ -49,19 +49,18 @@ const containerFolders = [
 
 /** Whether a path, on the host or in a container, is one where data is kept. */
 export function isDataFolder(path: string): boolean {
-  return [...engineRoots, ...containerFolders].some((root) => relation(path, root) === 'inside');
+  const parsed = parse(path);
+  return [engineRoots, containerFolders].some((roots) =>
+    roots.some((root) => relation(parsed, root) === 'inside'),
+  );
 }
 
 /** The engine's folders below a folder of the host, as paths from there: `/var/lib` has `/docker`. */
 export function engineFoldersBelow(path: string): string[] {
+  const parsed = parse(path);
   return engineRoots
-    .filter((root) => relation(path, root) === 'around')
-    .map(
-      (root) =>
-        `/${parts(root)
-          .slice(parts(homeless(path)).length)
-          .join('/')}`,
-    );
+    .filter((root) => relation(parsed, root) === 'around')
+    .map((root) => `/${folderParts(root).parts.slice(parsed.parts.length).join('/')}`);
 }
 
 export interface Places {
@@ -93,16 +92,21 @@ export function resolvePath(path: string, cwd: string | undefined): string {
   return `${absolute.startsWith('/') ? '/' : ''}${parts.join('/')}` || '.';
 }
 
+/** What a path starts from (the root, a home, or some folder), and what it goes through. */
+interface ParsedPath {
+  root: string;
+  parts: readonly string[];
+}
+
 /**
  * How a path, which may hold wildcards and unknown parts, lies to a folder: it is that folder or in it, it is around it, or
  * neither. An unknown part is taken to be something else: `/var/lib/$APP` is not the engine's folder.
  */
-function relation(path: string, folder: string): 'inside' | 'around' | 'elsewhere' {
-  const ours = parts(homeless(path));
-  const theirs = parts(folder);
-  if (rootOf(homeless(path)) !== rootOf(folder)) return 'elsewhere';
-  for (const [index, part] of theirs.entries()) {
-    const mine = ours[index];
+function relation(path: ParsedPath, folder: string): 'inside' | 'around' | 'elsewhere' {
+  const { root, parts } = folderParts(folder);
+  if (path.root !== root) return 'elsewhere';
+  for (const [index, part] of parts.entries()) {
+    const mine = path.parts[index];
     if (mine === undefined) return 'around';
     if (mine === part) continue;
     if (isUnknown(mine) || !/[*?[]/.test(mine) || !wildcard(mine).test(part)) return 'elsewhere';
@@ -110,13 +114,24 @@ function relation(path: string, folder: string): 'inside' | 'around' | 'elsewher
   return 'inside';
 }
 
-/** What a path starts from: the root, a home, or some folder. */
-function rootOf(path: string): string {
-  return /^[/~]/.exec(path)?.[0] ?? '';
+function parse(path: string): ParsedPath {
+  const text = homeless(path);
+  return {
+    root: /^[/~]/.exec(text)?.[0] ?? '',
+    parts: text.split('/').filter((part) => part !== '' && part !== '.'),
+  };
 }
 
-function parts(path: string): string[] {
-  return path.split('/').filter((part) => part !== '' && part !== '.');
+const folders = new Map<string, ParsedPath>();
+
+/** A folder that paths are compared with, over and over. */
+function folderParts(folder: string): ParsedPath {
+  const before = folders.get(folder);
+  if (before !== undefined) return before;
+  if (folders.size >= 1000) folders.clear();
+  const parsed = parse(folder);
+  folders.set(folder, parsed);
+  return parsed;
 }
 
 /** `/home/anna/.local` and `/root/.local` are homes, too. */
@@ -162,8 +177,9 @@ export function matches(pattern: string, name: string): boolean {
 export function placeAt(path: string, places: Places, whole: boolean): string | undefined {
   // The engine's log files are not data.
   if (/^\/var\/lib\/docker\/containers\/.*(\.log|\*)$/.test(path)) return undefined;
+  const parsed = parse(path);
   return places.roots.find((root) => {
-    const how = relation(path, root);
+    const how = relation(parsed, root);
     return how === 'inside' || (how === 'around' && whole);
   });
 }

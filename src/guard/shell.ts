@@ -14,7 +14,7 @@ import { expandText, expandWord, product, texts, type Substitution } from './exp
 import { commandNames, runCommand } from './command.ts';
 import type { Container, Draft, Invocation, Machine, Route } from './invocation.ts';
 import { rules } from './rules.ts';
-import { Exhausted, limited, Scope, type Alternatives } from './scope.ts';
+import { Exhausted, limited, Names, Scope, type Alternatives } from './scope.ts';
 import { isUnknown, known, SOME, unquoted, visible, WORDS } from './unknown.ts';
 import type { Finding, Hint, Judgement, Span } from './verdict.ts';
 import { asWord, shownWords } from './words.ts';
@@ -163,7 +163,8 @@ class Shell implements Machine {
 
   /** Functions that nobody called may still be called by what comes later. */
   #leftOvers(frame: Frame): void {
-    for (const defined of frame.scope.functions.values()) {
+    for (const [, defined] of frame.scope.functions) {
+      this.#spend(1);
       if (defined.called) continue;
       defined.called = true;
       const scope = new Scope(frame.scope);
@@ -187,11 +188,11 @@ class Shell implements Machine {
 
   /** Something that may or may not happen: afterwards, a variable may hold what it held before, or what it was given. */
   #maybe<T>({ scope }: Frame, run: () => T): T {
-    const before = new Map(scope.vars);
-    const result = run();
-    for (const [name, values] of scope.vars) {
-      const old = before.get(name) ?? [['']];
-      if (old !== values) scope.vars.set(name, limited([...old, ...values]));
+    const { result, before } = scope.vars.changes(run);
+    for (const [name, old] of before) {
+      const values = scope.vars.get(name);
+      if (values !== undefined && values !== old)
+        scope.vars.set(name, limited([...(old ?? [['']]), ...values]));
     }
     return result;
   }
@@ -531,7 +532,8 @@ class Shell implements Machine {
       // `DOCKER_HOST=… work`
       for (const [variable, value] of invocation.env) inner.assign(variable, [[value]]);
       const output = this.#node(defined.body, frame, invocation.stdin);
-      for (const [name, value] of inner.vars) if (!invocation.env.has(name)) scope.vars.set(name, value);
+      for (const [name, value] of inner.vars.own())
+        if (!invocation.env.has(name)) scope.vars.set(name, value);
       scope.cwd = inner.cwd;
       return output;
     }
@@ -655,7 +657,7 @@ class Shell implements Machine {
     if (self !== undefined) scope.vars.set('0', [[self]]);
     for (const [name, value] of invocation.env) scope.vars.set(name, [[value]]);
     // What a child shell is given by name only.
-    scope.aliases.clear();
+    scope.aliases = new Names();
     return this.#text(
       unquotedText(text),
       {
@@ -703,11 +705,15 @@ class Shell implements Machine {
 
   bind(path: string, invocation: Invocation): void {
     const full = resolvePath(path, invocation.cwd);
-    if (known(full) === full) (invocation.scope as Scope).binds.push(full);
+    const { binds } = invocation.scope as Scope;
+    this.#spend(binds.length);
+    if (known(full) === full && !binds.includes(full)) binds.push(full);
   }
 
   binds(invocation: Invocation): readonly string[] {
-    return (invocation.scope as Scope).binds;
+    const { binds } = invocation.scope as Scope;
+    this.#spend(4 * binds.length);
+    return binds;
   }
 
   report(invocation: Invocation, draft: Draft): void {

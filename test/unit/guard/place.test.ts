@@ -8,6 +8,26 @@ const of = (text: string): Finding => {
   return finding;
 };
 
+describe('a bind mount that holds data', () => {
+  it.each([
+    ['/srv/shop/pg', '/srv/shop', 'rm -rf pg'],
+    ['/home/anna/shop/pg', '/home/anna/shop', 'rm -rf pg'],
+    ['/home/anna/shop/pg', '/tmp', 'rm -rf /home/anna/shop/pg/base'],
+    ['/root/shop/pg', '/root/shop', 'rm -rf ../shop'],
+    ['/home/anna/shop/pg', '/home/anna', 'mv ~/shop/pg /tmp'],
+  ])('%s, from %s: %s is refused', (bind, cwd, text) => {
+    expect(judge(text, { cwd, dataPaths: [bind] }).findings.map(({ rule }) => rule)).toEqual(['data-path']);
+  });
+
+  it.each([
+    ['/home/anna/shop/pg', '/home/anna/shop', 'rm -rf pg2'],
+    ['/home/anna/shop/pg', '/home/anna/other', 'rm -rf shop'],
+    ['/srv/shop/pg', '/home/anna/shop', 'rm -rf pg'],
+  ])('%s, from %s: %s is not', (bind, cwd, text) => {
+    expect(judge(text, { cwd, dataPaths: [bind] }).findings).toEqual([]);
+  });
+});
+
 describe('where a command would act', () => {
   it.each([
     ['docker volume rm x', '/srv/shop'],
