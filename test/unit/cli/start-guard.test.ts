@@ -87,7 +87,9 @@ it('what was kept of another release is removed', async () => {
 });
 
 const isRoot = process.getuid?.() === 0;
-const rootOnly = isRoot ? '' : ' (SKIPPED: only root can give a file to somebody else)';
+const rootOnly = isRoot
+  ? ''
+  : ' (SKIPPED: only root can give a file to somebody else, or mount a small disk)';
 
 it.runIf(isRoot)(`what somebody else owns is not run${rootOnly}`, async () => {
   await mkdir(path.join(home, '.cache'), { mode: 0o700 });
@@ -96,6 +98,18 @@ it.runIf(isRoot)(`what somebody else owns is not run${rootOnly}`, async () => {
   await chown(file, 12_345, 12_345);
   await expectJudges();
   expect((await stat(await keptFile())).uid).toBe(0);
+});
+
+it.runIf(isRoot)(`on a full disk it judges as well, and no half of a file is left${rootOnly}`, async () => {
+  const cache = path.join(home, '.cache');
+  await mkdir(cache);
+  await execa('mount', ['-t', 'tmpfs', '-o', 'size=40k,mode=700', 'tmpfs', cache]);
+  try {
+    await expectJudges();
+    expect(await readdir(cache, { recursive: true })).toEqual(['safe-update']);
+  } finally {
+    await execa('umount', ['--lazy', cache]);
+  }
 });
 
 it('a home without a cache stays so', async () => {
