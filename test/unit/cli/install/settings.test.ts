@@ -32,7 +32,10 @@ const files = {
 describe('hooks in settings', () => {
   it.each(Object.entries(files))('go in and out again without a trace: %s', (_, text) => {
     const after = put(text);
-    expect(hooksIn(after, 'x.json', layout)).toEqual([{ entry, hook: entry.hooks[0] }]);
+    const everything = { ...layout, isOurs: () => true };
+    const entries = hooksIn(text, 'x.json', everything).filter(({ at }) => !at.includes(':'));
+    const at = `${entries.length}:0`;
+    expect(hooksIn(after, 'x.json', layout)).toEqual([{ entry, hook: entry.hooks[0], at }]);
     expect(take(after)).toBe(text);
   });
 
