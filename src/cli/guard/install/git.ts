@@ -61,7 +61,11 @@ class GitHook implements Place {
   }
 
   async uninstall(): Promise<Plan> {
-    const found = await this.#hook();
+    // Where there is no git, nothing runs its hooks.
+    const found = await this.#hook().catch((error: unknown) => {
+      if (error instanceof SafeUpdateError) return undefined;
+      throw error;
+    });
     const before = found === undefined ? undefined : await readText(found.path);
     const lines = before === undefined ? undefined : blockIn(before);
     if (found === undefined || before === undefined || lines === undefined) return { changes: [] };

@@ -159,8 +159,13 @@ class Shell implements Place {
   #startFiles(all = false): StartFile[] {
     const { home, env } = this.#world;
     if (this.#options['system'] === true) {
+      // profile.d is for shells of a login; the others are for those that are opened within one, or by a program.
+      const interactive = ['/etc/bash.bashrc', '/etc/bashrc', '/etc/zsh/zshrc', '/etc/zshrc'];
       return [
         { path: '/etc/profile.d/safe-update-guard.sh', dialect: 'posix' },
+        ...interactive
+          .filter((path) => all || existsSync(path))
+          .map((path) => ({ path, dialect: 'posix' }) as const),
         ...(all || existsSync('/etc/fish/conf.d')
           ? [{ path: '/etc/fish/conf.d/safe-update-guard.fish', dialect: 'fish' } as const]
           : []),
