@@ -27,6 +27,10 @@ it('stands before docker for everybody with --system, and goes without a trace',
     asked su anna -c 'bash -ic "docker compose down -v"'
     say harmless "$(su - anna -c 'docker compose ps')"
     say status "$(guard status | grep '^shell\\|^git' | tr -s ' ' | tr '\\n' '/')"
+    mkdir /etc/safe-update; echo 'policy: warn' > /etc/safe-update/guard.yml
+    say lenient "$(guard install shell --system --yes)"
+    say status "$(guard status | grep ^shell | tr -s ' ')"
+    rm -r /etc/safe-update
     guard uninstall shell --system --yes > /dev/null 2>&1; say uninstalled $?
     of_all > /tmp/after
     say left "$(diff /tmp/before /tmp/after)"
@@ -36,6 +40,8 @@ it('stands before docker for everybody with --system, and goes without a trace',
     ...['--volume', `${root}:/safe-update:ro`, 'debian:bookworm-slim', 'bash', '-c', script],
   ]);
   const refused = 'refused: docker compose down -v';
+  const lenient =
+    'refuses nothing, and cannot be tried, as long as /etc/safe-update/guard.yml says "policy: warn"';
   expect(said.split('\n')).toEqual([
     'installed: 0',
     'again: shell --system: already installed, and "docker volume prune" was refused through it',
@@ -46,6 +52,8 @@ it('stands before docker for everybody with --system, and goes without a trace',
     `su: ${refused}`,
     'harmless: called compose ps',
     'status: shell --system installed refuses "docker volume prune"/git not installed/',
+    `lenient: shell --system: already installed. It ${lenient}`,
+    `status: shell --system installed ${lenient}`,
     'uninstalled: 0',
     'left: ',
     'after: called compose down -v',

@@ -5,7 +5,7 @@ import { defaults } from '../../guard/verdict.ts';
 import { distrusted } from '../trust.ts';
 
 /** What holds for all projects of this machine. Not by a variable: whoever runs a command would choose the rules for it. */
-const machineFile = '/etc/safe-update/guard.yml';
+export const machineFile = '/etc/safe-update/guard.yml';
 
 /** When the machine's file cannot be used: nobody knows what it would have asked for. */
 const strict: MachineRules = {

@@ -10,6 +10,8 @@ import { createStyle } from '../../view/style.ts';
 import { write, wrong } from '../common.ts';
 import { formatChanges } from './diff.ts';
 import { apply, removeIfEmpty } from './files.ts';
+import { policyFor } from '../../../guard/policy.ts';
+import { machineFile, readMachineRules } from '../policy.ts';
 import { isEmpty, stateOf, type Place, type Plan, type Proof, type World } from './place.ts';
 import { places } from './places.ts';
 
@@ -112,6 +114,12 @@ async function carryOut(plan: Plan, place: Place, verb: string, asked: Asked): P
 
 async function proven(place: Place, how: string, notes: readonly string[]): Promise<number> {
   const proof = await attempt(place);
+  const lenient = proof.denied ? undefined : await leniency();
+  if (lenient !== undefined) {
+    await say(`${place.name}: ${how}. It ${lenient}`);
+    for (const text of notes) await say(text);
+    return 0;
+  }
   if (!proof.denied) {
     await failed(
       new SafeUpdateError('refused', `${place.name}: the guard does not work there.`, {
@@ -124,6 +132,13 @@ async function proven(place: Place, how: string, notes: readonly string[]): Prom
   await say(`${place.name}: ${how}, and "${proof.tried}" was refused through it`);
   for (const text of notes) await say(text);
   return 0;
+}
+
+/** Why nothing is refused here that could be tried; undefined: it should be. */
+async function leniency(): Promise<string | undefined> {
+  const { policy, by } = policyFor((await readMachineRules()).rules, []);
+  if (policy === 'block') return undefined;
+  return `refuses nothing, and cannot be tried, as long as ${machineFile} says "${by ?? policy}"`;
 }
 
 async function attempt(place: Place): Promise<Proof> {
@@ -141,6 +156,8 @@ interface Status {
   /** What was tried, and what came of it. */
   tried?: string;
   answer?: string;
+  /** Why it refuses nothing, which is no fault. */
+  lenient?: string;
 }
 
 /**
@@ -180,8 +197,8 @@ export async function status(argv: readonly string[]): Promise<number> {
   }
 }
 
-function summary({ state, tried, answer }: Status): string {
-  if (state === 'installed') return `refuses "${tried ?? ''}"`;
+function summary({ state, tried, answer, lenient }: Status): string {
+  if (state === 'installed') return lenient ?? `refuses "${tried ?? ''}"`;
   return state === 'not installed' ? '' : (answer ?? '');
 }
 
@@ -194,6 +211,8 @@ async function statusOf(place: Place): Promise<Status> {
     if (state === 'incomplete')
       return { place: name, state: 'broken', answer: `part of it is missing or was changed; ${again}` };
     const { denied, tried, answer } = await attempt(place);
+    const lenient = denied ? undefined : await leniency();
+    if (lenient !== undefined) return { place: name, state, tried, answer: tellingLine(answer), lenient };
     if (!denied)
       return {
         place: name,
