@@ -171,7 +171,7 @@ describe('the guard', () => {
     expect(loaded.filter((url) => url.includes('/scan'))).toEqual([]);
   });
 
-  it('loads no settings where there are none, even to refuse', async () => {
+  it('loads no settings where there are none, even to refuse', { timeout: 30_000 }, async () => {
     const words = ['guard', 'check', '--', 'docker', 'compose', '-p', 'nobody-has-it', 'down', '-v'];
     const { stderr, exitCode } = await execa(process.execPath, [program, ...words], {
       cwd: folder,

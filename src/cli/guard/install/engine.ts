@@ -238,8 +238,12 @@ class EnginePlace implements Place {
 
   async #tellToReload(): Promise<void> {
     if (this.#pidfile === undefined && (await hasSystemd())) {
-      await this.#systemctl('reload', 'docker.service');
-      return;
+      const { exitCode } = await this.#world.exec.run({
+        argv: ['systemctl', 'reload', 'docker.service'],
+        timeout: 90_000,
+      });
+      // The unit has kill(1) send the signal, which not every machine has.
+      if (exitCode === 0) return;
     }
     const pidfile = this.#pidfile ?? '/var/run/docker.pid';
     try {
