@@ -4,9 +4,9 @@ import type Docker from 'dockerode';
 const require = createRequire(import.meta.url);
 
 /**
- * dockerode loads gRPC, to build images within a session, and ssh2, for engines that are reached by ssh: five sixths of the
- * time that it takes to load, half of what a start of this program takes. Here each is loaded when it is called. Both are
- * files of dockerode that export one function; where a version of it has no such file, nothing is put off.
+ * dockerode loads gRPC, to build images within a session, and ssh2, for engines that are reached by ssh: most of the time that
+ * it takes to load, a fifth of what a start of this program takes. Here each is loaded when it is called. They are a file of
+ * dockerode and one of docker-modem that export one function each; where a version has no such file, nothing is put off.
  */
 function putOff(from: string, file: string): void {
   try {
