@@ -2,11 +2,13 @@
  * Puts the guard into few files of dist: it stands in front of every command, and Node.js takes longer to find and load fifty
  * small files than to judge one. What is not the guard's stays outside, and is loaded when it is asked for.
  *
- * What a verdict needs is in dist/cli/guard/front.cjs, which src/cli/start-guard.ts starts. It is not a module of ECMAScript:
- * of those Node.js cannot keep all that it compiled.
+ * What a verdict needs is in dist/cli/guard/front.cjs, which src/cli/start-guard.ts starts, and what is asked where something
+ * stands against a command in knowledge.cjs beside it. These are no modules of ECMAScript: of those Node.js cannot keep all
+ * that it compiled.
  */
 import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
+import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
@@ -47,35 +49,62 @@ const chunkOf = new Map(
   ),
 );
 
-const asked = new Set<string>();
-const front = await rolldown({
-  input: main,
-  platform: 'node',
-  external: isPackage,
-  plugins: [
-    {
-      name: 'what is loaded when it is asked for',
-      resolveDynamicImport: (id, from) => {
-        const chunk = chunkOf.get(path.resolve(path.dirname(from ?? main), id));
-        if (chunk === undefined) throw new Error(`${id}, which the guard imports, is no chunk`);
-        asked.add(chunk);
-        return { id: `./${chunk}`, external: true };
+/** What is started from the code that V8 made of it: a verdict, and what is asked about it. */
+const started = new Map([
+  [main, 'front.cjs'],
+  [path.join(folder, 'knowledge.js'), 'knowledge.cjs'],
+  [path.join(folder, 'project-files.js'), 'project-files.cjs'],
+  [path.join(dist, 'config', 'parse.js'), 'parse.cjs'],
+]);
+
+/** Puts all that a file needs into one that is run with `load` for what it imports when it needs it, and `require`. */
+async function bundled(input: string): Promise<string> {
+  const asked = new Set<string>();
+  const bundle = await rolldown({
+    input,
+    platform: 'node',
+    external: /^node:/,
+    plugins: [
+      {
+        name: 'what is loaded when it is asked for',
+        resolveDynamicImport: (id, from) => {
+          const file = path.resolve(path.dirname(from ?? main), id);
+          // What is not the guard's is where it always is.
+          const chunk = started.get(file) ?? chunkOf.get(file) ?? path.relative(folder, file);
+          asked.add(chunk);
+          return { id: chunk, external: true };
+        },
       },
-    },
-  ],
-});
-const [{ code }] = (await front.generate({ format: 'cjs', minify: true, banner, codeSplitting: false }))
-  .output;
-// A script has no import() of its own without a warning; whoever runs it gives it one.
-const loads = code.replaceAll(/\bimport\(/g, 'load(');
-if (code.split(/\bimport\(/).length - 1 !== asked.size)
-  throw new Error('not all that looks like import() is one');
-const contents = createHash('sha256').update(loads).digest('hex').slice(0, 32);
+    ],
+  });
+  const [{ code }] = (await bundle.generate({ format: 'cjs', minify: true, banner, codeSplitting: false }))
+    .output;
+  await bundle.close();
+  // A script has no import() of its own without a warning; whoever runs it gives it one.
+  for (const [, name = ''] of code.matchAll(/\bimport\((.*?)\)/g))
+    if (!asked.has(name.replace(/^[`"'](.*)[`"']$/, '$1')))
+      throw new Error(`${name} looks like something that is imported`);
+  for (const [, name = ''] of code.matchAll(/\brequire\((.*?)\)/g))
+    if (!isBuiltin(name.slice(1, -1)))
+      throw new Error(`the guard needs ${name}, which is no part of Node.js`);
+  // V8 reads a text of nothing but ASCII faster, and takes half the memory for it.
+  if (/\bString\.raw`[^`]*[^\0-\x7f]/.test(code)) throw new Error('a raw text cannot be escaped');
+  const loads = code
+    .replaceAll(/\bimport\(/g, 'load(')
+    .replaceAll(/[^\0-\x7f]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  const contents = createHash('sha256').update(loads).digest('hex').slice(0, 32);
+  return `// ${contents}\n${loads}`;
+}
+
+const texts = new Map<string, string>();
+for (const [input, file] of started) texts.set(file, await bundled(input));
 // Made of the same files, which the other overwrites.
 const written = await modules.write(output);
 // A path from there leads elsewhere once files are put together.
-for (const text of [code, ...written.output.map((chunk) => (chunk.type === 'chunk' ? chunk.code : ''))])
+for (const text of [
+  ...texts.values(),
+  ...written.output.map((chunk) => (chunk.type === 'chunk' ? chunk.code : '')),
+])
   if (text.includes('import.meta')) throw new Error('the guard asks where one of its files is');
-await writeFile(path.join(folder, 'front.cjs'), `// ${contents}\n${loads}`);
-await front.close();
+for (const [file, text] of texts) await writeFile(path.join(folder, file), text);
 await modules.close();

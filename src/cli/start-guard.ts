@@ -1,3 +1,4 @@
+import type { Script } from 'node:vm';
 import type { runGuard, warmUp } from './guard/main.ts';
 
 interface Guard {
@@ -5,8 +6,8 @@ interface Guard {
   warmUp: typeof warmUp;
 }
 
-/** The guard in one file, which scripts/bundle-guard.ts makes. Its first line names its contents. */
-const builtFile = `${import.meta.dirname}/guard/front.cjs`;
+/** What scripts/bundle-guard.ts makes of the guard: files with the extension .cjs, of which the first line names the contents. */
+const folder = `${import.meta.dirname}/guard`;
 
 /**
  * Runs `safe-update guard …`. It stands in front of every command of a person or an agent, so it is started without the rest
@@ -14,11 +15,13 @@ const builtFile = `${import.meta.dirname}/guard/front.cjs`;
  */
 export async function startGuard(argv: readonly string[]): Promise<number> {
   try {
-    const built = readBuilt();
     // From the sources there is none.
-    if (built === undefined) return await (await import('./guard/main.ts')).runGuard(argv);
-    const code = await built.guard.runGuard(argv);
-    if (argv[0] === 'check' || argv[0] === 'hook') built.keep();
+    if (!process.getBuiltinModule('node:fs').existsSync(`${folder}/front.cjs`))
+      return await (await import('./guard/main.ts')).runGuard(argv);
+    const built = new Built();
+    const guard = built.load('front.cjs') as Guard;
+    const code = await guard.runGuard(argv);
+    if (argv[0] === 'check' || argv[0] === 'hook') built.keep(guard.warmUp);
     return code;
   } catch (error) {
     // Not 1, with which Node.js would end: to an agent that is a hook that failed, and no reason to stop.
@@ -27,43 +30,56 @@ export async function startGuard(argv: readonly string[]): Promise<number> {
   }
 }
 
-function readBuilt(): { guard: Guard; keep: () => void } | undefined {
-  const { existsSync, readFileSync } = process.getBuiltinModule('node:fs');
-  if (!existsSync(builtFile)) return undefined;
-  const { Script } = process.getBuiltinModule('node:vm');
-  const source = readFileSync(builtFile, 'utf8');
-  const kept = fileForCode(/^\/\/ (\w+)\n/.exec(source)?.[1]);
-  // Node.js can keep what it compiled by itself, but that leaves out every function that is compiled when it is first called:
-  // most of what a verdict needs. V8 refuses what another version of it made; of the source it checks no more than the length.
-  const script = new Script(`(function (exports, load) {${source}\n})`, {
-    filename: builtFile,
-    cachedData: kept === undefined ? undefined : contentsOf(kept),
-  });
-  const guard = {} as Guard;
-  const load = (file: string): Promise<unknown> => import(`${import.meta.dirname}/guard/${file}`);
-  (script.runInThisContext() as (exports: Guard, load: (file: string) => Promise<unknown>) => void)(
-    guard,
-    load,
-  );
-  return {
-    guard,
-    keep: () => {
-      if (kept === undefined || script.cachedDataRejected === false) return;
+/** The files that were built, and the code of those that were loaded. */
+class Built {
+  readonly #loaded = new Map<string, { script: Script; kept: string | undefined; exports: object }>();
+
+  /** What a file exports. */
+  load(file: string): object {
+    const before = this.#loaded.get(file);
+    if (before !== undefined) return before.exports;
+    const { Script } = process.getBuiltinModule('node:vm');
+    // All of it is ASCII.
+    const source = process.getBuiltinModule('node:fs').readFileSync(`${folder}/${file}`, 'latin1');
+    const kept = fileForCode(file, /^\/\/ (\w+)\n/.exec(source)?.[1]);
+    // Node.js can keep what it compiled by itself, but that leaves out every function that is compiled when it is first called:
+    // most of what a verdict needs. V8 refuses what another version of it made; of the source it checks no more than the length.
+    const script = new Script(`(function (exports, load, require) {${source}\n})`, {
+      filename: `${folder}/${file}`,
+      cachedData: kept === undefined ? undefined : contentsOf(kept),
+    });
+    const exports = {};
+    this.#loaded.set(file, { script, kept, exports });
+    const load = (other: string): unknown =>
+      other.endsWith('.cjs') ? this.load(other) : import(`${folder}/${other}`);
+    const run = script.runInThisContext() as (
+      exports: object,
+      load: (file: string) => unknown,
+      require: (builtin: string) => unknown,
+    ) => void;
+    run(exports, load, (builtin) => process.getBuiltinModule(builtin));
+    return exports;
+  }
+
+  /** Keeps the code of what was loaded, where that is not what is kept already. */
+  keep(warmUp: () => void): void {
+    const made = [...this.#loaded.values()].filter(({ script }) => script.cachedDataRejected !== false);
+    if (made.length > 0) warmUp();
+    for (const { script, kept } of made) {
       try {
-        guard.warmUp();
-        replace(kept, script.createCachedData());
+        if (kept !== undefined) replace(kept, script.createCachedData());
       } catch {
         // A full disk is no reason to fail, nor to refuse: it is compiled again.
       }
-    },
-  };
+    }
+  }
 }
 
 /**
- * Where the code made of a source with these contents is kept: in a folder of the cache that only we can write to, since what
+ * Where the code made of a file with these contents is kept: in a folder of the cache that only we can write to, since what
  * is there is run. Undefined if there is none.
  */
-function fileForCode(contents: string | undefined): string | undefined {
+function fileForCode(file: string, contents: string | undefined): string | undefined {
   const { XDG_CACHE_HOME, HOME } = process.env;
   const cache = XDG_CACHE_HOME || (HOME ? `${HOME}/.cache` : '');
   if (contents === undefined || !cache.startsWith('/')) return undefined;
@@ -75,9 +91,9 @@ function fileForCode(contents: string | undefined): string | undefined {
   try {
     // Not in the home of somebody else, which sudo may have left in the environment.
     if (!isOurs(cache)) return undefined;
-    const folder = `${cache}/safe-update`;
-    if (!existsSync(folder)) mkdirSync(folder, { mode: 0o700 });
-    return isOurs(folder) ? `${folder}/guard-${contents}.code` : undefined;
+    const own = `${cache}/safe-update`;
+    if (!existsSync(own)) mkdirSync(own, { mode: 0o700 });
+    return isOurs(own) ? `${own}/guard-${file.split('.')[0]}-${contents}.code` : undefined;
   } catch {
     // A home that cannot be read or written is no reason to fail.
     return undefined;
@@ -102,8 +118,9 @@ function contentsOf(file: string): Buffer | undefined {
 function replace(file: string, contents: Buffer): void {
   const { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeFileSync } =
     process.getBuiltinModule('node:fs');
-  const folder = file.slice(0, file.lastIndexOf('/'));
-  const name = file.slice(folder.length + 1);
+  const own = file.slice(0, file.lastIndexOf('/'));
+  const name = file.slice(own.length + 1);
+  const kind = name.slice(0, name.lastIndexOf('-'));
   const written = `${file}.${process.pid}`;
   const open = openSync(written, 'wx', 0o600);
   try {
@@ -118,6 +135,9 @@ function replace(file: string, contents: Buffer): void {
     rmSync(written, { force: true });
     throw error;
   }
-  for (const other of readdirSync(folder))
-    if (/^guard-\w+\.code(?:\.\d+)?$/.test(other) && other !== name) rmSync(`${folder}/${other}`);
+  for (const other of readdirSync(own)) {
+    // Before there was more than one file, its name said only what was in it.
+    const [, itsKind] = /^(guard(?:-\w+)?)-\w+\.code(?:\.\d+)?$/.exec(other) ?? [];
+    if (other !== name && (itsKind === kind || itsKind === 'guard')) rmSync(`${own}/${other}`);
+  }
 }

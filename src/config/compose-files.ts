@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 /** In the order compose prefers them (compose-go, cli/options.go). */
@@ -77,50 +77,47 @@ export function environmentEnvNames(names: readonly string[]): string[] {
  *
  * Returns what was found, and every folder that was looked at.
  */
-export async function discover(
+export function discover(
   start: string,
   environment: readonly string[],
-): Promise<{ found?: Discovered; searched: string[] }> {
+): { found?: Discovered; searched: string[] } {
   const searched: string[] = [];
   for (let folder = start; ; folder = dirname(folder)) {
     searched.push(folder);
-    const [base, ...passedOver] = await filesIn(folder, composeFileNames);
+    const [base, ...passedOver] = filesIn(folder, composeFileNames);
     if (base !== undefined) {
-      const [override] = await filesIn(folder, overrideFileNames);
+      const [override] = filesIn(folder, overrideFileNames);
       return {
         searched,
         found: { folder, base, passedOver, ...(override === undefined ? {} : { override }) },
       };
     }
-    const [own] = await filesIn(folder, environmentFileNames(environment, composeFileNames[2]));
+    const [own] = filesIn(folder, environmentFileNames(environment, composeFileNames[2]));
     if (own !== undefined) return { searched, found: { folder, passedOver: [] } };
     if (dirname(folder) === folder) return { searched };
   }
 }
 
 /** Which of these names are there and no folders: their absolute paths, in the order given. */
-export async function filesIn(folder: string, names: readonly string[]): Promise<string[]> {
-  const paths = names.map((name) => join(folder, name));
-  const there = await Promise.all(paths.map(isFile));
-  return paths.filter((_, index) => there[index] === true);
+export function filesIn(folder: string, names: readonly string[]): string[] {
+  return names.map((name) => join(folder, name)).filter(isFile);
 }
 
 /** True for whatever can be read like a file: secret managers put a named pipe where `.env` is. */
-export async function isFile(path: string): Promise<boolean> {
+export function isFile(path: string): boolean {
   try {
-    return !(await stat(path)).isDirectory();
+    return !statSync(path).isDirectory();
   } catch {
     return false;
   }
 }
 
 /** Environments that have a file in one of these folders, by name, sorted. For messages. */
-export async function environmentsIn(folders: readonly string[], baseName: string): Promise<string[]> {
+export function environmentsIn(folders: readonly string[], baseName: string): string[] {
   const found = new Set<string>();
   const stem = basename(baseName).replace(/\.ya?ml$/, '');
   for (const folder of new Set(folders)) {
-    // A folder that cannot be listed only makes the message shorter.
-    for (const name of await readdir(folder).catch((): string[] => [])) {
+    for (const name of namesIn(folder)) {
       const env = /^\.?env\.([A-Za-z0-9][A-Za-z0-9_-]*)$/.exec(name);
       const compose = /^(.+)\.([A-Za-z0-9][A-Za-z0-9_-]*)\.ya?ml$/.exec(name);
       const environment =
@@ -131,4 +128,13 @@ export async function environmentsIn(folders: readonly string[], baseName: strin
   }
   if (found.has('prod')) found.delete('production');
   return [...found].sort();
+}
+
+/** A folder that cannot be listed only makes a message shorter. */
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }

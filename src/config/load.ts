@@ -291,10 +291,10 @@ async function findConfigFile(
     );
     const { read } = await envFilesOf({ start: cwd, env, ...defined({ envFiles }) }, [cwd], names);
     const first = composeFileVariable(cwd, env, await readEnvFiles(read))?.paths[0];
-    folders = first === undefined ? (await discover(cwd, names)).searched : [cwd, dirname(first)];
+    folders = first === undefined ? discover(cwd, names).searched : [cwd, dirname(first)];
   }
   for (const folder of folders) {
-    const [found, ...more] = await filesIn(folder, configFileNames);
+    const [found, ...more] = filesIn(folder, configFileNames);
     if (found === undefined) continue;
     if (more.length > 0) warnings.push(`Of several configurations in ${folder}, ${basename(found)} is used.`);
     return found;

@@ -82,7 +82,7 @@ export async function resolveProject(
 
   const isKnown = request.configured || names.includes('prod') || chosen.hasOwnFile || envFiles.hasOwnFile;
   if (environment !== undefined && !isKnown) {
-    throw await unknownEnvironment(request, environment, chosen.files, folders);
+    throw unknownEnvironment(request, environment, chosen.files, folders);
   }
 
   const final = await readEnvFiles(envFiles.read);
@@ -126,7 +126,7 @@ async function composeFilesOf(
   if (named !== undefined) {
     await requireFiles(named, 'compose file');
     const [first = ''] = named.paths;
-    const own = await filesIn(dirname(first), environmentFileNames(names, basename(first)));
+    const own = filesIn(dirname(first), environmentFileNames(names, basename(first)));
     const isExact = request.files !== undefined;
     if (!isExact) warnAboutSeveral(own, warnings);
     // COMPOSE_FILE on a production server often names the environment's file already.
@@ -137,7 +137,7 @@ async function composeFilesOf(
     };
   }
 
-  const { found, searched } = await discover(request.directory ?? request.start, names);
+  const { found, searched } = discover(request.directory ?? request.start, names);
   if (found === undefined && request.filesOptional === true) return { files: [], hasOwnFile: false };
   if (found === undefined) throw noComposeFile(request, names, searched);
   if (found.base !== undefined && found.passedOver.length > 0) {
@@ -147,10 +147,7 @@ async function composeFilesOf(
     );
   }
   const base = found.base === undefined ? [] : [found.base];
-  const own = await filesIn(
-    found.folder,
-    environmentFileNames(names, basename(found.base ?? composeFileNames[2])),
-  );
+  const own = filesIn(found.folder, environmentFileNames(names, basename(found.base ?? composeFileNames[2])));
   warnAboutSeveral(own, warnings);
   const [ownFile] = own;
   if (ownFile === undefined) {
@@ -187,7 +184,7 @@ export async function envFilesOf(
   const warnings: string[] = [];
   const own: string[] = [];
   for (const folder of folders) {
-    const [first, ...more] = await filesIn(folder, environmentEnvNames(names));
+    const [first, ...more] = filesIn(folder, environmentEnvNames(names));
     if (first !== undefined) own.push(first);
     if (first !== undefined && more.length > 0) {
       warnings.push(
@@ -209,9 +206,7 @@ export async function envFilesOf(
   }
   // With --env-file compose reads no `.env` by itself, so that comes first. Of the two `.env` compose may read, the
   // one of the folder it was started in wins; of several --env-file the last one does.
-  const dotEnvs = ignoresDotEnv(request.env)
-    ? []
-    : (await Promise.all(folders.map((folder) => filesIn(folder, ['.env'])))).flat();
+  const dotEnvs = ignoresDotEnv(request.env) ? [] : folders.flatMap((folder) => filesIn(folder, ['.env']));
   const paths = [...dotEnvs, ...own];
   const composeFindsThem = own.length === 0 && dotEnvs.every((file) => dirname(file) === folders[0]);
   return { given: composeFindsThem ? [] : paths, read: paths, hasOwnFile, warnings };
@@ -283,7 +278,7 @@ export function localPath(path: string, folder: string, from: string): string {
 
 async function requireFiles({ paths, from }: NamedPaths, kind: 'compose file' | 'env file'): Promise<void> {
   for (const path of paths) {
-    if (kind === 'env file' ? await isFile(path) : await isRegularFile(path)) continue;
+    if (kind === 'env file' ? isFile(path) : await isRegularFile(path)) continue;
     throw configError(
       `The ${kind} ${path} (${from}) ${(await exists(path)) ? 'is not a file' : 'does not exist'}.`,
       kind === 'env file' ? 'Correct the path, or create the file.' : 'Correct the path.',
@@ -329,7 +324,7 @@ function noComposeFile(request: ProjectRequest, names: readonly string[], search
   );
 }
 
-async function unknownEnvironment(
+function unknownEnvironment(
   request: ProjectRequest,
   environment: string,
   files: readonly string[],
@@ -339,7 +334,7 @@ async function unknownEnvironment(
   const known = [
     ...new Set([
       ...request.configuredEnvironments,
-      ...(await environmentsIn([dirname(first), ...folders], basename(first))),
+      ...environmentsIn([dirname(first), ...folders], basename(first)),
     ]),
   ];
   const meant = nearest(environment, known);

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { homedir, platform } from 'node:os';
 import path from 'node:path';
 import type Docker from 'dockerode';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Endpoint } from '../model/project.ts';
 import { contextArgv } from './argv.ts';
+import { defaultHost, endpointAtHand } from './context.ts';
 import { Dockerode } from './dockerode.ts';
 import type { Exec } from './exec.ts';
 
@@ -23,15 +23,8 @@ export async function resolveEndpoint(
   exec: Exec,
   environment: Readonly<Record<string, string | undefined>>,
 ): Promise<Endpoint> {
-  const fromVariables = environment['DOCKER_HOST'];
-  if (fromVariables !== undefined && fromVariables !== '') {
-    const tlsVerify = (environment['DOCKER_TLS_VERIFY'] ?? '') !== '';
-    // Where the docker command looks for certificates when it is told to use them and not where they are.
-    const usual = environment['DOCKER_CONFIG'] ?? path.join(homedir(), '.docker');
-    const certPath = environment['DOCKER_CERT_PATH'] ?? (tlsVerify ? usual : undefined);
-    return { host: fromVariables, ...(certPath === undefined ? {} : { certPath }), tlsVerify };
-  }
-  if (usesDefaultContext(environment)) return { host: defaultHost, tlsVerify: false };
+  const known = endpointAtHand(environment);
+  if (known !== undefined) return known;
   const { exitCode, stdout, stderr } = await exec.run({ argv: contextArgv(), timeout: 20_000 });
   if (exitCode !== 0) {
     throw new SafeUpdateError('engine', `The docker context cannot be read: ${stderr.trim()}`, {
@@ -48,24 +41,6 @@ export async function resolveEndpoint(
     ...(hasTls && tlsPath !== undefined ? { certPath: path.join(tlsPath, 'docker') } : {}),
     tlsVerify: hasTls && context.Endpoints?.docker?.SkipTLSVerify !== true,
   };
-}
-
-const defaultHost = 'unix:///var/run/docker.sock';
-
-/** Whether nobody has chosen a context: then the answer is known without starting the docker command. */
-function usesDefaultContext(environment: Readonly<Record<string, string | undefined>>): boolean {
-  if (platform() === 'win32') return false;
-  if ((environment['DOCKER_CONTEXT'] ?? '') !== '') return environment['DOCKER_CONTEXT'] === 'default';
-  const folder = environment['DOCKER_CONFIG'] ?? path.join(homedir(), '.docker');
-  try {
-    const { currentContext = '' } = JSON.parse(readFileSync(path.join(folder, 'config.json'), 'utf8')) as {
-      currentContext?: string;
-    };
-    return currentContext === '' || currentContext === 'default';
-  } catch (error) {
-    // Anything else than a missing file is for the docker command to judge.
-    return (error as { code?: string }).code === 'ENOENT';
-  }
 }
 
 /** The variables that make the docker command use this endpoint and no context. */

@@ -220,25 +220,22 @@ export class Engine {
     return Number.isNaN(at) ? undefined : at;
   }
 
-  async projectVolumes(project: string): Promise<VolumeSpec[]> {
-    const { Volumes } = await this.#call('list volumes', () =>
-      this.#docker.listVolumes({
-        filters: JSON.stringify({ label: [`com.docker.compose.project=${project}`] }),
-      }),
-    );
-    const volumes = (Volumes as typeof Volumes | null) ?? [];
-    return volumes.map((volume) => ({
+  projectVolumes(project: string): Promise<VolumeSpec[]> {
+    return this.#volumes({ filters: JSON.stringify({ label: [`com.docker.compose.project=${project}`] }) });
+  }
+
+  allVolumes(): Promise<VolumeSpec[]> {
+    return this.#volumes({});
+  }
+
+  async #volumes(options: Docker.VolumeListOptions): Promise<VolumeSpec[]> {
+    const { Volumes } = await this.#call('list volumes', () => this.#docker.listVolumes(options));
+    return orElse(Volumes, []).map((volume) => ({
       name: volume.Name,
       driver: volume.Driver,
       options: volume.Options ?? {},
       labels: orElse(volume.Labels, {}),
     }));
-  }
-
-  /** Names of every volume on the engine. */
-  async volumeNames(): Promise<Set<string>> {
-    const { Volumes } = await this.#call('list volumes', () => this.#docker.listVolumes());
-    return new Set(((Volumes as typeof Volumes | null) ?? []).map(({ Name }) => Name));
   }
 
   /** Names of every network on the engine. */

@@ -335,7 +335,7 @@ async function writeProject(
     sayDifferences(context, manifest, record, model, services);
 
     const everyone = await engine.allContainers();
-    const volumesBefore = await engine.volumeNames();
+    const volumesBefore = new Set((await engine.allVolumes()).map(({ name }) => name));
     const taken = {
       volumes: volumesBefore,
       containers: new Set(everyone.map((container) => container.name)),

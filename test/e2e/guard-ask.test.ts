@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -133,9 +133,10 @@ describe('without a backup', () => {
   });
 
   it('and where no engine answers, neither', async () => {
-    await expectRefused(`docker volume rm ${volume}`, /engine/, {
-      env: { DOCKER_HOST: 'unix:///nowhere.sock' },
-    });
+    for (const host of ['unix:///nowhere.sock', 'tcp://127.0.0.1:1'])
+      await expectRefused(`docker volume rm ${volume}`, /: The docker engine cannot be reached: /, {
+        env: { DOCKER_HOST: host },
+      });
     // One that takes the question and never answers.
     const socket = path.join(keys, 'silent.sock');
     const silent = createServer().listen(socket);
@@ -265,6 +266,61 @@ describe('with a fresh backup', () => {
     }
     const elsewhere = await check('docker compose --context other down -v');
     expect(elsewhere.verdict.findings[0]?.losses).toBeUndefined();
+  });
+
+  it.each<[string, string, string]>([
+    ['the file has another name by now', 'compose.yaml', 'name: guard-another\n'],
+    ['… by a variable', 'compose.yaml', 'name: ${NOSUCH:-guard-another}\n'],
+    ['… by a file that is merged over it', 'compose.override.yml', 'name: guard-another\n'],
+    ['… by .env', '.env', 'COMPOSE_PROJECT_NAME=guard-another\n'],
+  ])('down -v is of the project that compose would take, where %s', async (_, name, text) => {
+    const file = path.join(stack.directory, name);
+    const before = await readFile(file, 'utf8').catch(() => undefined);
+    await writeFile(file, name === 'compose.yaml' ? (before ?? '').replace(/^name: .*\n/m, text) : text);
+    try {
+      const { verdict } = await check('docker compose down -v');
+      expect(verdict.findings[0]?.losses).toEqual({ project: 'guard-another', volumes: [] });
+    } finally {
+      if (before === undefined) await rm(file);
+      else await writeFile(file, before);
+    }
+  });
+
+  it('an engine that is not on a socket of this machine is asked the same', async () => {
+    const relay = createServer((connection) => {
+      const engine = connect('/var/run/docker.sock');
+      for (const end of [connection, engine]) end.on('error', () => connection.destroy());
+      connection.pipe(engine).pipe(connection);
+    });
+    await new Promise<void>((resolve) => {
+      relay.listen(0, '127.0.0.1', resolve);
+    });
+    const env = { DOCKER_HOST: `tcp://127.0.0.1:${(relay.address() as AddressInfo).port}` };
+    try {
+      const { verdict } = await check('docker compose down -v', { env });
+      expect(verdict.findings[0]?.losses).toMatchObject({
+        project: stack.project,
+        volumes: [{ name: volume }],
+      });
+      await expectAllowed(`docker volume rm ${volume}`, /is in the backup/, { env });
+      await expectRefused('docker volume rm nosuch-volume', /the engine has no such volume/, { env });
+    } finally {
+      relay.close();
+    }
+  });
+
+  it('and so is the one of a context', async () => {
+    const folder = await mkdtemp(path.join(keys, 'docker-'));
+    const env = { DOCKER_CONFIG: folder, DOCKER_CONTEXT: 'here' };
+    const host = (address: string): string[] => ['context', 'create', '--docker', `host=${address}`, 'here'];
+    await execa('docker', host('unix:///var/run/docker.sock'), { env: { DOCKER_CONFIG: folder } });
+    // What docker's own commands say is not needed to find it.
+    await expectAllowed(`docker volume rm ${volume}`, /is in the backup/, {
+      env: { ...env, PATH: '/nowhere' },
+    });
+    await execa('docker', ['context', 'rm', 'here'], { env: { DOCKER_CONFIG: folder } });
+    await execa('docker', host('unix:///nowhere.sock'), { env: { DOCKER_CONFIG: folder } });
+    await expectRefused(`docker volume rm ${volume}`, /cannot be reached: .*ENOENT/, { env });
   });
 
   it('prune names the volumes that nobody uses', async () => {

@@ -1,4 +1,3 @@
-import { createHash, randomBytes } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -146,7 +145,7 @@ export function keepApprovals(
     throw new Error(`${folder} is open to others: remove it, or make it yours alone (chmod 0700)`);
   clear(folder, now);
   return acts.map((act) => {
-    const id = randomBytes(4).toString('hex');
+    const id = process.getBuiltinModule('node:crypto').randomBytes(4).toString('hex');
     const approval: Approval = {
       ...act,
       format: 1,
@@ -244,6 +243,7 @@ function coversContainer(
 
 /** True for the first who asks. */
 function takeVolume(folder: string, id: string, volume: string): boolean {
+  const { createHash } = process.getBuiltinModule('node:crypto');
   const name = createHash('sha256').update(volume).digest('hex').slice(0, 32);
   try {
     closeSync(openSync(join(folder, `${id}.volume-${name}`), 'wx', 0o600));

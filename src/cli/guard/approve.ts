@@ -17,7 +17,7 @@ const usual = '10m';
 export async function approve(argv: readonly string[]): Promise<number> {
   const [first, ...rest] = argv;
   if (first === '--help' || first === '-h') {
-    await write(process.stdout, guardUsage);
+    await write('stdout', guardUsage);
     return 0;
   }
   if (first === '--list') return rest.length > 0 ? wrong('approve --list stands alone') : list();
@@ -45,9 +45,9 @@ async function approveText(text: string, holds: number): Promise<number> {
   const judgement = judge(text, readSurroundings());
   const answers = new Answers();
   const verdict = await settle(judgement, answers);
-  await write(process.stderr, `${reason(verdict)}\n`);
+  await write('stderr', `${reason(verdict)}\n`);
   if (verdict.decision !== 'deny') {
-    await write(process.stderr, 'There is nothing to approve: it is let through as it is.\n');
+    await write('stderr', 'There is nothing to approve: it is let through as it is.\n');
     return 0;
   }
   const findings = verdict.findings.filter(({ policy }) => policy !== 'warn');
@@ -58,15 +58,12 @@ async function approveText(text: string, holds: number): Promise<number> {
   const acts = await answers.acts(findings);
   const { what, name } = nameToType(findings, acts);
   const time = formatAge(holds / 1000);
-  await write(
-    process.stderr,
-    `\nThis lets the command through once, within ${time}, and only as it is here.\n`,
-  );
+  await write('stderr', `\nThis lets the command through once, within ${time}, and only as it is here.\n`);
   const typed = await ask(`Type ${what} (${visible(name)}) to approve it: `);
   if (typed?.trim() !== name) return await refuse('that is not the name: nothing was approved');
   const ids = keepApprovals(acts, holds);
   await write(
-    process.stderr,
+    'stderr',
     `Approved: ${ids.join(', ')}. To take it back: ${ids.map((id) => `safe-update guard approve --revoke ${id}`).join(' && ')}\n`,
   );
   return 0;
@@ -89,19 +86,19 @@ async function list(): Promise<number> {
     const state = { unused: 'not used', hook: 'let through by a hook', used: 'used up' }[use];
     const where = approval.cwd === undefined ? '' : `, in ${approval.cwd}`;
     const line = `${approval.id}  ${approval.command}${where}: ${state}, ${left} left, by ${approval.by}`;
-    await write(process.stdout, `${visible(line)}\n`);
+    await write('stdout', `${visible(line)}\n`);
   }
-  if (approvals.length === 0) await write(process.stderr, 'There are no approvals.\n');
+  if (approvals.length === 0) await write('stderr', 'There are no approvals.\n');
   return 0;
 }
 
 async function revoke(id: string): Promise<number> {
   if (!revokeApproval(id)) return refuse(`there is no approval ${id}; see safe-update guard approve --list`);
-  await write(process.stderr, `${visible(id)} is taken back.\n`);
+  await write('stderr', `${visible(id)} is taken back.\n`);
   return 0;
 }
 
 async function refuse(why: string): Promise<number> {
-  await write(process.stderr, `safe-update guard: ${visible(why)}\n`);
+  await write('stderr', `safe-update guard: ${visible(why)}\n`);
   return refused;
 }

@@ -23,7 +23,7 @@ export async function check(argv: readonly string[]): Promise<number> {
       if (value !== 'block' && value !== 'warn') return wrong('--policy is block or warn');
       policy = value;
     } else if (word === '--help' || word === '-h') {
-      await write(process.stdout, guardUsage);
+      await write('stdout', guardUsage);
       return 0;
     } else if (word === '--') {
       words = argv.slice(index + 1);
@@ -38,11 +38,11 @@ export async function check(argv: readonly string[]): Promise<number> {
     readSurroundings(),
     { gate, ...(policy === undefined ? {} : { policy }) },
   );
-  if (json) await write(process.stdout, `${visibleJson(JSON.stringify(verdict))}\n`);
+  if (json) await write('stdout', `${visibleJson(JSON.stringify(verdict))}\n`);
   const why = reason(verdict);
   // What a command writes is read by programs; a note about one that is allowed is for people.
   const wanted = !shim || verdict.decision !== 'allow' || process.stderr.isTTY;
-  if (why !== '' && wanted) await write(process.stderr, `${why}\n`);
+  if (why !== '' && wanted) await write('stderr', `${why}\n`);
   return verdict.decision === 'deny' ? refused : 0;
 }
 

@@ -32,7 +32,7 @@ serve     answer dockerd as its authorization plugin: what deletes volumes is re
 
 /** Says what is wrong with the command line. Resolves with the exit code. */
 export async function wrong(what: string): Promise<number> {
-  await write(process.stderr, `safe-update guard: ${visible(what)}\n\n${guardUsage}`);
+  await write('stderr', `safe-update guard: ${visible(what)}\n\n${guardUsage}`);
   return refused;
 }
 
@@ -85,11 +85,23 @@ export async function readStdin(): Promise<string> {
   return Buffer.concat(pieces).toString('utf8');
 }
 
-/** Writes and waits: what is not yet written is lost when a process ends. */
-export async function write(stream: NodeJS.WritableStream, text: string): Promise<void> {
-  await new Promise<void>((resolve) => {
-    stream.write(text, () => {
-      resolve();
+/**
+ * Writes all of it before it resolves: what is not yet written is lost when a process ends. Standard output and error are
+ * written to as files, since Node.js takes some milliseconds to make a stream of one.
+ */
+export async function write(stream: 'stdout' | 'stderr', text: string): Promise<void> {
+  const { writeSync } = process.getBuiltinModule('node:fs');
+  let rest = Buffer.from(text);
+  try {
+    while (rest.length > 0) rest = rest.subarray(writeSync(stream === 'stdout' ? 1 : 2, rest));
+  } catch (error) {
+    // Nobody reads it. The exit code says the same.
+    if ((error as { code?: string }).code === 'EPIPE') return;
+    // A pipe that is full and does not wait (EAGAIN): a stream waits.
+    await new Promise<void>((resolve) => {
+      process[stream].write(rest, () => {
+        resolve();
+      });
     });
-  });
+  }
 }

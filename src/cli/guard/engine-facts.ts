@@ -1,5 +1,5 @@
-import { request } from 'node:http';
 import { proofLabel, proofPattern } from '../../docker/engine.ts';
+import { askSocket } from './ask.ts';
 
 /** What the engine says of a volume, as far as it is read here. */
 interface VolumeJson {
@@ -22,12 +22,6 @@ interface ContainerJson {
 
 /** The label by which compose says whose something is. */
 const projectLabel = 'com.docker.compose.project';
-
-/** An answer that takes longer is none. Milliseconds. */
-const patience = 3000;
-
-/** No answer about one volume or container is longer. Bytes. */
-const longestAnswer = 4 * 1024 * 1024;
 
 /**
  * The engine, asked by the plugin that it asks itself. Only GET: dockerd asks about these requests too, and they are allowed
@@ -62,34 +56,6 @@ export class EngineFacts {
     if (status !== 200) throw new Error(`the engine answers ${status}`);
     return JSON.parse(body) as unknown;
   }
-}
-
-/** Sends a request without a body to a socket. Rejects if there is no answer within three seconds, or one without end. */
-export async function askSocket(
-  socketPath: string,
-  method: 'GET' | 'POST' | 'DELETE',
-  path: string,
-): Promise<{ status: number; body: string }> {
-  return new Promise((resolve, reject) => {
-    const asked = request(
-      { socketPath, method, path, signal: AbortSignal.timeout(patience), agent: false },
-      (response) => {
-        const pieces: Buffer[] = [];
-        let length = 0;
-        response.on('data', (piece: Buffer) => {
-          pieces.push(piece);
-          length += piece.length;
-          if (length > longestAnswer) asked.destroy(new Error('an answer without end'));
-        });
-        response.on('error', reject);
-        response.on('end', () => {
-          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(pieces).toString() });
-        });
-      },
-    );
-    asked.on('error', reject);
-    asked.end();
-  });
 }
 
 /** The compose project of a volume or a container, if it has one. Pure. */

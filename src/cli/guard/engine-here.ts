@@ -1,12 +1,12 @@
-import { readFileSync, realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { discover } from '../../config/compose-files.ts';
-import { Compose } from '../../docker/compose.ts';
-import { dockerodeFor, endpointVariables, resolveEndpoint } from '../../docker/endpoint.ts';
-import { Engine, type ListedContainer, type VolumeSpec } from '../../docker/engine.ts';
-import { createExec } from '../../docker/exec.ts';
+import { endpointAtHand } from '../../docker/context.ts';
 import type { Finding } from '../../guard/verdict.ts';
 import type { Endpoint } from '../../model/project.ts';
+import { EngineAtSocket, type Container, type EngineView, type Volume } from './engine-view.ts';
+import { nameIn } from './project-name.ts';
+import { readRegular } from './regular.ts';
 
 /** All that is asked of the engine takes no longer than this, in milliseconds: an agent waits for its hook. */
 const patience = 5_000;
@@ -14,6 +14,11 @@ const patience = 5_000;
 const projectLabel = 'com.docker.compose.project';
 const folderLabel = 'com.docker.compose.project.working_dir';
 const filesLabel = 'com.docker.compose.project.config_files';
+
+/** Milliseconds since this process started. What performance.now() belongs to takes longer to load than this is precise. */
+export function sinceStart(): number {
+  return process.uptime() * 1000;
+}
 
 /** A compose project as its containers tell of it. */
 export interface SeenProject {
@@ -27,7 +32,7 @@ export interface SeenProject {
  */
 export class EngineHere {
   readonly #env: Readonly<Record<string, string | undefined>>;
-  readonly #until = performance.now() + patience;
+  readonly #until = sinceStart() + patience;
   #late = false;
   readonly #known = new Map<string, Promise<unknown>>();
 
@@ -36,35 +41,34 @@ export class EngineHere {
   }
 
   endpoint(): Promise<Endpoint> {
-    return this.#once('endpoint', () => resolveEndpoint(createExec(this.#env), this.#env));
+    return this.#once('endpoint', async () => {
+      const known = endpointAtHand(this.#env);
+      return known ?? (await import('./engine-elsewhere.ts')).endpointByDocker(this.#env);
+    });
   }
 
   /** The engine's own id. */
   id(): Promise<string> {
-    return this.#once('id', async () => (await (await this.#engine()).facts()).id);
+    return this.#once('id', async () => (await this.#view()).id());
   }
 
   /** Null if there is none. */
-  volume(name: string): Promise<VolumeSpec | null> {
-    return this.#once(`volume ${name}`, async () => (await this.#engine()).volume(name));
+  volume(name: string): ReturnType<EngineView['volume']> {
+    return this.#once(`volume ${name}`, async () => (await this.#view()).volume(name));
   }
 
-  volumeMadeAt(name: string): Promise<number | undefined> {
-    return this.#once(`made ${name}`, async () => (await this.#engine()).volumeMadeAt(name));
+  containers(): Promise<Container[]> {
+    return this.#once('containers', async () => (await this.#view()).containers());
   }
 
-  containers(): Promise<ListedContainer[]> {
-    return this.#once('containers', async () => (await this.#engine()).allContainers());
+  volumes(): Promise<Volume[]> {
+    return this.#once('volumes', async () => (await this.#view()).volumes());
   }
 
-  volumesOf(project: string): Promise<string[]> {
-    return this.#once(`volumes of ${project}`, async () =>
-      (await (await this.#engine()).projectVolumes(project)).map(({ name }) => name),
-    );
-  }
-
-  volumeNames(): Promise<Set<string>> {
-    return this.#once('volume names', async () => (await this.#engine()).volumeNames());
+  async volumesOf(project: string): Promise<string[]> {
+    return (await this.volumes())
+      .filter(({ labels }) => labels[projectLabel] === project)
+      .map(({ name }) => name);
   }
 
   /** The project a volume belongs to: by its label, else the one project whose containers mount it. */
@@ -77,7 +81,7 @@ export class EngineHere {
     return users.length > 0 && new Set(users).size === 1 ? users[0] : undefined;
   }
 
-  async containersOf(project: string): Promise<ListedContainer[]> {
+  async containersOf(project: string): Promise<Container[]> {
     return (await this.containers()).filter(({ labels }) => labels[projectLabel] === project);
   }
 
@@ -94,42 +98,54 @@ export class EngineHere {
   }
 
   /**
-   * The project that a compose command without a name means, as compose itself says; undefined if it does not. Variables and
-   * files that could make it mean another one from where it runs are not followed.
+   * The project that a compose command without a name means; undefined if nobody can say. Variables and files that could make
+   * it mean another one from where it runs are not followed.
    */
-  async projectMeant(finding: Pick<Finding, 'cwd' | 'folder' | 'files'>): Promise<string | undefined> {
-    const { files = [], cwd } = finding;
+  async projectMeant({
+    files = [],
+    cwd,
+    folder,
+  }: Pick<Finding, 'cwd' | 'folder' | 'files'>): Promise<string | undefined> {
     const set = (name: string): boolean => (this.#env[name] ?? '') !== '';
     if (set('COMPOSE_PROJECT_NAME')) return this.#env['COMPOSE_PROJECT_NAME'];
     if (files.length === 0 && (set('COMPOSE_FILE') || set('COMPOSE_ENV_FILES'))) return undefined;
-    const directory = finding.folder ?? (await composeFolder(cwd));
-    if (directory === undefined || (files.length === 0 && mentionsFiles(join(directory, '.env'))))
-      return undefined;
+    const found = folder !== undefined || cwd === undefined ? undefined : discover(cwd, []).found;
+    const directory = folder ?? found?.folder;
+    if (directory === undefined) return undefined;
+    const envFile = join(directory, '.env');
+    const variables = existsSync(envFile) ? readRegular(envFile) : '';
+    if (files.length === 0 && mentions(variables, 'FILE|ENV_FILES')) return undefined;
     return this.#once(`meant ${directory} ${files.join(' ')}`, async () => {
-      const exec = createExec({ ...this.#env, ...endpointVariables(await this.endpoint()) });
-      const { model } = await new Compose(exec).model({
-        directory,
-        files: [...files],
-        envFiles: [],
-        profiles: [],
-      });
-      return model.name;
+      const read = files.length > 0 ? files : [found?.base, found?.override];
+      const texts = read.flatMap((file) => (file === undefined ? [] : [readRegular(file)]));
+      const isPlain = texts.length > 0 && variables !== undefined && !mentions(variables, 'PROJECT_NAME');
+      const name = isPlain ? nameIn(directory, texts) : undefined;
+      // What the files say by themselves is believed where a project of that name was started from there. Else compose is asked.
+      if (name !== undefined && (await this.#projectsAt(directory)).includes(name)) return name;
+      const { nameByCompose } = await import('./engine-elsewhere.ts');
+      return nameByCompose(await this.endpoint(), { directory, files }, this.#env);
     });
   }
 
   /** The projects whose containers were started in a folder, or in the nearest one above it that has any. */
   async projectsSeenAt(folder: string): Promise<string[]> {
-    const all = await this.containers();
-    for (let at = real(folder); ; at = dirname(at)) {
-      const found = all.filter(({ labels }) => real(labels[folderLabel] ?? '') === at);
-      const names = new Set(found.flatMap(({ labels }) => labels[projectLabel] ?? []));
-      if (names.size > 0) return [...names];
-      if (dirname(at) === at) return [];
+    for (let at = folder; ; at = dirname(at)) {
+      const names = await this.#projectsAt(at);
+      if (names.length > 0 || dirname(at) === at) return names;
     }
   }
 
-  async #engine(): Promise<Engine> {
-    return new Engine(dockerodeFor(await this.endpoint(), patience));
+  async #projectsAt(folder: string): Promise<string[]> {
+    const place = real(folder);
+    const all = (await this.containers()).filter(({ labels }) => real(labels[folderLabel] ?? '') === place);
+    return [...new Set(all.flatMap(({ labels }) => labels[projectLabel] ?? []))];
+  }
+
+  async #view(): Promise<EngineView> {
+    const endpoint = await this.endpoint();
+    const socket = /^unix:\/\/(\/[^%?#]*)$/.exec(endpoint.host)?.[1];
+    if (socket !== undefined) return new EngineAtSocket(socket, patience);
+    return (await import('./engine-elsewhere.ts')).engineElsewhere(endpoint, patience);
   }
 
   #once<T>(question: string, ask: () => Promise<T>): Promise<T> {
@@ -143,7 +159,7 @@ export class EngineHere {
   }
 
   async #inTime<T>(ask: () => Promise<T>): Promise<T> {
-    const left = this.#until - performance.now();
+    const left = this.#until - sinceStart();
     if (this.#late || left <= 0) throw new Error('the engine has not answered in time');
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
@@ -160,18 +176,11 @@ export class EngineHere {
   }
 }
 
-/** The folder in which compose would find its files. */
-async function composeFolder(cwd: string | undefined): Promise<string | undefined> {
-  return cwd === undefined ? undefined : (await discover(cwd, [])).found?.folder;
-}
-
-/** Whether a `.env` says which compose files there are. */
-function mentionsFiles(envFile: string): boolean {
-  try {
-    return /^\s*(?:export\s+)?COMPOSE_(?:FILE|ENV_FILES)\s*=/m.test(readFileSync(envFile, 'utf8'));
-  } catch {
-    return false;
-  }
+/** Whether a `.env` sets one of compose's own variables. */
+function mentions(text: string | undefined, names: string): boolean {
+  return (
+    text !== undefined && new RegExp(String.raw`^\s*(?:export\s+)?COMPOSE_(?:${names})\s*=`, 'm').test(text)
+  );
 }
 
 /** A path with its symlinks resolved, as far as it exists. */

@@ -13,8 +13,8 @@ export async function hook(argv: readonly string[]): Promise<number> {
   } catch (error) {
     answer = hooks[agent].deny(`safe-update guard: refused, as this went wrong: ${String(error)}`);
   }
-  if (answer.stdout !== '') await write(process.stdout, answer.stdout);
-  if (answer.stderr !== '') await write(process.stderr, answer.stderr);
+  if (answer.stdout !== '') await write('stdout', answer.stdout);
+  if (answer.stderr !== '') await write('stderr', answer.stderr);
   return answer.exitCode;
 }
 

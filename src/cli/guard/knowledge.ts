@@ -17,7 +17,8 @@ import {
 } from '../../guard/verdict.ts';
 import { longestCommand } from '../../guard/words.ts';
 import { actOf, listApprovals, useApprovals, type Act, type Gate } from './approvals.ts';
-import { EngineHere, type SeenProject } from './engine-here.ts';
+import { isCache } from './cache.ts';
+import { EngineHere, sinceStart, type SeenProject } from './engine-here.ts';
 import { readMachineRules } from './policy.ts';
 import type { ProjectFiles } from './project-files.ts';
 
@@ -42,7 +43,7 @@ export class Answers implements Required<Knowledge> {
   readonly #engine: EngineHere;
   readonly #env: Readonly<Record<string, string | undefined>>;
   readonly #gate: Gate | undefined;
-  readonly #until = performance.now() + reading;
+  readonly #until = sinceStart() + reading;
   readonly #losses = new Map<Finding, Promise<Loss | undefined>>();
   readonly #projects = new Map<string, Promise<ProjectFiles | undefined>>();
   readonly #warnings = new Set<string>();
@@ -141,20 +142,20 @@ export class Answers implements Required<Knowledge> {
     const spec = await this.#engine.volume(name);
     if (spec === null) return { why: 'the engine has no such volume' };
     const project = (await this.#engine.projectOfVolume(name)) ?? (await this.#meant(finding));
-    const { isCache, reliableBackup } = await import('./project-files.ts');
     const files = project === undefined ? undefined : await this.#project(project, finding);
     const known = files ?? { settings: [], rules: {}, warnings: [] };
     if (isCache(known, spec)) return { class: 'cache' };
     if (project === undefined) return { why: 'it belongs to no project that is known here' };
     if (files === undefined) return { why: 'no backup of it is known here; make one: safe-update backup' };
     const freshSeconds = freshFor(await this.#machineRules(), known.rules, defaults.freshSeconds);
+    const { reliableBackup } = await import('./project-files.ts');
     return {
       freshSeconds,
       ...(await reliableBackup(known, {
         ...{ volume: name, project, freshSeconds },
         engine: await this.#engine.id(),
-        madeAt: await this.#engine.volumeMadeAt(name),
-        limit: Math.max(0, this.#until - performance.now()),
+        madeAt: spec.madeAt,
+        limit: Math.max(0, this.#until - sinceStart()),
       })),
     };
   }
@@ -218,9 +219,9 @@ export class Answers implements Required<Knowledge> {
   async #unused(stopped: boolean, anonymous: boolean): Promise<Loss> {
     const users = (await this.#engine.containers()).filter(({ running }) => running || !stopped);
     const used = new Set(users.flatMap(({ mounts }) => mounts.map(({ name }) => name)));
-    const volumes = [...(await this.#engine.volumeNames())].filter(
-      (name) => !used.has(name) && (!anonymous || anonymousName.test(name)),
-    );
+    const volumes = (await this.#engine.volumes())
+      .map(({ name }) => name)
+      .filter((name) => !used.has(name) && (!anonymous || anonymousName.test(name)));
     return { volumes: volumes.sort(), certain: true };
   }
 
@@ -235,6 +236,8 @@ export class Answers implements Required<Knowledge> {
   }
 
   async #ofProject(finding: Finding, named: boolean): Promise<Loss | undefined> {
+    // Both lists are made at the same time.
+    if (named) void this.#engine.volumes().catch(() => undefined);
     const meant = await this.#meant(finding).catch(() => undefined);
     const place = finding.folder ?? finding.cwd;
     const seen = meant !== undefined || place === undefined ? [] : await this.#engine.projectsSeenAt(place);

@@ -46,16 +46,13 @@ async function run(argv: readonly string[]): Promise<number> {
       }
       case '--help':
       case '-h':
-        await write(process.stdout, guardUsage);
+        await write('stdout', guardUsage);
         return 0;
       default:
         return await wrong(command === undefined ? 'guard what?' : `guard has no ${command}`);
     }
   } catch (error) {
-    await write(
-      process.stderr,
-      `safe-update guard: refused, as this went wrong: ${visible(String(error))}\n`,
-    );
+    await write('stderr', `safe-update guard: refused, as this went wrong: ${visible(String(error))}\n`);
     return refused;
   }
 }

@@ -1,4 +1,4 @@
-import { lstat, readFile, stat } from 'node:fs/promises';
+import { lstatSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import type { MachineRules } from '../../guard/policy.ts';
 import { defaults } from '../../guard/verdict.ts';
@@ -24,12 +24,12 @@ export async function readMachineRules(
   uid: number = process.getuid?.() ?? -1,
 ): Promise<{ rules: MachineRules; warning?: string }> {
   try {
-    const why = await distrust(file, uid);
+    const why = distrust(file, uid);
     if (why === 'absent') return { rules: { projects: {}, volumes: {} } };
     if (why !== undefined)
       return { rules: strict, warning: `${file} is not read, as ${why}: everything is blocked` };
     const { parseGuardFile } = await import('../../config/parse.ts');
-    const { policy, fresh, projects = {}, volumes = {} } = parseGuardFile(await readFile(file, 'utf8'), file);
+    const { policy, fresh, projects = {}, volumes = {} } = parseGuardFile(readFileSync(file, 'utf8'), file);
     return {
       rules: {
         projects,
@@ -45,20 +45,22 @@ export async function readMachineRules(
 }
 
 /** Why a file, or the folder it is in, may be somebody else's doing; 'absent' if there is no file. */
-async function distrust(file: string, uid: number): Promise<string | undefined> {
-  const link = await lstat(file).catch((error: unknown) => {
-    if (['ENOENT', 'ENOTDIR'].includes((error as { code?: string }).code ?? '')) return undefined;
+function distrust(file: string, uid: number): string | undefined {
+  let link: Stats;
+  try {
+    link = lstatSync(file);
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as { code?: string }).code ?? '')) return 'absent';
     throw error;
-  });
-  if (link === undefined) return 'absent';
+  }
   // Windows knows neither owners nor modes of this kind.
   if (uid < 0) return undefined;
   const trusted = [0, uid];
   // Everybody can write to a symlink: there it is the owner that counts.
   const places = [
     { path: file, about: { uid: link.uid, mode: 0 } },
-    { path: file, about: await stat(file) },
-    { path: dirname(file), about: await stat(dirname(file)) },
+    { path: file, about: statSync(file) },
+    { path: dirname(file), about: statSync(dirname(file)) },
   ];
   for (const { path, about } of places) {
     const why = distrusted(about, trusted);

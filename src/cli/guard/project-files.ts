@@ -12,7 +12,6 @@ import type { Settings } from '../../config/schema.ts';
 import { strictest, type ProjectRules } from '../../guard/policy.ts';
 import type { VolumeKnowledge } from '../../guard/verdict.ts';
 import { messageOf, SafeUpdateError } from '../../model/error.ts';
-import { classify } from '../../update/classes.ts';
 import { requireTrusted } from '../trust.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -79,22 +78,6 @@ async function readFolder(folder: string, env: Environment): Promise<Settings[]>
 
 function sameFiles(some: readonly string[], others: readonly string[]): boolean {
   return others.length > 0 && some.length === others.length && some.every((file) => others.includes(file));
-}
-
-/** Whether all that may be meant say that this volume holds a cache. */
-export function isCache(
-  { settings }: ProjectFiles,
-  { name, labels }: { name: string; labels: Record<string, string> },
-): boolean {
-  const key = labels['com.docker.compose.volume'];
-  const about = { name, labels, services: [], ...(key === undefined ? {} : { key }) };
-  const silent: Pick<Settings, 'volumes' | 'backups'>[] = [
-    {
-      volumes: {},
-      backups: { directory: '', keep: {}, caches: true, encryption: { recipients: [] } },
-    },
-  ];
-  return (settings.length > 0 ? settings : silent).every((one) => classify(one, about).class === 'cache');
 }
 
 /** What a backup has to be so that it makes up for a volume. */

@@ -4,7 +4,7 @@ import { scanText, type Occurrence } from '../../guard/scan/scan.ts';
 import { version } from '../version.ts';
 import { visible, visibleJson } from '../view/escape.ts';
 import { guardUsage, wrong, write } from './common.ts';
-import { readRegular } from './surroundings.ts';
+import { readRegular } from './regular.ts';
 
 /** Folders that hold what others wrote. */
 const skipped = new Set(['.git', 'node_modules', '.venv', '.hg', '.svn']);
@@ -14,7 +14,7 @@ export async function scan(argv: readonly string[]): Promise<number> {
   const flags = new Set(argv.filter((word) => word.startsWith('-')));
   const paths = argv.filter((word) => !word.startsWith('-'));
   if (flags.has('--help') || flags.has('-h')) {
-    await write(process.stdout, guardUsage);
+    await write('stdout', guardUsage);
     return 0;
   }
   const known = ['--json', '--sarif', '--markdown', '--staged'];
@@ -56,15 +56,15 @@ async function report(
   const counted = occurrences.filter((occurrence) => occurrence.ignored === undefined);
 
   if (flags.has('--sarif'))
-    await write(process.stdout, `${visibleJson(JSON.stringify(sarif(occurrences, version())))}\n`);
+    await write('stdout', `${visibleJson(JSON.stringify(sarif(occurrences, version())))}\n`);
   else if (flags.has('--json')) {
     for (const occurrence of occurrences)
-      await write(process.stdout, `${visibleJson(JSON.stringify(occurrence))}\n`);
+      await write('stdout', `${visibleJson(JSON.stringify(occurrence))}\n`);
   } else {
-    for (const occurrence of counted) await write(process.stdout, `${lineOf(occurrence)}\n`);
+    for (const occurrence of counted) await write('stdout', `${lineOf(occurrence)}\n`);
     const more = occurrences.length - counted.length;
     await write(
-      process.stderr,
+      'stderr',
       `${counted.length} found in ${files} files${more > 0 ? `, ${more} more with a reason to stay` : ''}\n`,
     );
   }

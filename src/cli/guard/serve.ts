@@ -37,7 +37,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
   for (let index = 0; index < argv.length; index += 1) {
     const word = argv[index] ?? '';
     if (word === '--help' || word === '-h') {
-      await write(process.stdout, guardUsage);
+      await write('stdout', guardUsage);
       return 0;
     }
     const [, flag, attached] = /^--(name|socket|host|rules|approvals)(?:=(.*))?$/s.exec(word) ?? [];

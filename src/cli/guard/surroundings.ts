@@ -1,4 +1,5 @@
-import { longestText, type Surroundings } from '../../guard/shell.ts';
+import type { Surroundings } from '../../guard/shell.ts';
+import { readRegular } from './regular.ts';
 
 /*
  * Importing node:fs, node:os and node:path takes longer than a verdict, and most verdicts need none of them: they are
@@ -18,23 +19,4 @@ export function readSurroundings(given: string = process.cwd()): Surroundings {
       return readRegular(paths.resolve(cwd, full));
     },
   };
-}
-
-/** The text of a regular file; undefined if it is none. A pipe is not waited for. Of one that is too long to judge only the beginning is read. */
-export function readRegular(path: string): string | undefined {
-  const { closeSync, constants, fstatSync, openSync, readSync } = process.getBuiltinModule('node:fs');
-  let file: number | undefined;
-  try {
-    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const about = fstatSync(file);
-    if (!about.isFile()) return undefined;
-    const bytes = Buffer.alloc(Math.min(about.size, 4 * longestText));
-    const text = bytes.toString('utf8', 0, readSync(file, bytes));
-    // A program, not a text.
-    return text.includes('\0') ? undefined : text;
-  } catch {
-    return undefined;
-  } finally {
-    if (file !== undefined) closeSync(file);
-  }
 }

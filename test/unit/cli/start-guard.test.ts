@@ -37,11 +37,16 @@ async function judged(
 const harmless = 'docker compose ps';
 const destructive = 'docker compose down -v';
 
-async function keptFile(): Promise<string> {
+/** What is kept of a verdict, and of what is asked about a command that something stands against. */
+async function keptFiles(): Promise<string[]> {
   const folder = path.join(home, '.cache', 'safe-update');
-  const files = await readdir(folder);
-  expect(files).toEqual([expect.stringMatching(/^guard-[0-9a-f]{32}\.code$/)]);
-  return path.join(folder, files[0] ?? '');
+  const files = (await readdir(folder)).sort();
+  expect(files).toEqual(
+    ['front', 'knowledge'].map(
+      (name) => expect.stringMatching(new RegExp(`^guard-${name}-[0-9a-f]{32}\\.code$`)) as string,
+    ),
+  );
+  return files.map((file) => path.join(folder, file));
 }
 
 /** Both verdicts are right, and nothing is said about the way there. */
@@ -55,11 +60,12 @@ async function expectJudges(): Promise<void> {
 it('what was compiled is kept where only its owner can write, and used again', async () => {
   await mkdir(path.join(home, '.cache'), { mode: 0o700 });
   await expectJudges();
-  const file = await keptFile();
-  const about = await stat(file);
-  expect(about.mode & 0o777).toBe(0o600);
+  const files = await keptFiles();
+  const before = await Promise.all(files.map((file) => stat(file)));
+  expect(before.map(({ mode }) => mode & 0o777)).toEqual([0o600, 0o600]);
   await expectJudges();
-  expect(await stat(file)).toMatchObject({ ino: about.ino, mtimeMs: about.mtimeMs });
+  for (const [index, { ino, mtimeMs }] of before.entries())
+    expect(await stat(files[index] ?? '')).toMatchObject({ ino, mtimeMs });
 });
 
 it.each([
@@ -72,18 +78,20 @@ it.each([
 ])('where %s was kept, it is compiled and kept anew', async (_, damaged) => {
   await mkdir(path.join(home, '.cache'), { mode: 0o700 });
   await expectJudges();
-  const file = await keptFile();
-  const kept = await readFile(file);
-  await writeFile(file, damaged(kept));
+  const files = await keptFiles();
+  const before = await Promise.all(files.map((file) => readFile(file)));
+  for (const [index, kept] of before.entries()) await writeFile(files[index] ?? '', damaged(kept));
   await expectJudges();
-  expect((await readFile(await keptFile())).length).toBeGreaterThan(0.9 * kept.length);
+  for (const [index, file] of (await keptFiles()).entries())
+    expect((await readFile(file)).length).toBeGreaterThan(0.9 * (before[index]?.length ?? 0));
 });
 
 it('what was kept of another release is removed', async () => {
   await mkdir(path.join(home, '.cache', 'safe-update'), { recursive: true, mode: 0o700 });
-  await writeFile(path.join(home, '.cache', 'safe-update', `guard-${'0'.repeat(32)}.code`), 'old');
+  for (const name of ['guard', 'guard-front', 'guard-knowledge'])
+    await writeFile(path.join(home, '.cache', 'safe-update', `${name}-${'0'.repeat(32)}.code`), 'old');
   await expectJudges();
-  await keptFile();
+  await keptFiles();
 });
 
 const isRoot = process.getuid?.() === 0;
@@ -94,10 +102,9 @@ const rootOnly = isRoot
 it.runIf(isRoot)(`what somebody else owns is not run${rootOnly}`, async () => {
   await mkdir(path.join(home, '.cache'), { mode: 0o700 });
   await expectJudges();
-  const file = await keptFile();
-  await chown(file, 12_345, 12_345);
+  for (const file of await keptFiles()) await chown(file, 12_345, 12_345);
   await expectJudges();
-  expect((await stat(await keptFile())).uid).toBe(0);
+  for (const file of await keptFiles()) expect((await stat(file)).uid).toBe(0);
 });
 
 it.runIf(isRoot)(`on a full disk it judges as well, and no half of a file is left${rootOnly}`, async () => {

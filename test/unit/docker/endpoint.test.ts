@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import path from 'node:path';
 import type Docker from 'dockerode';
@@ -84,6 +84,44 @@ describe('resolveEndpoint', () => {
     expect(exec.commands.map(({ argv }) => argv)).toEqual([
       ['docker', 'context', 'inspect', '--format', '{{json .}}'],
     ]);
+  });
+
+  describe('given a context that docker keeps on disk', () => {
+    const kept = (meta: unknown, more: { tls?: boolean } = {}): { DOCKER_CONFIG: string } => {
+      const environment = configured('{"currentContext":"rootless"}');
+      const contexts = path.join(environment.DOCKER_CONFIG, 'contexts');
+      for (const [id, text] of [
+        ['0a', JSON.stringify({ Name: 'other', Endpoints: { docker: { Host: 'unix:///other.sock' } } })],
+        ['1b', JSON.stringify(meta)],
+      ] as const) {
+        mkdirSync(path.join(contexts, 'meta', id), { recursive: true });
+        writeFileSync(path.join(contexts, 'meta', id, 'meta.json'), text);
+      }
+      if (more.tls === true) mkdirSync(path.join(contexts, 'tls', '1b'), { recursive: true });
+      return environment;
+    };
+    const on = (Host: string, Name = 'rootless'): unknown => ({ Name, Endpoints: { docker: { Host } } });
+
+    it("asks nobody for one on this machine's own socket", async () => {
+      const exec = fakeExec();
+      const environment = kept(on('unix:///run/user/1000/docker.sock'));
+      expect(await resolveEndpoint(exec, environment)).toEqual({
+        host: 'unix:///run/user/1000/docker.sock',
+        tlsVerify: false,
+      });
+      expect(exec.commands).toEqual([]);
+    });
+
+    it.each([
+      ['elsewhere', kept(on('tcp://example.org:2376'))],
+      ['with certificates', kept(on('unix:///run/docker.sock'), { tls: true })],
+      ['that is not there', kept(on('unix:///run/docker.sock', 'another'))],
+      ['that is kept in another way', kept({ Name: 'rootless' })],
+    ])('asks docker for one %s', async (_, environment) => {
+      const exec = contextExec({ Endpoints: { docker: { Host: 'tcp://example.org:2375' } } });
+      expect(await resolveEndpoint(exec, environment)).toMatchObject({ host: 'tcp://example.org:2375' });
+      expect(exec.commands).toHaveLength(1);
+    });
   });
 
   it("finds a context's certificates", async () => {

@@ -72,7 +72,7 @@ const uses: Record<Method, (engine: Engine) => Promise<unknown>> = {
   volume: (engine) => engine.volume('shop_db'),
   volumeMadeAt: (engine) => engine.volumeMadeAt('shop_db'),
   projectVolumes: (engine) => engine.projectVolumes('shop'),
-  volumeNames: (engine) => engine.volumeNames(),
+  allVolumes: (engine) => engine.allVolumes(),
   volumesLabelled: (engine) => engine.volumesLabelled('a=b'),
   removeProofVolume: (engine) => engine.removeProofVolume(`${proof}_0`, proof),
   networksLabelled: (engine) => engine.networksLabelled('a=b'),

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf, SafeUpdateError } from '../../../model/error.ts';
-import { askSocket } from '../engine-facts.ts';
+import { askSocket } from '../ask.ts';
 import { isPluginName, pluginFolder, pluginName } from '../serve.ts';
 import { withoutPlugin, withPlugin } from './daemon-json.ts';
 import { readText } from './files.ts';

@@ -85,7 +85,7 @@ async function carryOut(plan: Plan, place: Place, verb: string, asked: Asked): P
   const style = await createStyle(wantsColour(process.stdout));
   const lines = formatChanges(plan.changes, style);
   await write(
-    process.stdout,
+    'stdout',
     [...lines, ...(plan.actions ?? []).map((action) => `then: ${visible(action)}`), ''].join('\n'),
   );
   if (asked.dryRun) {
@@ -189,7 +189,7 @@ export async function status(argv: readonly string[]): Promise<number> {
       const line = argv.includes('--json')
         ? visibleJson(JSON.stringify(one))
         : `${visible(one.place).padEnd(width)}${paint(one.state.padEnd(15))}${visible(summary(one))}`.trimEnd();
-      await write(process.stdout, `${line}\n`);
+      await write('stdout', `${line}\n`);
     }
     return found.some(({ state }) => state === 'broken' || state === 'waiting') ? 1 : 0;
   } catch (error) {
@@ -248,10 +248,10 @@ function thisWorld(): World {
 
 async function failed(error: unknown): Promise<number> {
   const style = await createStyle(wantsColour(process.stderr));
-  await write(process.stderr, `${formatError(error, style, process.stderr.columns || 80)}\n`);
+  await write('stderr', `${formatError(error, style, process.stderr.columns || 80)}\n`);
   return exitCodeOf(error);
 }
 
 async function say(text: string): Promise<void> {
-  await write(process.stdout, `${visible(text)}\n`);
+  await write('stdout', `${visible(text)}\n`);
 }
