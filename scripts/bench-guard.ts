@@ -1,5 +1,5 @@
 import { accessSync, constants } from 'node:fs';
-import { chmod, mkdtemp, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
@@ -7,39 +7,63 @@ import fc from 'fast-check';
 import { judge, longestText } from '../src/guard/shell.ts';
 import { shimMarker, shimText } from '../src/guard/shim.ts';
 import { median, say, timed, type Comparison, type Result } from './bench-measure.ts';
+import { safeUpdate, type Stack } from './bench-stack.ts';
 
 const program = fileURLToPath(new URL('../dist/bin.js', import.meta.url));
 const starts = 40;
 
-/** A whole verdict, in a process of its own, beside Node.js doing nothing. Starts are taken in turn. */
-export function verdictComparison(): Comparison {
-  const script = 'set -e\nfor s in web db; do docker compose -p shop pull "$s"; done\ndocker compose up -d\n';
-  const commands: [name: string, args: string[], input?: string][] = [
-    ['`node -e 0`', ['-e', '0']],
-    ['`guard check`, allowed', [program, 'guard', 'check', '--', 'docker', 'compose', 'ps']],
-    [
-      '`guard check`, refused, the engine asked',
-      [program, 'guard', 'check', '--', 'docker', 'compose', 'down', '-v'],
-    ],
-    ['`guard check --stdin`, a script', [program, 'guard', 'check', '--stdin'], script],
-  ];
-  const once = (args: string[], input = ''): Promise<number> =>
-    timed(() => execa(process.execPath, args, { input, reject: false }));
+const check = [program, 'guard', 'check', '--'];
+const down = ['docker', 'compose', 'down', '-v'];
+const script = 'set -e\nfor s in web db; do docker compose -p shop pull "$s"; done\ndocker compose up -d\n';
+
+/** Whole verdicts, each in a process of its own, about the shop that runs. Nothing of safe-update is in its folder. */
+export async function verdictComparison({ project, folder }: Stack): Promise<Comparison> {
+  const file = path.join(folder, 'compose.yaml');
+  await writeFile(file, `name: ${project}\n${await readFile(file, 'utf8')}`);
+  return startsInTurn('A verdict of the guard', folder, [
+    { name: '`guard check`, allowed', args: [...check, 'docker', 'compose', 'ps'] },
+    { name: '`guard check --stdin`, a script', args: [program, 'guard', 'check', '--stdin'], input: script },
+    { name: '`guard check`, refused, on another machine', args: [...check, 'ssh', 'prod', ...down] },
+    { name: '`guard check`, refused, the engine asked', args: [...check, ...down] },
+  ]);
+}
+
+/** The same, with settings and a backup of it. */
+export async function settledComparison(stack: Stack): Promise<Comparison> {
+  await writeFile(path.join(stack.folder, 'safe-update.yml'), 'guard:\n  fresh: 12h\n');
+  await safeUpdate(stack, ['backup']);
+  return startsInTurn('A verdict of the guard about a project with settings and backups', stack.folder, [
+    { name: '`guard check`, refused, all of them asked', args: [...check, ...down] },
+  ]);
+}
+
+interface Start {
+  name: string;
+  args: string[];
+  input?: string;
+}
+
+/** Beside Node.js doing nothing. */
+function startsInTurn(title: string, cwd: string, others: Start[]): Comparison {
+  const nothing: Start = { name: '`node -e 0`', args: ['-e', '0'] };
+  const commands = [nothing, ...others];
+  const once = ({ args, input = '' }: Start): Promise<number> =>
+    timed(() => execa(process.execPath, args, { input, cwd, reject: false }));
   return {
-    title: `A verdict of the guard, the median of ${starts} starts in turn`,
+    title: `${title}, the median of ${starts} starts in turn`,
     unit: 'milliseconds',
-    baseline: commands[0]?.[0] ?? '',
+    baseline: nothing.name,
     ways: [
       {
-        name: commands[0]?.[0] ?? '',
+        name: nothing.name,
         run: async () => {
           const times = commands.map((): number[] => []);
           for (let index = 0; index < starts + 3; index += 1)
-            for (const [place, [, args, input]] of commands.entries()) {
-              const took = await once(args, input);
+            for (const [place, command] of commands.entries()) {
+              const took = await once(command);
               if (index >= 3) times[place]?.push(took);
             }
-          return Object.fromEntries(commands.map(([name], place) => [name, median(times[place] ?? [])]));
+          return Object.fromEntries(commands.map(({ name }, place) => [name, median(times[place] ?? [])]));
         },
       },
     ],

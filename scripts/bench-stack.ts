@@ -90,7 +90,7 @@ interface Run {
 }
 
 /** The program as it is built, with nobody to ask. Throws unless it ends well. */
-async function safeUpdate({ project, folder }: Stack, args: string[] = []): Promise<Run> {
+export async function safeUpdate({ project, folder }: Stack, args: string[] = []): Promise<Run> {
   const flags = ['--project-name', project, '--yes', '--json', '--stable-for', '2s', '--keep', '1'];
   const child = execa(process.execPath, [path.join(root, 'dist/bin.js'), ...flags, ...args], {
     cwd: folder,

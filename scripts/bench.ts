@@ -9,7 +9,7 @@ import { formatBytes } from '../src/model/units.ts';
 import { dataVolume, docker, openBench, removeVolumes, type Bench } from './bench-engine.ts';
 import { compare, pageCacheEmptied, say, tableOf, type Result } from './bench-measure.ts';
 import { downtimeComparison, nothingComparison, removeStack, startStack, type Stack } from './bench-stack.ts';
-import { fuzzResult, shimComparison, verdictComparison } from './bench-guard.ts';
+import { fuzzResult, settledComparison, shimComparison, verdictComparison } from './bench-guard.ts';
 import { startupComparison } from './bench-startup.ts';
 import { backupComparison, restoreComparison } from './bench-volumes.ts';
 
@@ -69,7 +69,11 @@ async function cleanUp(): Promise<void> {
 async function measure(on: Bench, size: number): Promise<void> {
   if (wanted('startup')) results.push(await compare(await startupComparison(), rounds));
   if (wanted('guard')) {
-    results.push(await compare(verdictComparison(), rounds));
+    const stack = await startStack(on, folder, 0, randomInt(20_000, 32_000));
+    stacks.push(stack);
+    results.push(await compare(await verdictComparison(stack), rounds));
+    results.push(await compare(await settledComparison(stack), rounds));
+    await removeStack(stack);
     const shim = await shimComparison(folder);
     if (shim !== undefined) results.push(await compare(shim, rounds));
     results.push(fuzzResult());
