@@ -63,14 +63,15 @@ class Built {
 
   /** Keeps the code of what was loaded, where that is not what is kept already. */
   keep(warmUp: () => void): void {
-    const made = [...this.#loaded.values()].filter(({ script }) => script.cachedDataRejected !== false);
-    if (made.length > 0) warmUp();
-    for (const { script, kept } of made) {
-      try {
-        if (kept !== undefined) replace(kept, script.createCachedData());
-      } catch {
-        // A full disk is no reason to fail, nor to refuse: it is compiled again.
-      }
+    const made = [...this.#loaded.values()].filter(
+      ({ script, kept }) => kept !== undefined && script.cachedDataRejected !== false,
+    );
+    if (made.length === 0) return;
+    try {
+      warmUp();
+      for (const { script, kept } of made) if (kept !== undefined) replace(kept, script.createCachedData());
+    } catch {
+      // A full disk is no reason to fail, nor to refuse: it is compiled again.
     }
   }
 }
@@ -137,7 +138,7 @@ function replace(file: string, contents: Buffer): void {
   }
   for (const other of readdirSync(own)) {
     // Before there was more than one file, its name said only what was in it.
-    const [, itsKind] = /^(guard(?:-\w+)?)-\w+\.code(?:\.\d+)?$/.exec(other) ?? [];
+    const [, itsKind] = /^(guard(?:-[\w-]+)?)-\w+\.code(?:\.\d+)?$/.exec(other) ?? [];
     if (other !== name && (itsKind === kind || itsKind === 'guard')) rmSync(`${own}/${other}`);
   }
 }

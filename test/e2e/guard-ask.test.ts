@@ -402,6 +402,20 @@ describe('the policy', () => {
     await configured(unclear, () => expectRefused(down(), /^$/));
   });
 
+  it('of a project is not for one that the .env of a folder below it names', async () => {
+    const below = path.join(stack.directory, 'below');
+    await mkdir(below);
+    try {
+      await configured('guard:\n  policy: off\n', async () => {
+        await expectAllowed('docker compose down -v', /not guarded/, { cwd: below });
+        await writeFile(path.join(below, '.env'), 'COMPOSE_PROJECT_NAME=another\n');
+        await expectRefused('docker compose down -v', /^$/, { cwd: below });
+      });
+    } finally {
+      await rm(below, { recursive: true });
+    }
+  });
+
   it('of a file that is wrong is block, with a warning', async () => {
     await configured('guard:\n  policy: perhaps\n', async () => {
       const { exitCode, stderr } = await check(down());

@@ -112,9 +112,14 @@ export class EngineHere {
     const found = folder !== undefined || cwd === undefined ? undefined : discover(cwd, []).found;
     const directory = folder ?? found?.folder;
     if (directory === undefined) return undefined;
-    const envFile = join(directory, '.env');
-    const variables = existsSync(envFile) ? readRegular(envFile) : '';
-    if (files.length === 0 && mentions(variables, 'FILE|ENV_FILES')) return undefined;
+    const variables = variablesIn(directory);
+    if (files.length === 0 && mentions(variables ?? '', 'FILE|ENV_FILES')) return undefined;
+    // Compose reads the .env of the folder where it runs first, and of the one where it finds its files after that.
+    if (cwd !== undefined && real(cwd) !== real(directory)) {
+      const ownVariables = variablesIn(cwd);
+      if (ownVariables === undefined || mentions(ownVariables, 'PROJECT_NAME|FILE|ENV_FILES'))
+        return undefined;
+    }
     return this.#once(`meant ${directory} ${files.join(' ')}`, async () => {
       const read = files.length > 0 ? files : [found?.base, found?.override];
       const texts = read.flatMap((file) => (file === undefined ? [] : [readRegular(file)]));
@@ -129,7 +134,7 @@ export class EngineHere {
 
   /** The projects whose containers were started in a folder, or in the nearest one above it that has any. */
   async projectsSeenAt(folder: string): Promise<string[]> {
-    for (let at = folder; ; at = dirname(at)) {
+    for (let at = real(folder); ; at = dirname(at)) {
       const names = await this.#projectsAt(at);
       if (names.length > 0 || dirname(at) === at) return names;
     }
@@ -176,11 +181,15 @@ export class EngineHere {
   }
 }
 
+/** What a folder's `.env` says; undefined if it has one that cannot be read, or is a pipe. */
+function variablesIn(folder: string): string | undefined {
+  const file = join(folder, '.env');
+  return existsSync(file) ? readRegular(file) : '';
+}
+
 /** Whether a `.env` sets one of compose's own variables. */
-function mentions(text: string | undefined, names: string): boolean {
-  return (
-    text !== undefined && new RegExp(String.raw`^\s*(?:export\s+)?COMPOSE_(?:${names})\s*=`, 'm').test(text)
-  );
+function mentions(text: string, names: string): boolean {
+  return new RegExp(String.raw`^\s*(?:export\s+)?COMPOSE_(?:${names})\s*[=:]`, 'm').test(text);
 }
 
 /** A path with its symlinks resolved, as far as it exists. */
