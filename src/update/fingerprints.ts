@@ -59,7 +59,8 @@ export async function requireNothingLost(session: Session, data: Data): Promise<
     );
   }
   const there = compared.flatMap(({ before }) => Object.values(before.counts).filter((count) => count > 0));
-  return there.length === 0 ? undefined : `data in ${there.length} places is still there`;
+  if (there.length === 0) return undefined;
+  return `data in ${there.length} ${there.length === 1 ? 'place' : 'places'} is still there`;
 }
 
 /** What --accept takes: `data-gone:db`. */

@@ -25,7 +25,7 @@ hook      answer a coding agent that asks before it runs a command
 approve   let a command that is refused pass once; only at a terminal
 install   put the guard somewhere, and prove that it works there; uninstall takes out what is its own. PLACE is
           shell [--dir DIR] [--system], git, claude, codex, gemini, cursor, copilot or opencode [--user], or
-          engine [--name NAME] [--host unix:///PATH] [--daemon-json PATH] [--pidfile PATH]
+          engine [--name NAME] [--host unix:///PATH] [--daemon-json PATH] [--pidfile PATH] [--socket PATH]
 status    where the guard stands, and whether it still refuses. Exit code 1: somewhere it is broken
 serve     answer dockerd as its authorization plugin: what deletes volumes is refused, whoever asks
 `;

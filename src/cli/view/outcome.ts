@@ -75,7 +75,9 @@ function headline(
   const how = error?.code === 'interrupted' ? 'was interrupted' : 'failed';
   const back = result === 'rolled-back' ? ' and was rolled back' : '';
   const well = summary === undefined ? `${name} ${wentWell[result]}` : visible(summary);
-  const text = error === undefined ? well : `${name}: the run ${how}${back}`;
+  // Before it is known which project it is.
+  const whose = name === '' ? 'The run' : `${name}: the run`;
+  const text = error === undefined ? well : `${whose} ${how}${back}`;
   const [first = '', ...more] = wrap(text, columns - 1 - 2);
   const lines = [`${icon} ${style.bold(first)}`, ...more.map((line) => `  ${style.bold(line)}`)];
   const fits = textWidth(text) + 3 + took.length <= columns - 1 - 2;

@@ -20,13 +20,29 @@ afterAll(() => {
 });
 
 /** The guard itself is run, with the command as an argument that nothing evaluates. */
-const guard = (args: string[], input = '') =>
+const guard = (args: string[], input = '', env: Record<string, string> = {}) =>
   execa(process.execPath, [program, 'guard', ...args], {
     cwd: folder,
+    env,
     input,
     reject: false,
     stripFinalNewline: false,
   });
+
+describe('guard install engine', () => {
+  it('names no plugin to another engine than the one that was meant', async () => {
+    for (const [words, env] of [
+      [['--host', 'unix:///run/user/1001/docker.sock'], {}],
+      [[], { DOCKER_HOST: 'unix:///run/user/1001/docker.sock' }],
+    ] as const) {
+      const { exitCode, stdout, stderr } = await guard(['install', 'engine', '--dry-run', ...words], '', env);
+      expect([exitCode, stdout]).toEqual([3, '']);
+      const text = stderr.replace(/\s+/g, ' ');
+      expect(text).toContain('/run/user/1001/docker.sock does not read /etc/docker/daemon.json');
+      expect(text).toContain('--daemon-json PATH --pidfile PATH');
+    }
+  });
+});
 
 describe('guard check', () => {
   it('refuses with exit code 2, and the reason on stderr', async () => {

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { defaultHost, endpointAtHand } from '../../../docker/context.ts';
 import { messageOf, SafeUpdateError } from '../../../model/error.ts';
 import { askSocket } from '../ask.ts';
 import { isPluginName, pluginFolder, pluginName } from '../serve.ts';
@@ -10,10 +11,13 @@ import { readText } from './files.ts';
 import type { FileChange, Options, Place, PlaceKind, Plan, Proof, World } from './place.ts';
 
 export const engine: PlaceKind = {
-  options: { name: 'value', host: 'value', 'daemon-json': 'value', pidfile: 'value' },
+  options: { name: 'value', host: 'value', 'daemon-json': 'value', pidfile: 'value', socket: 'value' },
   variants: [{}],
   at: (options, world) => new EnginePlace(options, world),
 };
+
+/** What the engine of a machine reads. */
+const machineJson = '/etc/docker/daemon.json';
 
 /** No volume can have this name, so that nothing is deleted where nobody refuses it. */
 const canary = '/volumes/~safe-update-guard-canary';
@@ -27,6 +31,7 @@ class EnginePlace implements Place {
   readonly name: string;
   readonly #world: World;
   readonly #plugin: string;
+  /** Where the plugin listens. */
   readonly #socket: string;
   readonly #daemonJson: string;
   /** Whose dockerd is not the one of this machine's systemd. */
@@ -38,11 +43,10 @@ class EnginePlace implements Place {
       typeof options[name] === 'string' ? options[name] : undefined;
     this.#world = world;
     this.#plugin = text('name') ?? pluginName;
-    this.#socket = `${pluginFolder}/${this.#plugin}.sock`;
-    this.#daemonJson = text('daemon-json') ?? '/etc/docker/daemon.json';
+    this.#socket = text('socket') ?? `${pluginFolder}/${this.#plugin}.sock`;
+    this.#daemonJson = text('daemon-json') ?? machineJson;
     this.#pidfile = text('pidfile');
-    this.#host = text('host') ?? world.env['DOCKER_HOST'] ?? '';
-    if (this.#host === '') this.#host = 'unix:///var/run/docker.sock';
+    this.#host = text('host') ?? endpointAtHand(world.env)?.host ?? defaultHost;
     const words = Object.entries(options).map(([name, value]) => `--${name} ${String(value)}`);
     this.name = ['engine', ...words].join(' ');
   }
@@ -170,6 +174,15 @@ class EnginePlace implements Place {
         state,
         hint: 'Run it on the machine of the engine, with --host unix:///PATH if its socket is not the usual one.',
       });
+    // One without root, say: it would be named a plugin that another engine is then asked for.
+    if (
+      !['/var/run/docker.sock', '/run/docker.sock'].includes(this.#engineSocket()) &&
+      this.#daemonJson === machineJson
+    )
+      throw new SafeUpdateError('refused', `The engine at ${this.#host} does not read ${machineJson}.`, {
+        state,
+        hint: 'Name its own files: --daemon-json PATH --pidfile PATH, and for an engine without root --socket PATH. See "An engine without root" in docs/guard.md.',
+      });
   }
 
   #engineSocket(): string {
@@ -282,6 +295,7 @@ class EnginePlace implements Place {
       this.#world.node,
       this.#world.bin,
       ...['guard', 'serve', '--name', this.#plugin, '--host', this.#host],
+      ...(this.#socket === `${pluginFolder}/${this.#plugin}.sock` ? [] : ['--socket', this.#socket]),
     ];
   }
 

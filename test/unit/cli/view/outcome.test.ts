@@ -33,6 +33,12 @@ describe('an outcome', () => {
     `);
   });
 
+  it('of a run that failed before its project was known names none', () => {
+    const error = { code: 'usage', message: 'There is no terminal to ask on.' } as const;
+    const text = formatOutcome({ ...rolledBack, result: 'failed', project: '', error }, plain);
+    expect(text).toMatch(/^✖ The run failed · /);
+  });
+
   it('never breaks the command, however narrow the terminal', () => {
     const lines = formatOutcome(updated, plain, 40).split('\n');
     expect(lines.at(-1)).toBe(`To go back: ${updated.rollbackCommand ?? ''}`);
