@@ -287,7 +287,10 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     if (error.exitCode === 0) return 0;
     throw new SafeUpdateError('usage', error.message.replace(/^error: /, ''), {
       state: 'Nothing was touched.',
-      hint: 'Run: safe-update --help',
+      hint:
+        error.code === 'commander.missingArgument' && error.message.includes("'backup'")
+          ? 'See which there are: safe-update backups'
+          : 'Run: safe-update --help',
     });
   }
   return exitCode;

@@ -36,4 +36,11 @@ describe('safe-update', () => {
     expect(stderr).toContain('--nonsense');
     expect(stderr).not.toMatch(/^\s+at /m);
   });
+
+  it.each(['restore', 'show', 'export'])('%s without a backup says where to find one', async (command) => {
+    const { stderr, exitCode } = await run(command);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain("missing required argument 'backup'");
+    expect(stderr).toContain('safe-update backups');
+  });
 });
