@@ -6,8 +6,8 @@ import { FLAGS, PASSED, quoted, SOME, unquoted, WORDS } from './unknown.ts';
 export interface Substitution {
   /** Told before so many characters are read again. Throws Exhausted. */
   spend(characters: number): void;
-  /** Runs the script of `$(…)` and returns what it prints. */
-  output(part: WordPart): string;
+  /** Runs the script of `$(…)` and returns what it may print, the most of it first. */
+  output(part: WordPart): readonly string[];
   /** Runs the script of `<(…)` and returns the path of what it prints. */
   path(part: WordPart): string;
 }
@@ -25,6 +25,8 @@ const mostParts = 1000;
 const partCost = 16;
 /** Each makes copies of all before it. */
 const mostBraces = 12;
+/** What is in them is read once more for each level. */
+const deepestBraces = 8;
 
 /** Given a word of the source, return what it may become: alternatives, each of them no, one or several words. */
 export function expandWord(word: Word, scope: Scope, substitution: Substitution): Alternatives {
@@ -36,7 +38,7 @@ export function expandWord(word: Word, scope: Scope, substitution: Substitution)
   substitution.spend(partCost * word.parts.length);
   if (!word.parts.some((part) => part.type === 'BraceExpansion'))
     return expandParts(word.parts, scope, substitution);
-  return product(braces(word.parts).map((parts) => expandParts(parts, scope, substitution)));
+  return product(braces(word.parts, substitution).map((parts) => expandParts(parts, scope, substitution)));
 }
 
 /** One alternative of each list after the other, in every combination. Too many of them become a word nobody knows. */
@@ -205,7 +207,7 @@ function valuesOf(part: WordPart, scope: Scope, substitution: Substitution): Alt
       substitution.spend(part.end - part.pos);
       return parameter(part, scope, substitution);
     case 'CommandExpansion':
-      return [[substitution.output(part).replace(/\n+$/, '')]];
+      return limited(substitution.output(part).map((text) => [text.replace(/\n+$/, '')]));
     case 'ArithmeticExpansion':
       substitution.output(part);
       return [['0']];
@@ -291,9 +293,12 @@ function parameter(part: ParameterExpansionPart, scope: Scope, substitution: Sub
       const pattern = operand(operation.pattern) ?? '';
       const by = operand(operation.replacement) ?? '';
       if (/[*?[]/.test(pattern)) return [[SOME]];
-      return mapped((text) =>
-        operation.operator === '//' ? text.replaceAll(pattern, by) : text.replace(pattern, by),
-      );
+      if (pattern === '') return values;
+      return mapped((text) => {
+        // Paid before it is made.
+        substitution.spend(text.length * Math.max(1, by.length / pattern.length));
+        return operation.operator === '//' ? text.replaceAll(pattern, by) : text.replace(pattern, by);
+      });
     }
     case 'CaseModification':
       return mapped((text) => {
@@ -329,7 +334,8 @@ function removed(text: string, pattern: string, operator: string): string {
 }
 
 /** Braces make several words before anything else is expanded: `-{v,t1}`, `{docker,compose}`. */
-function braces(parts: readonly WordPart[]): WordPart[][] {
+function braces(parts: readonly WordPart[], substitution: Substitution, depth = 0): WordPart[][] {
+  if (depth > deepestBraces) throw new Exhausted();
   if (parts.filter((part) => part.type === 'BraceExpansion').length > mostBraces) throw new Exhausted();
   let found: WordPart[][] = [[]];
   for (const part of parts) {
@@ -337,7 +343,7 @@ function braces(parts: readonly WordPart[]): WordPart[][] {
       for (const variant of found) variant.push(part);
       continue;
     }
-    const elements = braceElements(part.text);
+    const elements = braceElements(part.text, substitution, depth);
     found = found
       .flatMap((variant) => elements.map((element) => [...variant, ...element]))
       .slice(0, mostWords);
@@ -345,7 +351,8 @@ function braces(parts: readonly WordPart[]): WordPart[][] {
   return found;
 }
 
-function braceElements(text: string): WordPart[][] {
+function braceElements(text: string, substitution: Substitution, depth: number): WordPart[][] {
+  substitution.spend(4 * text.length);
   const inner = text.slice(1, -1);
   const range = /^(-?\d+|[a-zA-Z])\.\.(-?\d+|[a-zA-Z])(\.\.-?\d+)?$/.exec(inner);
   const pieces = range === null ? splitBraces(inner) : ranged(range[1] ?? '', range[2] ?? '');
@@ -355,7 +362,7 @@ function braceElements(text: string): WordPart[][] {
     const statement = parse(`: ${piece}`).commands[0]?.command;
     const word = statement?.type === 'Command' ? statement.args[0] : undefined;
     if (word?.type !== 'Word') return [[literal(piece)]];
-    return word.parts === undefined ? [[literal(word.value)]] : braces(word.parts);
+    return word.parts === undefined ? [[literal(word.value)]] : braces(word.parts, substitution, depth + 1);
   });
 }
 

@@ -15,6 +15,8 @@ export interface DefinedFunction {
   /** Whether its positions are in the text that is judged. */
   isOurs: boolean;
   called: boolean;
+  /** The words of the calls that are being looked through. */
+  running: Set<string>;
 }
 
 /** So many shells within each other are looked through one by one. */

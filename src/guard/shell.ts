@@ -1,6 +1,8 @@
 import {
   forEachChild,
   parse,
+  type Case,
+  type CaseItem,
   type Command,
   type CommandNode,
   type Redirection,
@@ -104,6 +106,8 @@ class Shell implements Machine {
   #texts = 0;
   #substitutions = 0;
   #loops = 0;
+  /** Commands of which nobody knows the name. */
+  #unknown = 0;
 
   constructor(surroundings: Surroundings) {
     this.#surroundings = surroundings;
@@ -130,7 +134,8 @@ class Shell implements Machine {
     this.#text(text, frame, undefined);
   }
 
-  #text(text: string, frame: Frame, stdin: string | undefined): string {
+  /** `child`: it has a shell of its own, which ends with it. */
+  #text(text: string, frame: Frame, stdin: string | undefined, child = false): string {
     const all = frame.fixed ?? { start: 0, end: text.length };
     if (text.length > longestText || frame.depth > deepest) {
       if (mentionsEngine(text)) this.#unreadable(all, text, frame);
@@ -142,11 +147,13 @@ class Shell implements Machine {
     // The parser reads it once for each level, up to hundreds of them, as soon as it is asked for a word's parts.
     if (deepestExpansion(text) > deepest) throw new Exhausted();
     const script = parse(text);
+    const before = this.#unknown;
     const output = this.#block(script.commands, frame, stdin);
     const problem = script.errors?.[0];
     if (problem !== undefined && mentionsEngine(text))
       this.#unreadable(frame.fixed ?? { start: problem.pos, end: text.length }, text, frame);
-    this.#leftOvers(frame);
+    // What a child shell does not call, nobody calls any more.
+    if (!child || this.#unknown > before) this.#leftOvers(frame);
     return output;
   }
 
@@ -262,8 +269,7 @@ class Shell implements Machine {
         this.#substituted(node.update, frame);
         return this.#twice(frame, () => this.#block(node.body.commands, frame, stdin));
       case 'Case':
-        this.#expand(node.word, frame);
-        return node.items
+        return this.#chosen(node, frame)
           .map((item) => this.#maybe(frame, () => this.#block(item.body.commands, frame, stdin)))
           .join('');
       case 'Subshell':
@@ -275,6 +281,7 @@ class Shell implements Machine {
           body: node.body,
           isOurs: frame.fixed === undefined,
           called: false,
+          running: new Set(),
         });
         return '';
       case 'Coproc':
@@ -288,6 +295,39 @@ class Shell implements Machine {
         this.#substituted(node, frame);
         return '';
     }
+  }
+
+  /**
+   * The branches of a `case` that may run: all of them, unless its word is one that the script was called with, and is known.
+   * In a loop it is not, as only the first turns are looked at.
+   */
+  #chosen(node: Case, frame: Frame): readonly CaseItem[] {
+    const [words, ...others] = this.#expand(node.word, frame);
+    const word = words?.length === 1 ? unquoted(words[0] ?? '') : undefined;
+    if (word === undefined || others.length > 0 || isUnknown(word) || this.#loops > 0) return node.items;
+    if (frame.scope.params?.includes(word) !== true && !isParameter(node.word, frame.scope))
+      return node.items;
+    // It may as well be a number that is not known here: `$?`, `$#`.
+    if (/^[0-9]+$/.test(word)) return node.items;
+    const found: CaseItem[] = [];
+    for (const item of node.items) {
+      const fits = item.pattern.map((pattern) => this.#fits(pattern, word, frame));
+      if (!fits.some((fit) => fit !== false)) continue;
+      found.push(item);
+      // `;&` goes on with the next one.
+      if (item.terminator !== undefined && item.terminator !== ';;') return node.items;
+      if (fits.includes(true)) break;
+    }
+    return found;
+  }
+
+  /** Whether a word fits a pattern of a `case`; undefined: that is not certain. */
+  #fits(pattern: Word, word: string, frame: Frame): boolean | undefined {
+    const [texts, ...others] = this.#expand(pattern, frame);
+    const text = texts?.length === 1 ? texts[0] : undefined;
+    if (text === undefined || others.length > 0 || isUnknown(text)) return undefined;
+    if (text === '*') return true;
+    return /[*?[\\(]/.test(text) ? undefined : text === word;
   }
 
   /** What a loop sets at its end counts at its beginning, too. */
@@ -321,12 +361,12 @@ class Shell implements Machine {
   }
 
   #substitution(frame: Frame): Substitution {
-    const inner = (part: WordPart): string => {
+    const inner = (part: WordPart): string[] => {
       const script =
         part.type === 'CommandExpansion' || part.type === 'ProcessSubstitution' ? part.script : undefined;
       if (script === undefined) {
         this.#substituted(part, frame);
-        return SOME;
+        return [SOME];
       }
       this.#spend(2 * (part.end - part.pos) + commandCost);
       const at = { start: part.pos, end: part.end };
@@ -341,10 +381,12 @@ class Shell implements Machine {
       const only = script.commands.length === 1 ? script.commands[0]?.command : undefined;
       // `$(< file)` prints the file.
       if (only?.type === 'Command' && only.name === undefined && only.redirects.length === 1)
-        return this.#redirects(only.redirects, below, undefined).stdin ?? SOME;
+        return [this.#redirects(only.redirects, below, undefined).stdin ?? SOME];
       const output = this.#block(script.commands, below, undefined);
       if (script.errors !== undefined && mentionsEngine(part.text)) this.#unreadable(at, part.text, below);
-      return output;
+      // `$(command -v docker-compose || echo docker compose)` is one of its lines.
+      const lines = mayDiffer(script.commands) ? output.split('\n').filter((line) => line !== '') : [];
+      return [...new Set([output, ...lines])];
     };
     return {
       spend: (characters) => {
@@ -354,7 +396,7 @@ class Shell implements Machine {
       path: (part) => {
         this.#substitutions += 1;
         const path = `/dev/fd/guard-${this.#substitutions}`;
-        frame.scope.files.set(path, inner(part));
+        frame.scope.files.set(path, inner(part)[0] ?? '');
         return path;
       },
     };
@@ -469,7 +511,9 @@ class Shell implements Machine {
     const files: { path: string; append: boolean }[] = [];
     for (const redirect of redirects) {
       this.#spend(wordCost);
+      const of = descriptorOf(redirect);
       if (redirect.type === 'HereDoc') {
+        if (of !== 0) continue;
         const { parts, text } = redirect.body;
         const quoted = redirect.delimiter?.quoted === true;
         stdin =
@@ -479,12 +523,12 @@ class Shell implements Machine {
         continue;
       }
       const target = redirect.target === undefined ? '' : (this.#textOf(redirect.target, frame)[0] ?? '');
-      if (redirect.type === 'HereString') stdin = `${target}\n`;
-      else if (redirect.operator === '<') {
+      if (redirect.type === 'HereString') stdin = of === 0 ? `${target}\n` : stdin;
+      else if (redirect.operator === '<' && of === 0) {
         const path = resolvePath(target, frame.scope.cwd);
         stdin = frame.scope.files.get(path) ?? frame.scope.files.get(target) ?? `\uE000file:${path}\uE000`;
-      } else if (redirect.operator === '>' || redirect.operator === '>>' || redirect.operator === '>|')
-        files.push({ path: resolvePath(target, frame.scope.cwd), append: redirect.operator === '>>' });
+      } else if (/^(>|>>|>\||&>|&>>)$/.test(redirect.operator) && of === 1)
+        files.push({ path: resolvePath(target, frame.scope.cwd), append: redirect.operator.endsWith('>>') });
     }
     return { stdin, files };
   }
@@ -498,27 +542,36 @@ class Shell implements Machine {
     return files.length > 0 ? '' : output;
   }
 
-  run(invocation: Invocation): string {
+  run(invocation: Invocation, bare = false): string {
     this.#commands += 1;
     if (this.#commands > mostCommands * this.#patience) throw new Exhausted();
     if (invocation.depth > deepest) throw new Exhausted();
     const [first, ...rest] = invocation.words;
     if (first === undefined) return '';
     this.#spend(commandCost);
+    if (isUnknown(first)) this.#unknown += 1;
     for (const word of invocation.words) this.#spend(word.length + 4);
     const deeper = { ...invocation, depth: invocation.depth + 1 };
     const scope = invocation.scope as Scope;
 
-    const alias = scope.aliases.get(first);
+    // `command docker` in a function called docker.
+    const meant = first === 'command' || first === 'builtin' ? rest.filter((word) => word !== '-p') : [];
+    if (meant[0] !== undefined && scope.functions.get(meant[0]) !== undefined)
+      return this.run({ ...deeper, words: meant }, true);
+    const alias = bare ? undefined : scope.aliases.get(first);
     if (alias !== undefined && !alias.used) {
       alias.used = true;
       const output = this.script([alias.text, ...rest.map(asWord)].join(' '), invocation);
       alias.used = false;
       return output;
     }
-    const defined = scope.functions.get(first);
+    const defined = bare ? undefined : scope.functions.get(first);
+    const call = rest.join('\0');
+    // One that calls itself with the same words does nothing that was not seen.
+    if (defined?.running.has(call) === true) return SOME;
     if (defined !== undefined) {
       defined.called = true;
+      defined.running.add(call);
       const inner = new Scope(scope);
       inner.params = rest;
       const frame: Frame = {
@@ -532,6 +585,7 @@ class Shell implements Machine {
       // `DOCKER_HOST=… work`
       for (const [variable, value] of invocation.env) inner.assign(variable, [[value]]);
       const output = this.#node(defined.body, frame, invocation.stdin);
+      defined.running.delete(call);
       for (const [name, value] of inner.vars.own())
         if (!invocation.env.has(name)) scope.vars.set(name, value);
       scope.cwd = inner.cwd;
@@ -578,7 +632,13 @@ class Shell implements Machine {
       case '.': {
         const text = words[0] === '/dev/stdin' ? invocation.stdin : this.file(words[0] ?? '', invocation);
         if (text === undefined) this.#mayAim(scope);
-        return text === undefined ? '' : this.#text(text, frame, invocation.stdin);
+        if (text === undefined) return '';
+        // Words behind the file are its own parameters, for as long as it runs.
+        const { params } = scope;
+        if (words.length > 1) scope.params = words.slice(1);
+        const output = this.#text(text, frame, invocation.stdin);
+        if (words.length > 1) scope.params = params;
+        return output;
       }
       case 'set': {
         const at = words.findIndex((word) => word === '--' || !/^[-+]/.test(word));
@@ -669,6 +729,7 @@ class Shell implements Machine {
         route: invocation.route,
       },
       invocation.stdin,
+      true,
     );
   }
 
@@ -785,6 +846,46 @@ class Shell implements Machine {
     this.#seen.add(key);
     return true;
   }
+}
+
+/** What a redirection is of: 0, standard input; 1, standard output; undefined: something else, such as what is printed as errors. */
+function descriptorOf(redirect: Redirection): 0 | 1 | undefined {
+  const usual = redirect.type !== 'Redirect' || redirect.operator.startsWith('<') ? 0 : 1;
+  const { descriptor } = redirect;
+  if (descriptor === undefined) return usual;
+  return descriptor.type === 'FileDescriptor' && descriptor.value === usual ? usual : undefined;
+}
+
+/** Whether a word is `$1`, `"${1:-help}"` or the like, of a script that is called with known words. */
+function isParameter({ parts = [] }: Pick<Word, 'parts'>, { params }: Pick<Scope, 'params'>): boolean {
+  const [part, ...more] = parts;
+  if (part === undefined || more.length > 0 || params === undefined) return false;
+  if (part.type === 'DoubleQuoted') return isParameter(part, { params });
+  if (part.type === 'SimpleExpansion') return /^\$[1-9]$/.test(part.text);
+  return part.type === 'ParameterExpansion' && /^[1-9]$/.test(part.parameter) && part.prefix === undefined;
+}
+
+/** Whether only a part of a script may run: what it prints is then not all that its commands print. */
+function mayDiffer(nodes: readonly (Statement | Statement['command'] | SyntaxNode)[]): boolean {
+  return nodes.some((node) => {
+    switch (node.type) {
+      case 'If':
+      case 'Case':
+        return true;
+      case 'AndOr':
+        return node.operators.includes('||') || mayDiffer(node.commands);
+      case 'Statement':
+      case 'Redirected':
+        return mayDiffer([node.command]);
+      case 'Pipeline':
+        return mayDiffer(node.commands.slice(-1));
+      case 'Subshell':
+      case 'BraceGroup':
+        return mayDiffer(node.body.commands);
+      default:
+        return false;
+    }
+  });
 }
 
 /** One finding for the same command in two places: what is known of only one of them is known of neither. */

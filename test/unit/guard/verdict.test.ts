@@ -152,6 +152,16 @@ describe('what scripts on disk say', () => {
   const rulesOf = (text: string, texts: Record<string, string>): string[] =>
     judge(text, files(texts)).findings.map((finding) => finding.rule);
   const bad = 'docker compose down -v';
+  const manage = `#!/bin/sh
+clean() { ${bad}; }
+case "$1" in
+  up) docker compose up -d ;;
+  logs) shift; docker compose logs "$@" ;;
+  fall) echo first ;&
+  reset | wipe) clean ;;
+  --*) ${bad} ;;
+esac
+`;
 
   it.each([
     ['./deploy.sh prod', { '/srv/deploy.sh': `#!/bin/sh\n${bad}\n` }],
@@ -180,6 +190,23 @@ describe('what scripts on disk say', () => {
       'python3 x.py',
       { '/srv/x.py': `import subprocess\nsubprocess.run(['docker', 'compose', 'down', '-v'])\n` },
     ],
+    ['. ./compose.sh down -v', { '/srv/compose.sh': 'docker compose "$@"' }],
+    ['./manage.sh reset', { '/srv/manage.sh': manage }],
+    ['./manage.sh --all', { '/srv/manage.sh': manage }],
+    ['./manage.sh $WHAT', { '/srv/manage.sh': manage }],
+    ['./manage.sh fall', { '/srv/manage.sh': manage }],
+    ['sh manage.sh wipe', { '/srv/manage.sh': manage }],
+    ['bash manage.sh', { '/srv/manage.sh': `case "\${1:-reset}" in reset) ${bad};; esac` }],
+    // What a loop looks at is not only its first turns.
+    ['./x.sh a b --reset', { '/srv/x.sh': `for w; do case $w in --reset) ${bad};; esac; done` }],
+    ['./x.sh a b c r', { '/srv/x.sh': `while [ $# -gt 0 ]; do case $1 in r) ${bad};; esac; shift; done` }],
+    // A pattern that is not plain may fit.
+    ['./x.sh reset', { '/srv/x.sh': `case $1 in re*) ${bad};; esac` }],
+    ['./x.sh reset', { '/srv/x.sh': `case $1 in $R) ${bad};; esac` }],
+    ['./x.sh 0', { '/srv/x.sh': `true; case $? in 1) ${bad};; esac` }],
+    ['./x.sh up', { '/srv/x.sh': `case $(cat mode) in reset) ${bad};; esac` }],
+    ['./x.sh reset', { '/srv/x.sh': `reset() { ${bad}; }\n"$1"` }],
+    ['./x.sh', { '/srv/x.sh': `reset() { ${bad}; }\n$(cat what)` }],
   ])('%s is a refusal', (text, texts) => {
     expect(rulesOf(text, texts as Record<string, string>)).toContain('down-volumes');
   });
@@ -194,6 +221,17 @@ describe('what scripts on disk say', () => {
     ['make build', { '/srv/Makefile': `build:\n\tcc x.c\nreset:\n\t${bad}\n` }],
     ['make -n reset', { '/srv/Makefile': `reset:\n\t${bad}\n` }],
     ['./deploy.sh', { '/srv/deploy.sh': './deploy.sh' }],
+    ['./manage.sh up', { '/srv/manage.sh': manage }],
+    ['./manage.sh logs web', { '/srv/manage.sh': manage }],
+    [
+      './manage.sh',
+      {
+        '/srv/manage.sh':
+          'case "${1:-up}" in up) docker compose up -d;; reset) docker compose down -v;; esac',
+      },
+    ],
+    ['./x.sh up', { '/srv/x.sh': `reset() { ${bad}; }\nup() { docker compose up -d; }\n"$1"` }],
+    ['./x.sh', { '/srv/x.sh': `reset() { ${bad}; }\ndocker compose up -d` }],
     ['./missing.sh', {}],
   ])('%s is not', (text, texts) => {
     expect(rulesOf(text, texts as Record<string, string>)).toEqual([]);
