@@ -140,6 +140,10 @@ const numbered: ((index: number) => string)[] = [
   (index) => `docker run -v /a${index}:/b c`,
   (index) => `docker volume rm a${index}`,
   (index) => `cat <<E\n$a${index} $(b)\nE`,
+  () => 'cat <<E <<E <<E <<E',
+  () => 'a {1..64}{1..64}',
+  () => 'docker ps',
+  () => 'a `b`',
 ];
 
 /** How long the slowest of some thousand texts take, of up to the most that is read. */

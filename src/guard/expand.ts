@@ -344,6 +344,7 @@ function braces(parts: readonly WordPart[], substitution: Substitution, depth = 
       continue;
     }
     const elements = braceElements(part.text, substitution, depth);
+    substitution.spend(partCost * found.length * elements.length);
     found = found
       .flatMap((variant) => elements.map((element) => [...variant, ...element]))
       .slice(0, mostWords);

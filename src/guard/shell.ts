@@ -144,6 +144,9 @@ class Shell implements Machine {
     this.#texts += 1;
     if (this.#texts > mostTexts * this.#patience) throw new Exhausted();
     this.#spend(text.length);
+    // The parser looks for the end of each heredoc, and through all of them.
+    const heredocs = text.split('<<').length - 1;
+    this.#spend((heredocs * heredocs) / 8);
     // The parser reads it once for each level, up to hundreds of them, as soon as it is asked for a word's parts.
     if (deepestExpansion(text) > deepest) throw new Exhausted();
     const script = parse(text);
