@@ -146,7 +146,7 @@ class Shell implements Machine {
     this.#spend(text.length);
     // The parser looks for the end of each heredoc, and through all of them.
     const heredocs = text.split('<<').length - 1;
-    this.#spend((heredocs * heredocs) / 8);
+    this.#spend(Math.min((heredocs * heredocs) / 8, mostWork * this.#patience));
     // The parser reads it once for each level, up to hundreds of them, as soon as it is asked for a word's parts.
     if (deepestExpansion(text) > deepest) throw new Exhausted();
     const script = parse(text);
@@ -633,7 +633,8 @@ class Shell implements Machine {
         );
       case 'source':
       case '.': {
-        const text = words[0] === '/dev/stdin' ? invocation.stdin : this.file(words[0] ?? '', invocation);
+        const isInput = ['/dev/stdin', '/dev/fd/0', '/proc/self/fd/0'].includes(words[0] ?? '');
+        const text = isInput ? invocation.stdin : this.file(words[0] ?? '', invocation);
         if (text === undefined) this.#mayAim(scope);
         if (text === undefined) return '';
         // Words behind the file are its own parameters, for as long as it runs.
@@ -666,10 +667,12 @@ class Shell implements Machine {
           [runCommand({ ...invocation, words: ['printf', ...words.slice(2)] }, this)],
         ]);
         return '';
-      case 'trap':
-        return words.length > 1 && words[0] !== '-' && !(words[0] ?? '').startsWith('-')
-          ? this.#text(words[0] ?? '', { ...frame, scope: new Scope(scope) }, undefined)
+      case 'trap': {
+        const [text = '', ...signals] = words[0] === '--' ? words.slice(1) : words;
+        return signals.length > 0 && !text.startsWith('-')
+          ? this.#text(text, { ...frame, scope: new Scope(scope) }, undefined)
           : '';
+      }
       case 'alias':
         for (const word of words) {
           const [short = '', ...text] = word.split('=');
