@@ -107,12 +107,15 @@ export function printed(
 
 /** Commands that an engine prints by a template: `--format 'docker volume rm {{.Name}}'`. Undefined if it prints none. */
 export function formatted(words: readonly string[]): string | undefined {
-  const format = words.find(
-    (word, index) =>
-      word.includes('{{') && (word.startsWith('--format=') || /^(--format|-f)$/.test(words[index - 1] ?? '')),
+  const given = words.flatMap((word, index) =>
+    word.startsWith('--format=')
+      ? [word.slice('--format='.length)]
+      : /^(--format|-f)$/.test(word)
+        ? words.slice(index + 1, index + 2)
+        : [],
   );
-  if (format === undefined || remade(format.replace(/^--format=/, '')) === '') return undefined;
-  return `${unescaped(format.replace(/^--format=/, '').replace(/\{\{[^{}]*\}\}/g, WORDS))}\n`;
+  const format = given.find((one) => remade(one) !== '');
+  return format === undefined ? undefined : `${unescaped(format.replace(/\{\{[^{}]*\}\}/g, WORDS))}\n`;
 }
 
 /** What `find -printf` prints of the paths it finds. */
