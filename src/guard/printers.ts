@@ -121,6 +121,7 @@ export function formatted(words: readonly string[]): string | undefined {
 /** What `find -printf` prints of the paths it finds. */
 export function printedBy(format: string, found: readonly string[]): string {
   return found
+    .slice(0, 20)
     .map((path) => unescaped(format).replace(/%(.)/g, (_, kind: string) => (kind === 'p' ? path : SOME)))
     .join('');
 }

@@ -605,14 +605,13 @@ function later(name: string, words: readonly string[], invocation: Invocation, m
     }
     default: {
       const { rest } = parseFlags(tmuxFlags, words, { interspersed: false });
-      while (rest.length > 0) {
-        const end = rest.findIndex((word) => word === ';');
-        const [sub = '', ...given] = rest.splice(0, end === -1 ? rest.length : end + 1);
-        const command = parseFlags(paneFlags, end === -1 ? given : given.slice(0, -1), {
-          interspersed: false,
-        });
-        if (panes.has(sub))
-          started({ flags: paneFlags, joins: 'alone' }, command.rest, { ...inner, guess: true }, machine);
+      for (let start = 0; start < rest.length; start += 1) {
+        const end = rest.indexOf(';', start);
+        const [sub = '', ...given] = rest.slice(start, end === -1 ? undefined : end);
+        start += given.length + (sub === '' ? 0 : 1);
+        if (!panes.has(sub)) continue;
+        const command = parseFlags(paneFlags, given, { interspersed: false });
+        started({ flags: paneFlags, joins: 'alone' }, command.rest, { ...inner, guess: true }, machine);
       }
     }
   }
