@@ -104,7 +104,8 @@ interface Language {
   bare?: boolean;
 }
 
-const backtick = /`/;
+/** Backticks where a value stands: not those of a document that is edited, as in s/`x`/`y`/. */
+const backtick = /(?:^|[=({[;,.&|!]|\b(?:print|say|return|puts|p|echo|and|or|do|then|if|unless))[ \t]*`/m;
 const script: Language = {
   code: ['-e --eval=', '-p --print='],
   takes: [
