@@ -430,8 +430,9 @@ function namedScripts(wanted: string, scripts: Record<string, unknown>): string[
 
 /** A file in JSON; empty if it is none. */
 function parsed(text: string | undefined): Record<string, unknown> {
+  if (text === undefined) return {};
   try {
-    return namesOf(JSON.parse(text ?? ''));
+    return namesOf(JSON.parse(text));
   } catch {
     return {};
   }
