@@ -1,3 +1,4 @@
+import { remade, saidBy } from './interpreters.ts';
 import type { Invocation } from './invocation.ts';
 import { isUnknown, SOME, WORDS } from './unknown.ts';
 
@@ -18,7 +19,17 @@ const passing = new Set([
   'ts',
   'fold',
   'expand',
+  'iconv',
+  'dos2unix',
+  'unix2dos',
+  'column',
 ]);
+
+/** Scripts among the arguments of a command: what it reads instead of its standard input. */
+function scripts(words: readonly string[], read: (path: string) => string | undefined): string | undefined {
+  const texts = words.filter((word) => /^[^-].*\.(ba|da|z|k)?sh$/.test(word)).map(read);
+  return texts.length === 0 ? undefined : texts.join('\n');
+}
 
 /**
  * What a command prints, if that can be told: it may go into a shell. Undefined if it is not one of those known here.
@@ -76,19 +87,43 @@ export function printed(
         .split('\n')
         .map((line) => line.split('').reverse().join(''))
         .join('\n');
-    case 'sed':
-    case 'cut':
     case 'tr':
-    case 'awk':
-    case 'perl':
+      // `tr -d '\\r'`
+      if (words[0] === '-d') return input ?? SOME;
+      return remade(input ?? '') || SOME;
+    case 'sed': {
+      const text = [...words, input ?? '', scripts(words, read) ?? ''].join('\n');
+      return remade(text.replace(/[/|#,]\^?/g, ' ')) || SOME;
+    }
+    case 'jq':
+      return `${words.map(saidBy).join('')}${remade(input ?? '')}` || SOME;
+    case 'cut':
     case 'envsubst':
-      // Made of a docker command, it may be one still.
-      return input !== undefined && /(docker|podman|nerdctl)(-compose)?\s/.test(input)
-        ? `docker ${WORDS}\n`
-        : undefined;
+      return remade(input ?? '') || undefined;
     default:
-      return passing.has(name) ? (input ?? SOME) : undefined;
+      return passing.has(name) ? (scripts(words, read) ?? input ?? SOME) : undefined;
   }
+}
+
+/** Commands that an engine prints by a template: `--format 'docker volume rm {{.Name}}'`. Undefined if it prints none. */
+export function formatted(words: readonly string[]): string | undefined {
+  const given = words.flatMap((word, index) =>
+    word.startsWith('--format=')
+      ? [word.slice('--format='.length)]
+      : /^(--format|-f)$/.test(word)
+        ? words.slice(index + 1, index + 2)
+        : [],
+  );
+  const format = given.find((one) => remade(one) !== '');
+  return format === undefined ? undefined : `${unescaped(format.replace(/\{\{[^{}]*\}\}/g, WORDS))}\n`;
+}
+
+/** What `find -printf` prints of the paths it finds. */
+export function printedBy(format: string, found: readonly string[]): string {
+  return found
+    .slice(0, 20)
+    .map((path) => unescaped(format).replace(/%(.)/g, (_, kind: string) => (kind === 'p' ? path : SOME)))
+    .join('');
 }
 
 /** Backslash escapes as echo -e and printf read them. */

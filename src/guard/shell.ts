@@ -48,8 +48,10 @@ const wordCost = 40;
 /** Texts within the text: what `sh -c`, eval and their like are given. */
 const mostTexts = 500;
 const deepest = 24;
-/** How often one file is read. */
-const mostReads = 8;
+/** How often a file is followed within itself: a script may call itself. */
+const mostWithin = 2;
+/** So much cheaper than a text that is run is one that is only read. */
+const readShare = 8;
 
 /** Names that make a text worth a refusal when it cannot be read. */
 const engineWord = /docker|podman|nerdctl|colima/i;
@@ -100,7 +102,10 @@ class Shell implements Machine {
   readonly #patience: number;
   readonly #seen = new Set<string>();
   readonly #places = new Map<string, number>();
-  readonly #reads = new Map<string, number>();
+  readonly #contents = new Map<string, string | undefined>();
+  /** Files that are followed, each within the one before. */
+  readonly #following: { path: string; depth: number }[] = [];
+  #mentions = false;
   #commands = 0;
   #work = 0;
   #texts = 0;
@@ -112,6 +117,11 @@ class Shell implements Machine {
   constructor(surroundings: Surroundings) {
     this.#surroundings = surroundings;
     this.#patience = surroundings.patience ?? 1;
+  }
+
+  /** Whether a file that was read mentions an engine. */
+  get mentions(): boolean {
+    return this.#mentions;
   }
 
   /** How many characters were read and copied. */
@@ -743,11 +753,23 @@ class Shell implements Machine {
     const full = resolvePath(path, invocation.cwd);
     const written = this.writtenFile(path, invocation);
     if (written !== undefined) return written;
-    // A script may call itself.
-    const reads = this.#reads.get(full) ?? 0;
-    if (reads >= mostReads || invocation.inside !== undefined) return undefined;
-    this.#reads.set(full, reads + 1);
-    return this.#surroundings.read?.(full);
+    if (invocation.inside !== undefined) return undefined;
+    // What was read as deep as this, or deeper, has come to its end.
+    while ((this.#following.at(-1)?.depth ?? -1) >= invocation.depth) this.#following.pop();
+    if (this.#following.filter((one) => one.path === full).length >= mostWithin) return undefined;
+    const text = this.#contentOf(full);
+    if (text === undefined) return undefined;
+    this.#spend(Math.ceil(text.length / readShare));
+    this.#following.push({ path: full, depth: invocation.depth });
+    return text;
+  }
+
+  #contentOf(path: string): string | undefined {
+    if (this.#contents.has(path)) return this.#contents.get(path);
+    const text = this.#surroundings.read?.(path);
+    this.#contents.set(path, text);
+    if (text !== undefined && mentionsEngine(text)) this.#mentions = true;
+    return text;
   }
 
   writtenFile(path: string, invocation: Invocation): string | undefined {
@@ -939,7 +961,7 @@ export function judge(text: string, surroundings: Surroundings = {}): Judgement 
     // Too long or too deep is only suspicious around an engine's name. Anything else is a bug, and no bug allows anything.
     const tooMuch =
       error instanceof Exhausted || (error instanceof RangeError && error.message.includes('call stack'));
-    if (!tooMuch || mentionsEngine(text)) {
+    if (!tooMuch || shell.mentions || mentionsEngine(text)) {
       shell.findings.push({
         rule: 'unreadable',
         command: visible(text.trim().slice(0, 200)),

@@ -2,6 +2,8 @@ import { flags, isOn, parseFlags, valueOf, type FlagTable } from './flags.ts';
 import { startedThrough, takenElsewhere, type Invocation, type Machine } from './invocation.ts';
 
 import { resolvePath } from './data-paths.ts';
+import { standardInput } from './interpreters.ts';
+import { printedBy } from './printers.ts';
 import { isAllUnknown, SOME, WORDS } from './unknown.ts';
 import { shownWords } from './words.ts';
 
@@ -9,14 +11,26 @@ interface Wrapper {
   flags: FlagTable;
   /** Words between the flags and the command: timeout's duration. */
   skip?: number;
+  /** So do numbers: how often to try. */
+  counts?: boolean;
   /** `NAME=value` words come before the command. */
   assigns?: boolean;
   /** A flag whose value is shell text to run. */
   text?: string;
   /** That flag may come after words. */
   late?: boolean;
-  /** The words are joined and given to a shell. */
-  joins?: boolean;
+  /** The words after it go on with that text. */
+  goesOn?: boolean;
+  /** The words are joined and given to a shell, in this folder or who knows where; `alone`: only a single one is such text. */
+  joins?: 'here' | 'there' | 'alone';
+  /** Each word is text for a shell. */
+  each?: boolean;
+  /** A command comes after `--` only. */
+  dashed?: boolean;
+  /** Without a command it opens a shell, which reads standard input. */
+  opens?: boolean;
+  /** `-` and a user's name come before what is given to a shell. */
+  logsIn?: boolean;
   /** With this flag it only tells something. */
   tells?: string[];
 }
@@ -42,10 +56,11 @@ const wrappers: Record<string, Wrapper> = {
       '-V --version',
     ),
     assigns: true,
+    opens: true,
     tells: ['list', 'version'],
   },
-  doas: plain('-u=', '-C=', '-n', '-s', '-a='),
-  pkexec: plain('--user='),
+  doas: { flags: flags('-u=', '-C=', '-n', '-s', '-a='), opens: true },
+  pkexec: { flags: flags('--user='), opens: true },
   env: {
     flags: flags(
       '-u --unset=',
@@ -57,6 +72,7 @@ const wrappers: Record<string, Wrapper> = {
     ),
     assigns: true,
     text: 'split-string',
+    goesOn: true,
   },
   nice: plain('-n --adjustment='),
   ionice: plain('-c --class=', '-n --classdata=', '-t --ignore'),
@@ -80,13 +96,13 @@ const wrappers: Record<string, Wrapper> = {
   numactl: plain('-N --cpunodebind=', '-m --membind=', '-C --physcpubind='),
   gosu: { flags: flags(), skip: 1 },
   'su-exec': { flags: flags(), skip: 1 },
-  chroot: { flags: flags('--userspec=', '--groups='), skip: 1 },
+  chroot: { flags: flags('--userspec=', '--groups='), skip: 1, opens: true },
   setpriv: plain('--reuid=', '--regid=', '--groups='),
-  nsenter: plain('-t --target=', '-S --setuid=', '-G --setgid='),
-  unshare: plain('-S --setuid=', '-G --setgid=', '-R --root=', '-w --wd='),
+  nsenter: { flags: flags('-t --target=', '-S --setuid=', '-G --setgid='), opens: true },
+  unshare: { flags: flags('-S --setuid=', '-G --setgid=', '-R --root=', '-w --wd='), opens: true },
   strace: plain('-o=', '-e=', '-s=', '-E=', '-u=', '-O=', '-S=', '-a=', '-P='),
   ltrace: plain('-o=', '-e=', '-s=', '-u='),
-  watch: { flags: flags('-n --interval=', '-d', '-t', '-x', '-c', '-g', '-e', '-b'), joins: true },
+  watch: { flags: flags('-n --interval=', '-d', '-t', '-x', '-c', '-g', '-e', '-b'), joins: 'here' },
   flock: {
     flags: flags('-w --timeout= --wait=', '-E --conflict-exit-code=', '-c --command='),
     skip: 1,
@@ -106,12 +122,16 @@ const wrappers: Record<string, Wrapper> = {
     ),
     text: 'command',
     late: true,
+    logsIn: true,
   },
   runuser: {
     flags: flags('-c --command= --session-command=', '-u --user=', '-s --shell=', '-g=', '-G=', '-w=', '-l'),
     text: 'command',
     late: true,
+    logsIn: true,
   },
+  newgrp: { flags: flags(), skip: 1, opens: true },
+  sg: { flags: flags('-c --command='), skip: 1, text: 'command', late: true, joins: 'alone', opens: true },
   'systemd-run': plain(
     '-u --unit=',
     '-p --property=',
@@ -135,14 +155,18 @@ const wrappers: Record<string, Wrapper> = {
   tini: plain('-p=', '-e=', '-g', '-s', '-v', '-w'),
   'dumb-init': plain('-r=', '-c', '-v'),
   eatmydata: plain(),
-  fakeroot: plain('-i=', '-s=', '-l='),
+  fakeroot: { flags: flags('-i=', '-s=', '-l='), opens: true },
   torsocks: plain(),
   proxychains4: plain('-f=', '-q'),
   rlwrap: plain(),
   busybox: plain(),
   toybox: plain(),
   winpty: plain(),
-  wsl: plain('-d --distribution=', '-u --user=', '-e --exec', '--cd=', '--shell-type='),
+  wsl: {
+    flags: flags('-d --distribution=', '-u --user=', '-e --exec', '--cd=', '--shell-type='),
+    opens: true,
+  },
+  sshpass: plain('-p=', '-f=', '-d=', '-P=', '-e', '-v'),
   ssh: {
     flags: flags(
       ...'b c D E e F I i J L l m O o p Q R S W w B P'.split(' ').map((letter) => `-${letter}=`),
@@ -150,28 +174,70 @@ const wrappers: Record<string, Wrapper> = {
       '-V',
     ),
     skip: 1,
-    joins: true,
+    joins: 'there',
+    opens: true,
     tells: ['G', 'V'],
   },
   autossh: {
     flags: flags(...'b c D E e F I i J L l m M O o p Q R S W w B'.split(' ').map((letter) => `-${letter}=`)),
     skip: 1,
-    joins: true,
+    joins: 'there',
+    opens: true,
   },
   mosh: { flags: flags('--ssh=', '-p --port='), skip: 1 },
+  // What tries again, waits, and watches.
+  retry: { flags: flags('-t --tries=', '-s --sleep=', '-d --delay='), counts: true, joins: 'alone' },
+  entr: { flags: flags('-c', '-d', '-n', '-p', '-r', '-s', '-z'), joins: 'alone' },
+  watchexec: {
+    flags: flags(
+      '-w --watch=',
+      '-e --exts=',
+      '-f --filter=',
+      '-i --ignore=',
+      '-d --debounce=',
+      '-s --signal=',
+      '--shell=',
+    ),
+    joins: 'alone',
+  },
+  nodemon: {
+    flags: flags('-x --exec=', '-w --watch=', '-e --ext=', '-i --ignore=', '-d --delay=', '--config='),
+    text: 'exec',
+    goesOn: true,
+  },
+  concurrently: {
+    flags: flags(
+      '-n --names=',
+      '-c --prefix-colors=',
+      '-p --prefix=',
+      '-l --prefix-length=',
+      '-m --max-processes=',
+      '-s --success=',
+      '--restart-tries=',
+      '--restart-after=',
+    ),
+    each: true,
+  },
+  'cross-env': { flags: flags(), assigns: true },
+  'cross-env-shell': { flags: flags(), assigns: true, joins: 'here' },
+  'env-cmd': plain('-f --file=', '-e --environments=', '-r --rc-file='),
+  dotenv: plain('-e=', '-f --file=', '-v=', '-c'),
+  dotenvx: plain('-e=', '-f --file='),
+  'xvfb-run': plain('-n --server-num=', '-s --server-args=', '-e --error-file=', '-f --auth-file='),
 };
 
 /** Wrappers that have a subcommand before the command they run: `poetry run docker …`. */
-const wrapperCommands: Record<
-  string,
-  { words: string[]; skip?: number; joins?: boolean; text?: string; late?: boolean }
-> = {
+const wrapperCommands: Record<string, Omit<Wrapper, 'flags'> & { words: string[] }> = {
   'poetry run': { words: [] },
   'pipenv run': { words: [] },
   'uv run': { words: [] },
   'bundle exec': { words: [] },
   'pnpm exec': { words: [] },
   'npm exec': { words: [] },
+  'npm x': { words: [] },
+  'pnpm dlx': { words: [] },
+  'yarn dlx': { words: [] },
+  'bun x': { words: [] },
   'yarn exec': { words: [] },
   'mise exec': { words: [] },
   'op run': { words: ['--env-file=', '--account='] },
@@ -180,13 +246,20 @@ const wrapperCommands: Record<
   'aws-vault exec': { words: ['-d --duration='], skip: 1 },
   'chamber exec': { words: [], skip: 1 },
   'direnv exec': { words: [], skip: 1 },
+  'dotenv run': { words: ['-f --file='] },
+  'dotenvx run': { words: ['-f --env-file='] },
   'multipass exec': { words: ['-d --working-directory='], skip: 1 },
-  'limactl shell': { words: ['--workdir=', '--shell='], skip: 1 },
-  'colima ssh': { words: ['-p --profile='] },
-  'vagrant ssh': { words: ['-c --command='], skip: 1, text: 'command', late: true },
-  'docker-machine ssh': { words: [], skip: 1, joins: true },
+  'multipass shell': { words: [], skip: 1, opens: true },
+  'limactl shell': { words: ['--workdir=', '--shell='], skip: 1, opens: true },
+  'colima ssh': { words: ['-p --profile='], opens: true },
+  'vagrant ssh': { words: ['-c --command='], text: 'command', dashed: true, joins: 'there', opens: true },
+  'docker-machine ssh': { words: [], skip: 1, joins: 'there', opens: true },
+  'lxc exec': { words: ['--cwd=', '--env=', '--mode=', '--user=', '--group='], skip: 1 },
+  'incus exec': { words: ['--cwd=', '--env=', '--mode=', '--user=', '--group='], skip: 1 },
+  'machinectl shell': { words: ['-E --setenv=', '--uid='], skip: 1, opens: true },
+  'gh codespace': { words: ['-c --codespace='], skip: 1, joins: 'there', opens: true },
   'kubectl exec': { words: ['-n --namespace=', '-c --container=', '-f --filename='], skip: 1 },
-  'gcloud compute': { words: ['--zone=', '--project=', '--command='], skip: 2, text: 'command', late: true },
+  'gcloud compute': { words: ['--command='], text: 'command', dashed: true, joins: 'there', opens: true },
   'fly ssh': { words: ['-C --command=', '-a --app='], skip: 1, text: 'command', late: true },
   'heroku run': { words: ['-a --app='] },
 };
@@ -196,15 +269,16 @@ const transparent = new Set(
   (
     'env nice ionice timeout gtimeout time nohup command builtin exec stdbuf unbuffer chronic caffeinate chrt taskset ' +
     'numactl strace ltrace watch flock script systemd-inhibit systemd-cat tini dumb-init eatmydata rlwrap busybox toybox ' +
-    'xargs find parallel setsid'
+    'xargs find parallel setsid git'
   ).split(' '),
 );
 
 /** Those that run it on another machine, or with another root. */
 const remote = new Set(
-  'ssh autossh mosh wsl multipass limactl colima vagrant docker-machine kubectl gcloud fly heroku chroot nsenter'.split(
-    ' ',
-  ),
+  (
+    'ssh autossh mosh wsl multipass limactl colima vagrant docker-machine kubectl gcloud fly heroku chroot nsenter lxc ' +
+    'incus machinectl gh'
+  ).split(' '),
 );
 
 /** The command that a wrapper starts, with what the wrapper makes of its way to the engine. */
@@ -223,6 +297,7 @@ export function unwrap(name: string, given: Invocation, machine: Machine): strin
   const sub = wrapperCommands[`${name} ${words[0] ?? ''}`];
   if (sub !== undefined && Object.hasOwn(wrapperCommands, `${name} ${words[0] ?? ''}`))
     return through({ ...sub, flags: flags(...sub.words) }, words.slice(1), invocation, machine);
+  if (name === 'git') return git(words, invocation, machine);
   if (name === 'xargs') return xargs(words, invocation, machine);
   if (name === 'find') return find(words, invocation, machine);
   if (name === 'parallel') return parallel(words, invocation, machine);
@@ -238,20 +313,14 @@ function through(
   invocation: Invocation,
   machine: Machine,
 ): string {
-  const parsed = parseFlags(wrapper.flags, words, { interspersed: false });
+  const end = wrapper.dashed === true ? words.indexOf('--') : -1;
+  const own = end === -1 ? words : words.slice(0, end);
+  const parsed = parseFlags(wrapper.flags, own, { interspersed: wrapper.dashed === true });
   if (wrapper.tells?.some((flag) => isOn(parsed, flag) === 'yes') === true)
     return `${parsed.rest.at(-1) ?? ''}\n`;
-  let rest = parsed.rest;
+  let rest =
+    wrapper.dashed === true ? (end === -1 ? [] : words.slice(end + 1)) : commandOf(wrapper, parsed.rest);
   const env = new Map(invocation.env);
-  if ((wrapper.skip ?? 0) > 0) {
-    rest = rest.slice(wrapper.skip);
-    // ssh reads flags after the host, too.
-    while (wrapper.joins === true && /^-[a-zA-Z]+$/.test(rest[0] ?? '')) {
-      const again = parseFlags(wrapper.flags, rest, { interspersed: false });
-      rest = again.rest;
-    }
-    if (rest[0] === '--') rest = rest.slice(1);
-  }
   while (wrapper.assigns === true && assignment.test(rest[0] ?? '')) {
     const [name = '', ...value] = (rest[0] ?? '').split('=');
     env.set(name, value.join('='));
@@ -269,19 +338,60 @@ function through(
   const text = wrapper.text === undefined ? undefined : valueOf(parsed, wrapper.text);
   // su takes its -c after the user's name, flock after the lock's.
   const after =
-    text === undefined && wrapper.text !== undefined
+    text === undefined && wrapper.text !== undefined && wrapper.dashed !== true
       ? valueOf(parseFlags(wrapper.flags, rest, { interspersed: late }), wrapper.text)
       : undefined;
   if (text !== undefined)
-    return machine.script([text, ...(wrapper.assigns === true ? rest : [])].join(' '), inner);
+    return machine.script([text, ...(wrapper.goesOn === true ? rest : [])].join(' '), inner);
   if (after !== undefined) return machine.script(after, inner);
-  if (wrapper.joins === true) {
-    if (rest.length > 0) return machine.script(rest.join(' '), { ...inner, cwd: undefined });
-    return invocation.stdin === undefined
-      ? SOME
-      : machine.script(invocation.stdin, { ...inner, cwd: undefined, stdin: undefined });
+  if (wrapper.logsIn === true && late) {
+    const [, ...given] = parseFlags(wrapper.flags, rest, { interspersed: true }).rest.filter(
+      (word) => word !== '-',
+    );
+    return machine.run({ ...inner, words: ['sh', ...given] });
   }
-  return rest.length === 0 ? SOME : machine.run({ ...inner, words: rest });
+  return started(wrapper, rest, inner, machine);
+}
+
+/** The words of the command, after those that the wrapper keeps for itself. */
+function commandOf(wrapper: Wrapper, words: readonly string[]): readonly string[] {
+  let rest = words;
+  if ((wrapper.skip ?? 0) > 0) {
+    rest = rest.slice(wrapper.skip);
+    // ssh reads flags after the host, too.
+    while (wrapper.joins === 'there' && /^-[a-zA-Z]+$/.test(rest[0] ?? ''))
+      rest = parseFlags(wrapper.flags, rest, { interspersed: false }).rest;
+    if (rest[0] === '--') rest = rest.slice(1);
+  }
+  while (wrapper.counts === true && /^[\d.]+[smhd]?$/.test(rest[0] ?? '')) rest = rest.slice(1);
+  return rest;
+}
+
+function started(
+  wrapper: Wrapper,
+  words: readonly string[],
+  invocation: Invocation,
+  machine: Machine,
+): string {
+  const [first] = words;
+  if (first === undefined)
+    return wrapper.opens === true
+      ? machine.run({
+          ...invocation,
+          ...(wrapper.joins === 'there' ? { cwd: undefined } : {}),
+          words: ['sh'],
+        })
+      : SOME;
+  if (wrapper.each === true) {
+    for (const word of words)
+      machine.script(word.replace(/^(npm|yarn|pnpm|bun):/, '$1 run '), { ...invocation, stdin: undefined });
+    return SOME;
+  }
+  if (wrapper.joins === 'there') return machine.script(words.join(' '), { ...invocation, cwd: undefined });
+  if (wrapper.joins === 'here') return machine.script(words.join(' '), invocation);
+  if (wrapper.joins === 'alone' && words.length === 1 && /\s/.test(first))
+    return machine.script(first, invocation);
+  return machine.run({ ...invocation, words });
 }
 
 const xargsFlags = flags(
@@ -375,7 +485,8 @@ function find(words: readonly string[], invocation: Invocation, machine: Machine
       words: command.flatMap((word) => (word === '{}' ? found : [word.replaceAll('{}', found[0] ?? '*')])),
     });
   }
-  return `${found.join('\n')}\n`;
+  const format = rest.indexOf('-printf');
+  return format === -1 ? `${found.join('\n')}\n` : printedBy(rest[format + 1] ?? '', found);
 }
 
 const parallelFlags = flags(
@@ -406,21 +517,119 @@ function parallel(words: readonly string[], invocation: Invocation, machine: Mac
   return SOME;
 }
 
+const gitFlags = flags('-C=', '-c=', '--git-dir=', '--work-tree=', '--namespace=', '--config-env=');
+
+/** Settings of git that are commands. */
+const gitCommands =
+  /^(core\.(pager|editor|sshcommand|fsmonitor)|sequence\.editor|diff\.external|pager\.\w+)=/i;
+
+/** Flags of git's subcommands whose values are text for a shell. */
+const gitTexts: Record<string, FlagTable> = {
+  rebase: flags('-x --exec=', '--onto=', '-s --strategy=', '-X --strategy-option='),
+  difftool: flags('-x --extcmd=', '-t --tool='),
+  'filter-branch': flags(
+    '--exec --tree-filter --index-filter --env-filter --msg-filter --parent-filter --commit-filter --tag-name-filter=',
+    '--setup=',
+    '--subdirectory-filter=',
+    '-d=',
+  ),
+};
+
+/** What git runs: `bisect run`, `rebase -x`, `submodule foreach`, aliases. Undefined: it only does git's own work. */
+function git(words: readonly string[], given: Invocation, machine: Machine): string | undefined {
+  const parsed = parseFlags(gitFlags, words, { interspersed: false });
+  const [sub = '', ...rest] = parsed.rest;
+  const folder = valueOf(parsed, 'C');
+  const invocation = folder === undefined ? given : { ...given, cwd: resolvePath(folder, given.cwd) };
+  for (const setting of parsed.given.get('c') ?? []) {
+    const value = setting.slice(setting.indexOf('=') + 1);
+    if (value.startsWith('!')) machine.script([value.slice(1), ...rest].join(' '), invocation);
+    else if (gitCommands.test(setting)) machine.script(value, invocation);
+  }
+  const [first = '', ...more] = rest.filter((word, index) => index > 0 || !word.startsWith('-'));
+  switch (sub) {
+    case 'config': {
+      const command = rest.find((word) => word.startsWith('!'));
+      if (command !== undefined) machine.script(command.slice(1), invocation);
+      return command === undefined ? undefined : '';
+    }
+    case 'bisect':
+      return first === 'run' ? machine.run({ ...invocation, words: more }) : undefined;
+    case 'submodule': {
+      const at = rest.indexOf('foreach');
+      const command = rest.slice(at + 1).filter((word) => !/^--(recursive|quiet)$/.test(word));
+      return at === -1 ? undefined : machine.script(command.join(' '), invocation);
+    }
+    default: {
+      const table = Object.hasOwn(gitTexts, sub) ? gitTexts[sub] : undefined;
+      if (table === undefined) return undefined;
+      const texts = parseFlags(table, rest, { interspersed: true }).given;
+      for (const name of ['exec', 'extcmd'])
+        for (const text of texts.get(name) ?? []) machine.script(text, { ...invocation, stdin: undefined });
+      return undefined;
+    }
+  }
+}
+
+const atFlags = flags('-f --file=', '-q=', '-t=', '-l', '-d', '-r', '-c');
+const crontabFlags = flags('-u --user=', '-l', '-e', '-r', '-i');
+const screenFlags = flags('-S=', '-c=', '-e=', '-h=', '-p=', '-s=', '-t=', '-T=');
+const tmuxFlags = flags('-L=', '-S=', '-f=', '-T=', '-c=');
+const paneFlags = flags('-s=', '-n=', '-c=', '-t=', '-x=', '-y=', '-e=', '-F=', '-l=', '-p=', '-w=');
+
+/** Commands of tmux that start another command. */
+const panes = new Set(
+  (
+    'new new-session neww new-window splitw split-window respawnp respawn-pane respawnw respawn-window run run-shell ' +
+    'popup display-popup pipep pipe-pane if if-shell'
+  ).split(' '),
+);
+
 /** Commands that hand text to a shell that runs elsewhere or later. */
 function later(name: string, words: readonly string[], invocation: Invocation, machine: Machine): string {
   const inner = { ...invocation, stdin: undefined };
-  if (name === 'at' || name === 'batch') {
-    if (invocation.stdin !== undefined) machine.script(invocation.stdin, inner);
-  } else if (name === 'crontab') {
-    for (const line of (invocation.stdin ?? '').split('\n')) {
-      const found = /^\s*(?:@\w+|(?:\S+\s+){5})(.*)$/.exec(line);
-      if (found?.[1] !== undefined) machine.script(found[1].replaceAll('\\%', '%'), inner);
+  switch (name) {
+    case 'at':
+    case 'batch': {
+      const file = valueOf(parseFlags(atFlags, words, { interspersed: true }), 'file');
+      const text = file === undefined ? standardInput(invocation, machine) : machine.file(file, invocation);
+      if (text !== undefined) machine.script(text, inner);
+      return SOME;
     }
-  } else {
-    // tmux and screen take shell text as one word, or a command as words.
-    for (const word of words) if (/\s/.test(word)) machine.script(word, { ...inner, guess: true });
-    const at = words.findIndex((word) => /^(docker|podman|nerdctl|docker-compose|sudo|sh|bash)$/.test(word));
-    if (at !== -1) machine.run({ ...inner, words: words.slice(at) });
+    case 'crontab':
+      return crontab(words, invocation, machine);
+    case 'screen': {
+      const { rest } = parseFlags(screenFlags, words, { interspersed: false });
+      if (rest.length > 0) started({ flags: screenFlags, joins: 'alone' }, rest, inner, machine);
+      break;
+    }
+    default: {
+      const { rest } = parseFlags(tmuxFlags, words, { interspersed: false });
+      for (let start = 0; start < rest.length; start += 1) {
+        const end = rest.indexOf(';', start);
+        const [sub = '', ...given] = rest.slice(start, end === -1 ? undefined : end);
+        start += given.length + (sub === '' ? 0 : 1);
+        if (!panes.has(sub)) continue;
+        const command = parseFlags(paneFlags, given, { interspersed: false });
+        started({ flags: paneFlags, joins: 'alone' }, command.rest, { ...inner, guess: true }, machine);
+      }
+    }
+  }
+  // Keys that are sent to a shell.
+  for (const word of words) if (/\s/.test(word)) machine.script(word, { ...inner, guess: true });
+  return SOME;
+}
+
+/** A table for cron, in a file or on standard input. */
+function crontab(words: readonly string[], invocation: Invocation, machine: Machine): string {
+  const { rest, given } = parseFlags(crontabFlags, words, { interspersed: true });
+  if (given.has('l') || given.has('e') || given.has('r')) return `${SOME}\n`;
+  const [file = '-'] = rest;
+  const table = file === '-' ? standardInput(invocation, machine) : machine.file(file, invocation);
+  for (const line of (table ?? '').split('\n')) {
+    const found = /^\s*(?:@\w+|(?:\S+\s+){5})(.*)$/.exec(line);
+    if (found?.[1] !== undefined)
+      machine.script(found[1].replaceAll('\\%', '%'), { ...invocation, stdin: undefined });
   }
   return SOME;
 }

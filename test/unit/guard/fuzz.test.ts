@@ -116,6 +116,10 @@ describe('any text', () => {
       'yes | xargs sh -c yes',
       '{1..100000}{1..100000}',
       `sh -c '${'$0 '.repeat(2000)}' 'sh -c "$0"'`,
+      `perl -e 'system 1; ${'qx('.repeat(15_000)}'`,
+      `perl -e 'system 1; "${'\\"'.repeat(25_000)}'`,
+      `foo "${'docker \n'.repeat(7000)}"`,
+      `tmux ${'new \\; '.repeat(8000)}`,
     ];
     for (const bomb of bombs) {
       // Not a timed assertion: what is not limited does not end within the time a test has.

@@ -190,6 +190,13 @@ esac
       'python3 x.py',
       { '/srv/x.py': `import subprocess\nsubprocess.run(['docker', 'compose', 'down', '-v'])\n` },
     ],
+    // However often a file is run.
+    [`${'./c.sh ps; '.repeat(20)}./c.sh down -v`, { '/srv/c.sh': 'docker compose "$@"' }],
+    [
+      `${'npm run up && '.repeat(20)}npm run reset`,
+      { '/srv/package.json': JSON.stringify({ scripts: { reset: bad, up: 'docker compose up -d' } }) },
+    ],
+    ['./c.sh', { '/srv/c.sh': `[ -n "$1" ] && ${bad}; ./c.sh again` }],
     ['. ./compose.sh down -v', { '/srv/compose.sh': 'docker compose "$@"' }],
     ['./manage.sh reset', { '/srv/manage.sh': manage }],
     ['./manage.sh --all', { '/srv/manage.sh': manage }],
@@ -207,6 +214,17 @@ esac
     ['./x.sh up', { '/srv/x.sh': `case $(cat mode) in reset) ${bad};; esac` }],
     ['./x.sh reset', { '/srv/x.sh': `reset() { ${bad}; }\n"$1"` }],
     ['./x.sh', { '/srv/x.sh': `reset() { ${bad}; }\n$(cat what)` }],
+    ['sudo -i < deploy.sh', { '/srv/deploy.sh': bad }],
+    ['sshpass -p x ssh prod < deploy.sh', { '/srv/deploy.sh': bad }],
+    ['bash -s -- down -v < dc.sh', { '/srv/dc.sh': 'docker compose "$@"' }],
+    ['ssh prod "bash -s" -- down -v < dc.sh', { '/srv/dc.sh': 'docker compose "$@"' }],
+    ['tail -n +2 deploy.sh | bash', { '/srv/deploy.sh': bad }],
+    ['crontab table', { '/srv/table': `0 3 * * * ${bad}\n` }],
+    ['sudo crontab -u root table', { '/srv/table': `0 3 * * * ${bad}\n` }],
+    ['crontab < table', { '/srv/table': `@daily ${bad}\n` }],
+    ['at -f deploy.sh now', { '/srv/deploy.sh': bad }],
+    ['at now < deploy.sh', { '/srv/deploy.sh': bad }],
+    ['git bisect run ./deploy.sh', { '/srv/deploy.sh': bad }],
   ])('%s is a refusal', (text, texts) => {
     expect(rulesOf(text, texts as Record<string, string>)).toContain('down-volumes');
   });
@@ -221,6 +239,7 @@ esac
     ['make build', { '/srv/Makefile': `build:\n\tcc x.c\nreset:\n\t${bad}\n` }],
     ['make -n reset', { '/srv/Makefile': `reset:\n\t${bad}\n` }],
     ['./deploy.sh', { '/srv/deploy.sh': './deploy.sh' }],
+    ['./c.sh', { '/srv/c.sh': 'docker compose ps; ./d.sh', '/srv/d.sh': './c.sh; ./d.sh' }],
     ['./manage.sh up', { '/srv/manage.sh': manage }],
     ['./manage.sh logs web', { '/srv/manage.sh': manage }],
     [
@@ -233,7 +252,128 @@ esac
     ['./x.sh up', { '/srv/x.sh': `reset() { ${bad}; }\nup() { docker compose up -d; }\n"$1"` }],
     ['./x.sh', { '/srv/x.sh': `reset() { ${bad}; }\ndocker compose up -d` }],
     ['./missing.sh', {}],
+    ['sudo -i < deploy.sh', { '/srv/deploy.sh': 'docker compose stop' }],
+    ['bash -s -- ps < dc.sh', { '/srv/dc.sh': 'docker compose "$@"' }],
+    ['bash -n deploy.sh', { '/srv/deploy.sh': bad }],
+    ['sh -n deploy.sh', { '/srv/deploy.sh': bad }],
+    ['crontab -l > table', { '/srv/table': `0 3 * * * ${bad}\n` }],
+    ['git add deploy.sh', { '/srv/deploy.sh': bad }],
   ])('%s is not', (text, texts) => {
     expect(rulesOf(text, texts as Record<string, string>)).toEqual([]);
+  });
+});
+
+describe('what package managers and their like run', () => {
+  const bad = 'docker compose down -v';
+  const texts: Record<string, string> = {
+    '/srv/package.json': JSON.stringify({
+      workspaces: ['libs/*'],
+      scripts: {
+        reset: bad,
+        test: 'vitest',
+        pretest: 'docker compose up -d',
+        dc: 'docker compose',
+        all: 'run-s "reset:*"',
+      },
+    }),
+    '/srv/api/package.json': JSON.stringify({ scripts: { wipe: './wipe.sh' } }),
+    '/srv/api/wipe.sh': bad,
+    '/srv/libs/db/package.json': JSON.stringify({ scripts: { wipe: bad, test: bad } }),
+    '/srv/deno.json': JSON.stringify({ tasks: { wipe: bad } }),
+    '/srv/Makefile': `reset:\n\t${bad}\nbuild:\n\tcc x.c\n`,
+    '/srv/reset.sh': bad,
+    '/srv/reset.ts': `import { execSync } from 'node:child_process';\nexecSync('${bad}');\n`,
+    '/srv/scripts/reset.py': `import os\nos.system('${bad}')\n`,
+    '/srv/check.rb': `system "${bad}"\n`,
+    '/srv/reset.exp': 'spawn docker volume prune\nexpect y\nsend "y\\r"\n',
+  };
+  const rulesOf = (text: string): string[] =>
+    judge(text, { cwd: '/srv', read: (path) => texts[path] }).findings.map((finding) => finding.rule);
+
+  it.each([
+    ...[
+      'bun run reset',
+      'bun reset',
+      'node --run reset',
+      'npm-run-all reset',
+      'run-s test reset',
+      'run-p reset',
+    ],
+    ...[
+      'npm --prefix api run wipe',
+      'npm -C api run wipe',
+      'npm run --prefix api wipe',
+      'npm --prefix=api run wipe',
+    ],
+    ...['npm -w api run wipe', 'npm run wipe --workspace=api', 'npm run wipe -w @shop/db', 'npm -w db t'],
+    ...[
+      'yarn --cwd api wipe',
+      'yarn --cwd=api wipe',
+      'yarn workspace api wipe',
+      'yarn workspace @shop/db run wipe',
+    ],
+    ...[
+      'pnpm -C api wipe',
+      'pnpm --dir api wipe',
+      'pnpm --filter api run wipe',
+      'pnpm run --filter ./api wipe',
+    ],
+    ...['bun --cwd api run wipe', 'deno task wipe', 'yarn dc down -v', 'npm run dc -- down -v'],
+    ...[
+      'retry 3 ./reset.sh',
+      'retry 3 make reset',
+      'npx dotenv -- npm run reset',
+      'cross-env A=1 make reset',
+    ],
+    ...['concurrently "npm run reset"', 'concurrently npm:reset', 'nodemon --exec "npm run reset"'],
+    ...['nodemon --exec npm run reset', 'entr make reset', 'watchexec make reset', 'watch ./reset.sh'],
+    ...['some-wrapper make reset', 'some-wrapper -v npm run reset'],
+    ...[
+      'tmux new -d ./reset.sh',
+      'tmux new -d make reset',
+      "tmux new -s x './reset.sh'",
+      'screen -dmS x ./reset.sh',
+    ],
+    ...[
+      'tsx reset.ts',
+      'tsx watch reset.ts',
+      'npx tsx reset.ts',
+      'pnpm tsx reset.ts',
+      'npm exec tsx reset.ts',
+    ],
+    ...['ts-node reset.ts', 'vite-node reset.ts', 'zx reset.ts', 'deno run -A reset.ts', 'bun run reset.ts'],
+    ...['node --env-file .env reset.ts', 'node --loader x reset.ts', 'node --import x reset.ts'],
+    ...['python3 -m scripts.reset', 'python3 -m pdb scripts/reset.py', 'ruby check.rb', 'expect reset.exp'],
+    ...['expect -f reset.exp', 'git bisect run make reset'],
+  ])('%s is a refusal', (text) => {
+    expect(rulesOf(text)).not.toEqual([]);
+  });
+
+  it.each([
+    ...[
+      'npm test',
+      'npm t',
+      'npm ci',
+      'npm run dc -- ps',
+      'yarn dc ps',
+      'bun run test',
+      'yarn workspace api test',
+    ],
+    ...['npm --prefix api test', 'retry 3 make build', 'tmux new -d make build', 'concurrently "npm test"'],
+    ...[
+      'apk add make bash',
+      'npx eslint reset.ts',
+      'npx tsc --noEmit reset.ts',
+      'npm test -- -t "docker volume prune"',
+    ],
+    ...[
+      'node --check reset.ts',
+      'node -c reset.ts',
+      'python3 -m py_compile scripts/reset.py',
+      'ruby -c check.rb',
+    ],
+    ...['tmux attach -t reset', 'watch cat reset.sh', 'scp reset.sh prod:'],
+  ])('%s is not', (text) => {
+    expect(rulesOf(text)).toEqual([]);
   });
 });
