@@ -5,6 +5,8 @@ import type { Span } from './verdict.ts';
 export interface Container {
   /** Paths at which it mounts volumes; undefined: nobody knows. */
   volumes: readonly string[] | undefined;
+  /** Variables that it was given. Others of the text are not known in there. */
+  variables: ReadonlySet<string>;
 }
 
 /** What lies between the text and the engine that the guard can ask. The parts are those of a Finding. */
