@@ -116,6 +116,11 @@ describe('any text', () => {
       'yes | xargs sh -c yes',
       '{1..100000}{1..100000}',
       `sh -c '${'$0 '.repeat(2000)}' 'sh -c "$0"'`,
+      `docker exec db psql -c "${'/* '.repeat(20_000)}"`,
+      `docker run -v /srv/${'a'.repeat(150)}:/var/lib/mysql db; rm -rf /srv/${'*a'.repeat(70)}z`,
+      `docker exec web ${'rails db '.repeat(7000)}`,
+      `${'podman machine ssh '.repeat(300)}ls`,
+      `${'docker run docker '.repeat(300)}ps`,
     ];
     for (const bomb of bombs) {
       // Not a timed assertion: what is not limited does not end within the time a test has.

@@ -152,6 +152,8 @@ describe('what scripts on disk say', () => {
   const rulesOf = (text: string, texts: Record<string, string>): string[] =>
     judge(text, files(texts)).findings.map((finding) => finding.rule);
   const bad = 'docker compose down -v';
+  /** Filled in, these would be more than there is memory. */
+  const growing = `${[...'ABCDEFG'].map((name, at) => `${name}=${`$(${'BCDEFGH'.charAt(at)})`.repeat(99)}`).join('\n')}\nH=x\n`;
 
   it.each([
     ['./deploy.sh prod', { '/srv/deploy.sh': `#!/bin/sh\n${bad}\n` }],
@@ -176,6 +178,7 @@ describe('what scripts on disk say', () => {
     ['make reset', { '/srv/Makefile': 'include dev.mk\n', '/srv/dev.mk': `reset:\n\t@${bad}\n` }],
     ['make -C app clean', { '/srv/app/Makefile': `D = docker compose\nclean:\n\t$(D) down -v\n` }],
     ['make down FLAGS=-v', { '/srv/Makefile': `down:\n\tdocker compose down $(FLAGS)\n` }],
+    ['make x', { '/srv/Makefile': `${growing}x:\n\techo $(A)\n\t${bad}\n` }],
     [
       'python3 x.py',
       { '/srv/x.py': `import subprocess\nsubprocess.run(['docker', 'compose', 'down', '-v'])\n` },
@@ -193,6 +196,7 @@ describe('what scripts on disk say', () => {
     ['npm run build', { '/srv/package.json': JSON.stringify({ scripts: { reset: bad, build: 'tsc' } }) }],
     ['make build', { '/srv/Makefile': `build:\n\tcc x.c\nreset:\n\t${bad}\n` }],
     ['make -n reset', { '/srv/Makefile': `reset:\n\t${bad}\n` }],
+    ['make x', { '/srv/Makefile': `${growing}x:\n\techo $(A)\n\tdocker compose stop\n` }],
     ['./deploy.sh', { '/srv/deploy.sh': './deploy.sh' }],
     ['./missing.sh', {}],
   ])('%s is not', (text, texts) => {
