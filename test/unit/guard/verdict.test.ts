@@ -153,7 +153,9 @@ describe('what scripts on disk say', () => {
     judge(text, files(texts)).findings.map((finding) => finding.rule);
   const bad = 'docker compose down -v';
   /** Filled in, these would be more than there is memory. */
-  const growing = `${[...'ABCDEFG'].map((name, at) => `${name}=${`$(${'BCDEFGH'.charAt(at)})`.repeat(99)}`).join('\n')}\nH=x\n`;
+  const growing = `${['A', 'B', 'C', 'D', 'E', 'F']
+    .map((name, at, names) => `${name}=${`$(${names[at + 1] ?? 'x'})`.repeat(99)}\n`)
+    .join('')}x=y\n`;
 
   it.each([
     ['./deploy.sh prod', { '/srv/deploy.sh': `#!/bin/sh\n${bad}\n` }],
