@@ -1,4 +1,4 @@
-import { isUnknown, known } from './unknown.ts';
+import { isUnknown, known, quoted, SOME } from './unknown.ts';
 
 /** Where engines keep volumes by default. `~` is anybody's home. */
 const engineRoots = [
@@ -20,39 +20,64 @@ const engineRoots = [
 ];
 
 /** Where images of databases and the like keep their data, in the container. */
-const containerFolders = [
+const serviceFolders = [
   '/bitnami',
-  '/data',
+  '/data/db',
+  '/home/node/.n8n',
+  '/meili_data',
+  '/nexus-data',
   '/opt/couchdb/data',
   '/prometheus',
-  '/uploads',
-  '/app/uploads',
-  '/app/data',
+  '/qdrant/storage',
   '/usr/share/elasticsearch/data',
+  '/var/jenkins_home',
   '/var/lib/cassandra',
   '/var/lib/clickhouse',
   '/var/lib/docker',
   '/var/lib/elasticsearch',
+  '/var/lib/ghost/content',
   '/var/lib/grafana',
   '/var/lib/influxdb',
   '/var/lib/influxdb2',
+  '/var/lib/kafka',
   '/var/lib/mariadb',
   '/var/lib/mongo',
   '/var/lib/mongodb',
   '/var/lib/mysql',
+  '/var/lib/neo4j',
   '/var/lib/postgresql',
   '/var/lib/rabbitmq',
   '/var/lib/redis',
+  '/var/lib/registry',
+  '/var/opt/gitlab',
   '/var/opt/mssql',
+  '/var/www/html/data',
   '/var/www/html/wp-content/uploads',
 ];
 
+/** Data are kept here as well, but as often whatever is worked on. */
+const commonFolders = ['/data', '/uploads', '/app/uploads', '/app/data'];
+
+const containerFolders = [...serviceFolders, ...commonFolders];
+
 /** Whether a path, on the host or in a container, is one where data is kept. */
 export function isDataFolder(path: string): boolean {
+  return isServiceFolder(path) || isInside(path, commonFolders);
+}
+
+/** Whether a path is one where nothing but data is kept. */
+export function isServiceFolder(path: string): boolean {
+  return isInside(path, engineRoots) || isInside(path, serviceFolders);
+}
+
+function isInside(path: string, roots: readonly string[]): boolean {
   const parsed = parse(path);
-  return [engineRoots, containerFolders].some((roots) =>
-    roots.some((root) => relation(parsed, root) === 'inside'),
-  );
+  return roots.some((root) => relation(parsed, root) === 'inside');
+}
+
+/** Where containers usually have their data, but for what is in these folders. */
+export function dataFoldersBut(folders: readonly string[]): string[] {
+  return containerFolders.filter((folder) => !isInside(folder, folders));
 }
 
 /** The engine's folders below a folder of the host, as paths from there: `/var/lib` has `/docker`. */
@@ -81,8 +106,9 @@ export function containerPlaces(volumes: readonly string[] | undefined): Places 
 /** Join and tidy a path; `.` and `..` go. A relative one stays relative if the folder is not known. Pure. */
 export function resolvePath(path: string, cwd: string | undefined): string {
   const home = path.replace(/^~[^/]*/, '~');
-  const absolute =
-    /^[/~]/.test(home) || home.startsWith('\uE000') || cwd === undefined ? home : `${cwd}/${home}`;
+  // What starts with something unknown may start anywhere, but where the engine's folders are it is one of them.
+  const isFree = home.startsWith(SOME) && !isInside(cwd ?? '', engineRoots);
+  const absolute = /^[/~]/.test(home) || isFree || cwd === undefined ? home : `${cwd}/${home}`;
   const parts: string[] = [];
   for (const part of absolute.split('/')) {
     if (part === '' || part === '.') continue;
@@ -109,7 +135,9 @@ function relation(path: ParsedPath, folder: string): 'inside' | 'around' | 'else
     const mine = path.parts[index];
     if (mine === undefined) return 'around';
     if (mine === part) continue;
-    if (isUnknown(mine) || !/[*?[]/.test(mine) || !wildcard(mine).test(part)) return 'elsewhere';
+    // Both unknown: `-v "$VOLUME:$DIR"`, and then `rm -rf "$DIR"`.
+    if (isUnknown(mine) && isUnknown(part) && quoted(mine) === quoted(part)) continue;
+    if (isUnknown(mine) || !isPattern(mine) || !fits(mine, part)) return 'elsewhere';
   }
   return 'inside';
 }
@@ -139,47 +167,85 @@ function homeless(path: string): string {
   return path.replace(/^(\/root|\/home\/[^/]+|\/Users\/[^/]+|\$HOME)(?=\/|$)/, '~');
 }
 
-const wildcards = new Map<string, RegExp>();
+/** A letter of a pattern, as what it stands for; a star stands for any number of them. */
+type Letter = '*' | ((letter: string) => boolean);
 
-/** Linear in the length of what it is tested on, as `*` is the only repetition and what it tests is short. */
-function wildcard(pattern: string): RegExp {
-  const before = wildcards.get(pattern);
+const patterns = new Map<string, readonly Letter[]>();
+
+function isPattern(text: string): boolean {
+  return /[*?[]/.test(text);
+}
+
+/** Whether a shell pattern is one for this text. Each star is tried once, so that it takes no longer than both are long. */
+function fits(pattern: string, text: string): boolean {
+  const letters = lettersOf(pattern);
+  let at = 0;
+  let letter = 0;
+  let star = -1;
+  let afterStar = 0;
+  while (at < text.length) {
+    const one = letters[letter];
+    if (one === '*') {
+      star = letter;
+      letter += 1;
+      afterStar = at;
+    } else if (one?.(text.charAt(at)) === true) {
+      at += 1;
+      letter += 1;
+    } else {
+      if (star === -1) return false;
+      afterStar += 1;
+      at = afterStar;
+      letter = star + 1;
+    }
+  }
+  return letters.slice(letter).every((one) => one === '*');
+}
+
+function lettersOf(pattern: string): readonly Letter[] {
+  const before = patterns.get(pattern);
   if (before !== undefined) return before;
-  const made = compiled(pattern);
+  const made = compiled(known(pattern).slice(0, 200));
   // A text that has hundreds of them has no use for the first ones.
-  if (wildcards.size >= 200) wildcards.clear();
-  wildcards.set(pattern, made);
+  if (patterns.size >= 200) patterns.clear();
+  patterns.set(pattern, made);
   return made;
 }
 
-function compiled(pattern: string): RegExp {
-  const source = known(pattern)
-    .slice(0, 200)
-    .replace(/\*+/g, '*')
-    .replace(/[.+^${}()|\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.')
-    .replace(/\[([^\]]*)\]/g, (_, set: string) => `[${set.replace(/^!/, '^').replace(/[[\]\\]/g, '\\$&')}]`)
-    .replace(/\[(?![^[]*\])/g, '\\[');
+function compiled(pattern: string): Letter[] {
+  return [...pattern.matchAll(/\*+|\[[^\]]+\]|./gs)].map(([piece]) => {
+    if (piece.startsWith('*')) return '*';
+    if (piece === '?') return () => true;
+    return piece.length > 1 ? setOf(piece.slice(1, -1)) : (letter) => letter === piece;
+  });
+}
+
+/** `a-z` or `!a-z`, without its brackets. */
+function setOf(letters: string): Letter {
   try {
-    return new RegExp(`^${source}$`);
+    const set = new RegExp(`[${letters.replace(/^!/, '^').replace(/[[\]\\]/g, '\\$&')}]`);
+    return (letter) => set.test(letter);
   } catch {
-    return /^$/;
+    return () => false;
   }
 }
 
 /** Whether a shell pattern matches a name. */
 export function matches(pattern: string, name: string): boolean {
-  return /[*?[]/.test(pattern) && pattern.split('*').length <= 6 && wildcard(pattern).test(name);
+  return isPattern(pattern) && fits(pattern, name);
 }
 
 /** The place that goes if a path goes; with `whole`, also if the path is around it. */
 export function placeAt(path: string, places: Places, whole: boolean): string | undefined {
-  // The engine's log files are not data.
-  if (/^\/var\/lib\/docker\/containers\/.*(\.log|\*)$/.test(path)) return undefined;
+  if (isWithoutData(path)) return undefined;
   const parsed = parse(path);
   return places.roots.find((root) => {
     const how = relation(parsed, root);
     return how === 'inside' || (how === 'around' && whole);
   });
+}
+
+/** The engine's log files, what it has half done, and what builds have cached. */
+function isWithoutData(path: string): boolean {
+  return /^\/var\/lib\/docker\/(containers\/.*(\.log|\*)$|(tmp|buildkit)(\/|$))/.test(path);
 }

@@ -6,21 +6,29 @@ import { FLAGS, isUnknown, startsUnknown } from './unknown.ts';
  */
 export interface FlagTable {
   /** By every name: the canonical name, and whether it takes a value. */
-  names: ReadonlyMap<string, { name: string; value: boolean }>;
+  names: ReadonlyMap<string, FlagKind>;
+}
+
+interface FlagKind {
+  name: string;
+  value: boolean;
+  /** It may have a value, but only in the same word: `-psecret`. */
+  attached: boolean;
 }
 
 /**
- * Given descriptions such as `-t --timeout=` (with a value) or `-v --volumes --volume` (a switch), return the table. The
- * first long name, else the first name, is the canonical one.
+ * Given descriptions such as `-t --timeout=` (with a value), `-p --password=?` (perhaps with one, in the same word) or
+ * `-v --volumes --volume` (a switch), return the table. The first long name, else the first name, is the canonical one.
  */
 export function flags(...described: string[]): FlagTable {
   return whenNeeded(() => {
-    const names = new Map<string, { name: string; value: boolean }>();
+    const names = new Map<string, FlagKind>();
     for (const line of described) {
       const value = line.endsWith('=');
-      const words = line.replaceAll('=', '').split(' ');
+      const attached = line.endsWith('=?');
+      const words = line.replace(/=\??/g, '').split(' ');
       const name = (words.find((word) => word.startsWith('--')) ?? words[0] ?? '').replace(/^-+/, '');
-      for (const word of words) names.set(word, { name, value });
+      for (const word of words) names.set(word, { name, value, attached });
     }
     return names;
   });
@@ -105,6 +113,10 @@ export function parseFlags(table: FlagTable, words: readonly string[], rules: Fl
       const flag = table.names.get(short);
       const after = word.slice(letter + 1);
       if (flag === undefined) found.strange.push(short);
+      if (flag?.attached === true) {
+        note(flag.name, after);
+        break;
+      }
       if (flag?.value === true) {
         if (after === '') index += 1;
         note(flag.name, after === '' ? (words[index] ?? '') : after.replace(/^=/, ''));
@@ -117,11 +129,7 @@ export function parseFlags(table: FlagTable, words: readonly string[], rules: Fl
   return found;
 }
 
-function longFlag(
-  table: FlagTable,
-  name: string,
-  abbreviated: boolean,
-): { name: string; value: boolean } | undefined {
+function longFlag(table: FlagTable, name: string, abbreviated: boolean): FlagKind | undefined {
   const exact = table.names.get(name);
   if (exact !== undefined || !abbreviated || name.length < 3) return exact;
   return [...table.names].find(([full]) => full.startsWith(name))?.[1];

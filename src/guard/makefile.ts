@@ -17,12 +17,16 @@ export interface Makefile {
   first: string | undefined;
 }
 
+/** Characters that variables are filled in with, all in all: each may hold many others, and so may those. */
+const mostFilled = 128 * 1024;
+
 /** Given the text of a Makefile, and variables set on the command line, return its targets. Never throws. */
 export function parseMakefile(text: string, given: ReadonlyMap<string, string> = new Map()): Makefile {
   const variables = new Map<string, string>();
   const targets = new Map<string, Target>();
   let first: string | undefined;
   let current: Target[] = [];
+  let filledIn = 0;
   for (const { line, offset } of logicalLines(text)) {
     if (line.startsWith('\t')) {
       for (const target of current) target.recipe.push({ text: line, offset });
@@ -68,7 +72,8 @@ export function parseMakefile(text: string, given: ReadonlyMap<string, string> =
         const found = given.get(name) ?? variables.get(name) ?? defaults.get(name);
         // Left for the shell to find unknown: `$(call …)`, a variable from the environment.
         if (found === undefined) return /^[A-Za-z_]\w*$/.test(name) ? `\${${name}}` : '${MAKE_UNKNOWN}';
-        return filled(found, depth + 1);
+        filledIn += found.length + name.length;
+        return filledIn > mostFilled ? '${MAKE_UNKNOWN}' : filled(found, depth + 1);
       },
     );
   }

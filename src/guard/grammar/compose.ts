@@ -3,11 +3,20 @@ import { resolvePath } from '../data-paths.ts';
 import { reportIf, startedThrough, takenElsewhere, type Invocation, type Machine } from '../invocation.ts';
 import { isUnknown } from '../unknown.ts';
 import { aimed } from './aim.ts';
-import { payload } from './payload.ts';
+import { anyContainer, payload, runWithin } from './payload.ts';
 import { subcommand } from './subcommand.ts';
 import { composeCommands, composeGlobals, harmlessComposeCommands, podmanComposeGlobals } from './tables.ts';
 
 type Owned = keyof typeof composeCommands;
+
+/** Laravel's wrapper runs whatever it does not know in a container, some of it by another name. */
+const sailPrograms: Partial<Record<string, string>> = {
+  a: 'artisan',
+  art: 'artisan',
+  redis: 'redis-cli',
+  valkey: 'valkey-cli',
+  mongodb: 'mongosh',
+};
 
 const isOwned = (name: string): name is Owned => Object.hasOwn(composeCommands, name);
 
@@ -42,12 +51,17 @@ export function judgeCompose(
     words[0] === 'compose' ? words.slice(1) : words,
     (name) => isOwned(name) || harmlessComposeCommands.has(name),
   );
+  if (front.name === 'sail' && found.kind === 'other') {
+    const program = sailPrograms[found.name] ?? found.name;
+    runWithin([program, ...found.words], anyContainer, startedThrough(given, 'sail'), machine);
+    return;
+  }
   if (found.kind === 'none' || found.kind === 'other') return;
   const own =
     front.name === 'docker compose' || front.name === 'docker-compose' || given.route.elsewhere.length > 0;
   const ours = own ? given : takenElsewhere(given, front.name);
   let invocation = 'globals' in found ? aimed(ours, found.globals) : ours;
-  if (found.kind === 'passed') {
+  if (found.kind === 'passed' || found.kind === 'wrapped') {
     machine.hint(invocation, 'what the caller passes is not seen here');
     return;
   }
@@ -113,7 +127,7 @@ export function judgeCompose(
       machine.report(invocation, { ...renew, rule: 'unknown' });
   } else if (name === 'scale' || name === 'watch') {
     if (saysYes(invocation)) machine.report(invocation, { rule: 'up-yes', instead: instead(name), ...about });
-  } else payload(parsed, invocation, machine);
+  } else payload(parsed, invocation, machine, { service: true });
 }
 
 /** Whether what it reads would answer the question whether a volume may be deleted and made anew. */

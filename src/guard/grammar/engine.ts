@@ -1,6 +1,6 @@
 import { holdsFlags, isHarmless, isOn, parseFlags, type Flags, type FlagTable } from '../flags.ts';
 import { reportIf, takenElsewhere, type Draft, type Invocation, type Machine } from '../invocation.ts';
-import { isUnknown } from '../unknown.ts';
+import { isUnknown, SOME } from '../unknown.ts';
 import { aimed } from './aim.ts';
 import { judgeCompose } from './compose.ts';
 import { payload } from './payload.ts';
@@ -116,7 +116,7 @@ const inContainer =
       table,
       judged,
       (parsed, { invocation, machine }) => {
-        payload(parsed, invocation, machine);
+        payload(parsed, invocation, machine, { service: false });
       },
       false,
     );
@@ -177,10 +177,20 @@ const judges: Record<string, Judge> = {
   'plugin remove': forced({ rule: 'plugin-rm' }),
 };
 
+/** `podman kube play` takes down what it has started, if it is told to. */
+const playKube: Judge = (judged) => {
+  withFlags(engineCommands.kubePlay, judged, (parsed, { invocation, machine }) => {
+    const draft = { rule: 'down-volumes', loses: 'the volumes of the pods' } as const;
+    if (isOn(parsed, 'down') === 'yes') reportIf(machine, invocation, isOn(parsed, 'force'), draft);
+  });
+};
+
 /** podman's own. */
 const podmanJudges: Record<string, Judge> = {
   remove: removeContainers,
   'pod rm': removePods,
+  'kube play': playKube,
+  'play kube': playKube,
   'kube down': forced({ rule: 'down-volumes', loses: 'the volumes of the pods' }),
   'system reset': reset,
   'machine rm': reset,
@@ -229,54 +239,83 @@ function judgesOf(engine: EngineName): Record<string, Judge> {
   return engine === 'podman' ? { ...judges, ...podmanJudges } : judges;
 }
 
-/** Given the words after `docker`, `podman` or `nerdctl`, report what they lose. */
+/** What commands print that are asked where the engine keeps its files: by their names, and what they are asked for. */
+const places = [
+  { names: ['volume inspect'], asked: 'Mountpoint', path: `/var/lib/docker/volumes/${SOME}/_data` },
+  {
+    names: ['inspect', 'container inspect'],
+    asked: '.Source',
+    path: `/var/lib/docker/volumes/${SOME}/_data`,
+  },
+  { names: ['info', 'system info'], asked: 'DockerRootDir', path: '/var/lib/docker' },
+  { names: ['info', 'system info'], asked: 'GraphRoot', path: '/var/lib/containers/storage' },
+  { names: ['info', 'system info'], asked: 'VolumePath', path: '/var/lib/containers/storage/volumes' },
+];
+
+function printedBy(name: string, words: readonly string[]): string {
+  const found = places.find(
+    ({ names, asked }) => names.includes(name) && words.some((word) => word.includes(asked)),
+  );
+  return found === undefined ? SOME : `${found.path}\n`;
+}
+
+/** Given the words after `docker`, `podman` or `nerdctl`, report what they lose. Returns what they would print. */
 export function judgeEngine(
   engine: EngineName,
   words: readonly string[],
   given: Invocation,
   machine: Machine,
-): void {
+): string {
   const own = judgesOf(engine);
   const found = subcommand(
     globals[engine],
     words,
     (name) => name === 'compose' || Object.hasOwn(own, name) || management.has(name) || plain.has(name),
   );
-  if (found.kind === 'none' || found.kind === 'other') return;
+  if (found.kind === 'none' || found.kind === 'other') return SOME;
   // Other engines have volumes of their own.
   const front = engine === 'docker' ? given : takenElsewhere(given, engine);
   const invocation = 'globals' in found ? aimed(front, found.globals) : front;
-  if (found.kind === 'passed') {
+  if (found.kind === 'passed' || found.kind === 'wrapped') {
     machine.hint(invocation, 'what the caller passes is not seen here');
-    return;
+    return SOME;
   }
   if (found.kind === 'unknown') {
     machine.report(invocation, { rule: 'unknown' });
-    return;
+    return SOME;
   }
   const { name } = found;
   if (name === 'compose') {
     judgeCompose(found.words, invocation, machine, { name: `${engine} compose`, abbreviated: false });
-    return;
+    return SOME;
   }
   if (name === 'unshare') {
-    machine.run({ ...invocation, words: found.words });
-    return;
+    return machine.run({ ...invocation, words: found.words });
   }
   if (!management.has(name)) {
     const judge = Object.hasOwn(own, name) ? own[name] : undefined;
     judge?.({ engine, words: found.words, invocation, machine });
-    return;
+    return printedBy(name, found.words);
   }
   const below = subcommand(globals[engine], found.words, (word) => Object.hasOwn(own, `${name} ${word}`));
   if (below.kind === 'known') {
     const nearer = aimed(invocation, below.globals);
     own[`${name} ${below.name}`]?.({ engine, words: below.words, invocation: nearer, machine });
-  } else if (below.kind === 'unknown' && ['volume', 'system', 'container', 'stack'].includes(name)) {
+  } else if (
+    (below.kind === 'unknown' || below.kind === 'wrapped') &&
+    ['volume', 'system', 'container', 'stack'].includes(name)
+  ) {
     machine.report(invocation, { rule: 'unknown' });
   } else if (below.kind === 'other' && name === 'machine' && below.name === 'ssh') {
-    machine.script(below.words.slice(below.words.length > 1 ? 1 : 0).join(' '), invocation);
-  }
+    sshed(below.words, invocation, machine);
+  } else if (below.kind === 'other') return printedBy(`${name} ${below.name}`, below.words);
+  return SOME;
+}
+
+/** The first word after `podman machine ssh` is a machine, if there is one by that name. */
+function sshed(words: readonly string[], invocation: Invocation, machine: Machine): void {
+  machine.script(words.join(' '), invocation);
+  if (words.length > 1) machine.script(words.slice(1).join(' '), invocation);
 }
 
 function withFlags(

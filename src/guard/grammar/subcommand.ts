@@ -6,6 +6,7 @@ export type Subcommand =
   | { kind: 'known'; name: string; words: string[]; globals: Flags }
   | { kind: 'other'; name: string; words: string[]; globals: Flags }
   | { kind: 'passed' } // whatever the caller passes
+  | { kind: 'wrapped' } // words that nobody knows, and then whatever the caller passes
   | { kind: 'unknown' };
 
 /**
@@ -28,7 +29,10 @@ export function subcommand(
   if (startsUnknown(name) || found.strange.length > 0) {
     const next = subcommand(globals, rest, isKnown);
     if (next.kind === 'known') return { ...next, globals: merged(found, next.globals) };
-    if (startsUnknown(name)) return { kind: name.startsWith(PASSED) ? 'passed' : 'unknown' };
+    if (name.startsWith(PASSED)) return { kind: 'passed' };
+    // `docker compose $COMPOSE_OPTS "$@"`
+    if (startsUnknown(name))
+      return { kind: next.kind === 'passed' || next.kind === 'wrapped' ? 'wrapped' : 'unknown' };
   }
   return { kind: 'other', name, words: rest, globals: found };
 }

@@ -96,6 +96,8 @@ describe('the corpus', () => {
         ['crontab', `0 4 * * * ${text}\n`],
       ] as const) {
         if (path === 'x.service' && text.includes("'")) continue;
+        // Nobody passes anything there: what is in front of it stands alone.
+        if (path === 'x.service' && /\$.* "\$@"/.test(text)) continue;
         expect(scanText(path, file, { markdown: false }).length > 0, `${path}: ${text}`).toBe(
           expected !== 'allow',
         );

@@ -120,6 +120,11 @@ describe('any text', () => {
       `perl -e 'system 1; "${'\\"'.repeat(25_000)}'`,
       `foo "${'docker \n'.repeat(7000)}"`,
       `tmux ${'new \\; '.repeat(8000)}`,
+      `docker exec db psql -c "${'/* '.repeat(20_000)}"`,
+      `docker run -v /srv/${'a'.repeat(150)}:/var/lib/mysql db; rm -rf /srv/${'*a'.repeat(70)}z`,
+      `docker exec web ${'rails db '.repeat(7000)}`,
+      `${'podman machine ssh '.repeat(300)}ls`,
+      `${'docker run docker '.repeat(300)}ps`,
     ];
     for (const bomb of bombs) {
       // Not a timed assertion: what is not limited does not end within the time a test has.

@@ -162,6 +162,10 @@ case "$1" in
   --*) ${bad} ;;
 esac
 `;
+  /** Filled in, these would be more than there is memory. */
+  const growing = `${['A', 'B', 'C', 'D', 'E', 'F']
+    .map((name, at, names) => `${name}=${`$(${names[at + 1] ?? 'x'})`.repeat(99)}\n`)
+    .join('')}x=y\n`;
 
   it.each([
     ['./deploy.sh prod', { '/srv/deploy.sh': `#!/bin/sh\n${bad}\n` }],
@@ -186,6 +190,7 @@ esac
     ['make reset', { '/srv/Makefile': 'include dev.mk\n', '/srv/dev.mk': `reset:\n\t@${bad}\n` }],
     ['make -C app clean', { '/srv/app/Makefile': `D = docker compose\nclean:\n\t$(D) down -v\n` }],
     ['make down FLAGS=-v', { '/srv/Makefile': `down:\n\tdocker compose down $(FLAGS)\n` }],
+    ['make x', { '/srv/Makefile': `${growing}x:\n\techo $(A)\n\t${bad}\n` }],
     [
       'python3 x.py',
       { '/srv/x.py': `import subprocess\nsubprocess.run(['docker', 'compose', 'down', '-v'])\n` },
@@ -238,6 +243,7 @@ esac
     ['npm run build', { '/srv/package.json': JSON.stringify({ scripts: { reset: bad, build: 'tsc' } }) }],
     ['make build', { '/srv/Makefile': `build:\n\tcc x.c\nreset:\n\t${bad}\n` }],
     ['make -n reset', { '/srv/Makefile': `reset:\n\t${bad}\n` }],
+    ['make x', { '/srv/Makefile': `${growing}x:\n\techo $(A)\n\tdocker compose stop\n` }],
     ['./deploy.sh', { '/srv/deploy.sh': './deploy.sh' }],
     ['./c.sh', { '/srv/c.sh': 'docker compose ps; ./d.sh', '/srv/d.sh': './c.sh; ./d.sh' }],
     ['./manage.sh up', { '/srv/manage.sh': manage }],
