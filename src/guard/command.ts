@@ -4,7 +4,7 @@ import { fileCommands, judgeFiles } from './files.ts';
 import { flags, parseFlags, valueOf, type FlagTable } from './flags.ts';
 import { judgeCompose } from './grammar/compose.ts';
 import { judgeEngine, type EngineName } from './grammar/engine.ts';
-import { judgeHttp } from './http.ts';
+import { judgeHttp, judgeRaw, rawClients } from './http.ts';
 import { isShell, runFile, runInterpreter, runShell, standardInput } from './interpreters.ts';
 import { startedThrough, type Invocation, type Machine } from './invocation.ts';
 import { parseMakefile, recipesOf } from './makefile.ts';
@@ -72,8 +72,8 @@ export function runCommand(invocation: Invocation, machine: Machine): string {
 
   const engine = Object.hasOwn(engines, name) ? engines[name] : undefined;
   if (engine !== undefined) {
-    judgeEngine(engine, rest, invocation, machine);
-    return formatted(rest) ?? SOME;
+    const output = judgeEngine(engine, rest, invocation, machine);
+    return formatted(rest) ?? output;
   }
   const compose = Object.hasOwn(composes, name) ? composes[name] : undefined;
   if (compose !== undefined) {
@@ -82,8 +82,14 @@ export function runCommand(invocation: Invocation, machine: Machine): string {
   }
   if (isShell(name)) return runShell({ ...invocation, stdin: standardInput(invocation, machine) }, machine);
   if (judgeOwn(name, rest, invocation, machine)) return '';
+  if (resets(name, rest)) {
+    machine.report(invocation, { rule: 'engine-reset' });
+    return SOME;
+  }
   const wrapped = unwrap(name, invocation, machine);
   if (wrapped !== undefined) return wrapped;
+  if (invocation.inside !== undefined && Object.hasOwn(packagers, name))
+    judgeDatabase(name, invocation, machine);
   const packaged = runPackage(name, rest, invocation, machine);
   if (packaged !== undefined) return packaged;
   const interpreted = runInterpreter(
@@ -103,11 +109,11 @@ export function runCommand(invocation: Invocation, machine: Machine): string {
     judgeHttp(name, invocation, machine);
     return SOME;
   }
-  if (name === 'make' || name === 'gmake') return runMake(rest, invocation, machine);
-  if (resets(name, rest)) {
-    machine.report(invocation, { rule: 'engine-reset' });
+  if (rawClients.has(name)) {
+    judgeRaw(invocation, machine);
     return SOME;
   }
+  if (name === 'make' || name === 'gmake') return runMake(rest, invocation, machine);
   if (invocation.inside !== undefined) judgeDatabase(name, invocation, machine);
 
   const text = printed(name, invocation, (path) => machine.file(path, invocation));
@@ -163,9 +169,13 @@ function judgeOwn(name: string, rest: readonly string[], invocation: Invocation,
   return true;
 }
 
+/** As it is packaged and downloaded: `docker.compose`, `docker-compose-1.29.2`, `docker-compose-linux-x86_64`. */
+const composeBinary = /^docker[-.]compose(-v?\d[\w.]*|-(linux|darwin|windows)-\w+)?$/i;
+
 /** The last part of a path, without what only Windows adds. A part nobody knows is left out: `$BIN/docker`. */
 function nameOf(word: string): string {
   const name = known(word.split(/[/\\]/).at(-1) ?? '').replace(/\.exe$/i, '');
+  if (composeBinary.test(name)) return 'docker-compose';
   return /^(docker|podman)(-compose)?$/i.test(name) ? name.toLowerCase() : name;
 }
 
@@ -249,6 +259,12 @@ function resets(name: string, words: readonly string[]): boolean {
       return first === 'factory-reset' || (first === 'reset' && second !== 'cache');
     case 'docker-machine':
       return first === 'rm';
+    case 'wsl': {
+      const machine = words[words.indexOf('--unregister') + 1] ?? '';
+      return words.includes('--unregister') && /docker|podman|rancher/i.test(machine);
+    }
+    case 'snap':
+      return first === 'remove' && words.includes('--purge') && words.includes('docker');
     default:
       return false;
   }

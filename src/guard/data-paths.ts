@@ -88,6 +88,25 @@ export function engineFoldersBelow(path: string): string[] {
     .map((root) => `/${folderParts(root).parts.slice(parsed.parts.length).join('/')}`);
 }
 
+/**
+ * What find may find by a name below a folder: there, anywhere further down, and, as it may be around a place with data,
+ * each folder by this name on the way to one.
+ */
+export function namedBelow(folder: string, name: string, { roots }: Places): string[] {
+  const from = folder.replace(/\/$/, '');
+  const parsed = parse(folder);
+  const above = roots
+    .filter((root) => relation(parsed, root) === 'around')
+    .flatMap((root) => {
+      const { parts } = folderParts(root);
+      const below = parts.slice(parsed.parts.length);
+      return below.flatMap((part, index) =>
+        part === name || matches(name, part) ? [[from, ...below.slice(0, index + 1)].join('/')] : [],
+      );
+    });
+  return [`${from}/${name}`, `${from}/${SOME}/${name}`, ...new Set(above)];
+}
+
 export interface Places {
   /** What may not go. */
   roots: readonly string[];
@@ -247,5 +266,7 @@ export function placeAt(path: string, places: Places, whole: boolean): string | 
 
 /** The engine's log files, what it has half done, and what builds have cached. */
 function isWithoutData(path: string): boolean {
+  // Somewhere below: what find has found by that name.
+  if (/^\/var\/lib\/docker\/(\uE000\/)?\*-json\.log$/.test(path)) return true;
   return /^\/var\/lib\/docker\/(containers\/.*(\.log|\*)$|(tmp|buildkit)(\/|$))/.test(path);
 }

@@ -48,6 +48,22 @@ const curl = flags(
   '--interface=',
 );
 
+/** What sends its standard input as it is. */
+export const rawClients = new Set(['nc', 'ncat', 'netcat', 'socat']);
+
+/** Report a request that is written by hand: `printf 'POST /volumes/prune HTTP/1.0…' | nc -U /run/docker.sock`. */
+export function judgeRaw(invocation: Invocation, machine: Machine): void {
+  if (!invocation.words.some((word) => /docker|podman|\.sock\b|\b237[56]\b/i.test(word))) return;
+  for (const line of (invocation.stdin ?? '').split('\n', mostLines)) {
+    const [, method = '', address = ''] = /^([A-Z]+) (\S+) HTTP/.exec(line) ?? [];
+    const draft = judgeApi({ method, address });
+    if (draft !== undefined) machine.report(takenElsewhere(invocation, shownWords(invocation.words)), draft);
+  }
+}
+
+/** Lines of a request's text that are looked through. */
+const mostLines = 1000;
+
 /** Report a request to an engine's socket that loses something. */
 export function judgeHttp(name: string, invocation: Invocation, machine: Machine): void {
   const words = invocation.words.slice(1);

@@ -1,7 +1,7 @@
 import { flags, isOn, parseFlags, valueOf, type FlagTable } from './flags.ts';
 import { startedThrough, takenElsewhere, type Invocation, type Machine } from './invocation.ts';
 
-import { resolvePath } from './data-paths.ts';
+import { hostPlaces, namedBelow, resolvePath } from './data-paths.ts';
 import { standardInput } from './interpreters.ts';
 import { printedBy } from './printers.ts';
 import { isAllUnknown, SOME, WORDS } from './unknown.ts';
@@ -464,9 +464,14 @@ function find(words: readonly string[], invocation: Invocation, machine: Machine
     index += 1;
   }
   if (starts.length === 0) starts.push('.');
-  // Whatever it finds is some of what is in there.
-  const found = starts.map((start) => `${start}/*`);
   const rest = words.slice(index);
+  const name = nameWanted(rest);
+  // Whatever it finds is some of what is in there. Single files of a container's volume may matter as well.
+  const found = starts.flatMap((start) =>
+    name === undefined || invocation.inside !== undefined
+      ? [`${start}/*`]
+      : namedBelow(resolvePath(start, invocation.cwd), name, hostPlaces(machine.binds(invocation))),
+  );
   if (rest.includes('-delete')) {
     // With a condition it takes files, not the folder: `find / -name core -delete` is no loss of a volume.
     const all = rest.every((word) => !word.startsWith('-') || takesAll.has(word));
@@ -479,14 +484,24 @@ function find(words: readonly string[], invocation: Invocation, machine: Machine
       (word, place) => place > at && (word === ';' || (word === '+' && rest[place - 1] === '{}')),
     );
     const command = rest.slice(at + 1, end === -1 ? undefined : end);
-    machine.run({
-      ...invocation,
-      stdin: undefined,
-      words: command.flatMap((word) => (word === '{}' ? found : [word.replaceAll('{}', found[0] ?? '*')])),
-    });
+    const inner = { ...invocation, stdin: undefined };
+    if (rest[end] === '+')
+      machine.run({ ...inner, words: command.flatMap((word) => (word === '{}' ? found : [word])) });
+    else
+      for (const one of found)
+        machine.run({ ...inner, words: command.map((word) => word.replaceAll('{}', one)) });
   }
   const format = rest.indexOf('-printf');
   return format === -1 ? `${found.join('\n')}\n` : printedBy(rest[format + 1] ?? '', found);
+}
+
+/** Words of find that let it find what has another name than the one it is given. */
+const otherwise = new Set(['-o', '-or', '!', '-not', ',']);
+
+/** The only name that find looks for. */
+function nameWanted(words: readonly string[]): string | undefined {
+  const at = words.indexOf('-name');
+  return at === -1 || words.some((word) => otherwise.has(word)) ? undefined : words[at + 1];
 }
 
 const parallelFlags = flags(

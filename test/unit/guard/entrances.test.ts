@@ -72,6 +72,8 @@ describe('the corpus', () => {
   it('is found as a step of a workflow', () => {
     for (const { text, expected, rule } of corpus) {
       if (rule?.includes('unreadable') === true || text.includes('${{')) continue;
+      // What stands in braces may be a template of the file's own, of which nobody knows what becomes of it.
+      if (/\{\{.*(Mountpoint|Source|DockerRootDir|VolumePath)/.test(text)) continue;
       const step = `jobs:\n  x:\n    steps:\n      - run: |\n${text.replace(/^/gm, '          ')}\n`;
       expect(scanText('.github/workflows/x.yml', step, { markdown: false }).length > 0, text).toBe(
         expected !== 'allow',
