@@ -101,6 +101,7 @@ const rails: Framework = {
     'db:reset',
     'db:purge',
     'db:schema:load',
+    'db:setup',
     'db:migrate:reset',
     'db:truncate_all',
     'db:seed:replant',
