@@ -21,8 +21,10 @@ export async function startGuard(argv: readonly string[]): Promise<number> {
     const built = new Built();
     const guard = built.load('front.cjs') as Guard;
     const code = await guard.runGuard(argv);
-    if (argv[0] === 'check' || argv[0] === 'hook') built.keep(guard.warmUp);
-    return code;
+    if (argv[0] !== 'check' && argv[0] !== 'hook') return code;
+    built.keep(guard.warmUp);
+    // All has been said and written. To end by itself, Node.js first tidies up what it has of sockets, for some milliseconds.
+    process.exit(code);
   } catch (error) {
     // Not 1, with which Node.js would end: to an agent that is a hook that failed, and no reason to stop.
     process.stderr.write(`safe-update guard: refused, as it could not be loaded: ${String(error)}\n`);
