@@ -19,7 +19,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts'],
-          testTimeout: 10 * second,
+          testTimeout: 60 * second,
           sequence: { groupOrder: 0 },
         },
       },
