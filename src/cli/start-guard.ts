@@ -140,7 +140,10 @@ function replace(file: string, contents: Buffer): void {
   }
   for (const other of readdirSync(own)) {
     // Before there was more than one file, its name said only what was in it.
-    const [, itsKind] = /^(guard(?:-[\w-]+)?)-\w+\.code(?:\.\d+)?$/.exec(other) ?? [];
-    if (other !== name && (itsKind === kind || itsKind === 'guard')) rmSync(`${own}/${other}`);
+    const isFormer = [kind, 'guard'].some(
+      (one) =>
+        other.startsWith(`${one}-`) && /^[0-9a-f]{32}\.code(?:\.\d+)?$/.test(other.slice(one.length + 1)),
+    );
+    if (isFormer && other !== name) rmSync(`${own}/${other}`);
   }
 }

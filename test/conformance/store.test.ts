@@ -900,7 +900,7 @@ async function tmpfs(options: string): Promise<string> {
   return folder;
 }
 
-const rootOnly = isRoot ? '' : ' (skipped: only root can mount a small disk)';
+const rootOnly = isRoot ? '' : ' (SKIPPED: only root can mount a small disk)';
 
 describe.skipIf(!isRoot)(`a folder without room${rootOnly}`, () => {
   /** A volume that has no end: whoever reads it stops, or nobody ever does. */
@@ -1012,7 +1012,7 @@ describe.skipIf(!isRoot)(`a folder without room${rootOnly}`, () => {
 
 const canTrace = execaSync('strace', ['-e', 'trace=none', 'true'], { reject: false }).exitCode === 0;
 
-const untraced = canTrace ? '' : ' (skipped: strace is not installed, or may not trace here)';
+const untraced = canTrace ? '' : ' (SKIPPED: strace is not installed, or may not trace here)';
 
 describe.skipIf(!canTrace)(`power that fails${untraced}`, () => {
   /**

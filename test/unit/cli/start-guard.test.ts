@@ -119,6 +119,19 @@ it.runIf(isRoot)(`on a full disk it judges as well, and no half of a file is lef
   }
 });
 
+it('what was kept of each file of another release goes with it, and nothing else', async () => {
+  const folder = path.join(home, '.cache', 'safe-update');
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const old = '0'.repeat(32);
+  // Of a file that was not loaded, and of none of the guard's.
+  const stay = [`guard-project-files-${old}.code`, 'guard-notes.txt', 'other.code'];
+  for (const name of [...stay, `guard-front-${old}.code.1234`, `guard-knowledge-${old}.code`])
+    await writeFile(path.join(folder, name), 'old');
+  await expectJudges();
+  const left = await readdir(folder);
+  expect(left.filter((name) => name.includes(old) || stay.includes(name)).sort()).toEqual(stay.sort());
+});
+
 it('a home without a cache stays so', async () => {
   expect(await judged(harmless)).toMatchObject({ exitCode: 0, left: [] });
 });
