@@ -110,7 +110,7 @@ export default defineConfig(
   },
   {
     files: ['src/**/*.ts'],
-    ignores: ['src/cli/**', 'src/bin.ts'],
+    ignores: ['src/cli/**', 'src/bin.ts', 'src/start-guard.ts'],
     rules: {
       'no-restricted-globals': [
         'error',

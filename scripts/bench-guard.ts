@@ -9,7 +9,7 @@ import { shimMarker, shimText } from '../src/guard/shim.ts';
 import { median, say, timed, type Comparison, type Result } from './bench-measure.ts';
 import { safeUpdate, type Stack } from './bench-stack.ts';
 
-const program = fileURLToPath(new URL('../dist/bin.js', import.meta.url));
+const program = fileURLToPath(new URL('../dist/bin.cjs', import.meta.url));
 const starts = 40;
 
 const check = [program, 'guard', 'check', '--'];

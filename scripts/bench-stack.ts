@@ -92,7 +92,7 @@ interface Run {
 /** The program as it is built, with nobody to ask. Throws unless it ends well. */
 export async function safeUpdate({ project, folder }: Stack, args: string[] = []): Promise<Run> {
   const flags = ['--project-name', project, '--yes', '--json', '--stable-for', '2s', '--keep', '1'];
-  const child = execa(process.execPath, [path.join(root, 'dist/bin.js'), ...flags, ...args], {
+  const child = execa(process.execPath, [path.join(root, 'dist/bin.cjs'), ...flags, ...args], {
     cwd: folder,
     stdin: 'ignore',
   });

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { timed, type Comparison } from './bench-measure.ts';
 
-const program = fileURLToPath(new URL('../dist/bin.js', import.meta.url));
+const program = fileURLToPath(new URL('../dist/bin.cjs', import.meta.url));
 
 const commands: [name: string, args: string[]][] = [
   ['`node -e 0`', ['-e', '0']],

@@ -2,12 +2,12 @@
  * Puts the guard into few files of dist: it stands in front of every command, and Node.js takes longer to find and load fifty
  * small files than to judge one. What is not the guard's stays outside, and is loaded when it is asked for.
  *
- * What a verdict needs is in dist/cli/guard/front.cjs, which src/cli/start-guard.ts starts, and what is asked where something
+ * What a verdict needs is in dist/cli/guard/front.cjs, which src/start-guard.ts starts, and what is asked where something
  * stands against a command in knowledge.cjs beside it. These are no modules of ECMAScript: of those Node.js cannot keep all
- * that it compiled.
+ * that it compiled. Nor is the program itself, dist/bin.cjs: what loads such modules takes over a millisecond to start.
  */
 import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { chmod, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,7 +21,6 @@ const inside = [
   path.join(dist, 'guard') + path.sep,
   path.join(dist, 'cli', 'view', 'escape.js'),
 ];
-const banner = '// With unbash, (c) Lars Kappert, ISC licence.';
 const isPackage = (id: string): boolean => !id.startsWith('.') && id !== 'unbash' && !path.isAbsolute(id);
 
 const modules = await rolldown({
@@ -41,7 +40,6 @@ const output = {
   minify: true,
   entryFileNames: '[name].js',
   chunkFileNames: '[name].js',
-  banner,
 } as const;
 const chunkOf = new Map(
   (await modules.generate(output)).output.flatMap((chunk) =>
@@ -56,6 +54,9 @@ const started = new Map([
   [path.join(folder, 'project-files.js'), 'project-files.cjs'],
   [path.join(dist, 'config', 'parse.js'), 'parse.cjs'],
 ]);
+
+/** The folders of the packages that are put into a file. */
+const packages = new Set<string>();
 
 /** Puts all that a file needs into one that is run with `load` for what it imports when it needs it, and `require`. */
 async function bundled(input: string): Promise<string> {
@@ -77,9 +78,13 @@ async function bundled(input: string): Promise<string> {
       },
     ],
   });
-  const [{ code }] = (await bundle.generate({ format: 'cjs', minify: true, banner, codeSplitting: false }))
+  const [{ code, moduleIds }] = (await bundle.generate({ format: 'cjs', minify: true, codeSplitting: false }))
     .output;
   await bundle.close();
+  for (const id of moduleIds) {
+    const folder = /^.*[/\\]node_modules[/\\](?:@[^/\\]+[/\\])?[^/\\]+/.exec(id)?.[0];
+    if (folder !== undefined) packages.add(folder);
+  }
   // A script has no import() of its own without a warning; whoever runs it gives it one.
   for (const [, name = ''] of code.matchAll(/\bimport\((.*?)\)/g))
     if (!asked.has(name.replace(/^[`"'](.*)[`"']$/, '$1')))
@@ -93,7 +98,7 @@ async function bundled(input: string): Promise<string> {
     .replaceAll(/\bimport\(/g, 'load(')
     .replaceAll(/[^\0-\x7f]/g, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`);
   const contents = createHash('sha256').update(loads).digest('hex').slice(0, 32);
-  return `// ${contents}\n${loads}`;
+  return `// ${contents}\n(function (exports, load, require) {${loads}\n})`;
 }
 
 const texts = new Map<string, string>();
@@ -108,3 +113,25 @@ for (const text of [
   if (text.includes('import.meta')) throw new Error('the guard asks where one of its files is');
 for (const [file, text] of texts) await writeFile(path.join(folder, file), text);
 await modules.close();
+
+// Their licences ask to be with every copy.
+const licences = await Promise.all(
+  [...packages].sort().map(async (package_) => {
+    const [name] = (await readdir(package_)).filter((file) => /^licen[cs]e/i.test(file));
+    if (name === undefined) throw new Error(`${package_} has no licence to put into dist`);
+    return `${path.basename(package_)}\n\n${await readFile(path.join(package_, name), 'utf8')}`;
+  }),
+);
+await writeFile(path.join(folder, 'licences.txt'), licences.join('\n---\n\n'));
+
+const program = await rolldown({
+  input: path.join(dist, 'bin.js'),
+  platform: 'node',
+  // What starts the guard is in it, all else is loaded from where it is.
+  external: (id) => id.startsWith('./cli/'),
+});
+const bin = path.join(dist, 'bin.cjs');
+await program.write({ file: bin, format: 'cjs', codeSplitting: false });
+await program.close();
+await chmod(bin, 0o755);
+for (const name of ['bin.js', 'start-guard.js']) await rm(path.join(dist, name));

@@ -4,10 +4,16 @@ const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 if (major < 22 || (major === 22 && minor < 15)) {
   process.stderr.write(`safe-update needs Node.js 22.15 or newer; this is ${process.versions.node}.\n`);
   process.exitCode = 2;
-} else if (process.argv[2] === 'guard') {
-  const { startGuard } = await import('./cli/start-guard.ts');
-  process.exitCode = await startGuard(process.argv.slice(3));
 } else {
+  void run().then((code) => (process.exitCode = code));
+}
+
+// Not awaited above: what is built of this is no module of ECMAScript, see scripts/bundle-guard.ts.
+async function run(): Promise<number> {
+  if (process.argv[2] === 'guard') {
+    const { startGuard } = await import('./start-guard.ts');
+    return await startGuard(process.argv.slice(3));
+  }
   const { main } = await import('./cli/main.ts');
-  process.exitCode = await main();
+  return await main();
 }

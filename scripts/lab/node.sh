@@ -26,8 +26,8 @@ use_node() {
 
 # build_program ROOT: dist/, if anything that it is made from is newer.
 build_program() {
-  local program=$1/dist/bin.js
-  if [[ -e $program && -z $(find "$1/src" "$1/package.json" "$1"/tsconfig*.json -newer "$program" -print -quit) ]]; then
+  local program=$1/dist/bin.cjs
+  if [[ -e $program && -z $(find "$1/src" "$1/package.json" "$1"/tsconfig*.json "$1/scripts/bundle-guard.ts" -newer "$program" -print -quit) ]]; then
     return
   fi
   stage "safe-update: built" npm run --silent --prefix "$1" build

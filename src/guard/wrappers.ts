@@ -8,7 +8,8 @@ import { isAllUnknown, SOME, WORDS } from './unknown.ts';
 import { shownWords } from './words.ts';
 
 interface Wrapper {
-  flags: FlagTable;
+  /** As flags.ts reads them. All of it is data: there are a hundred, and a command needs one or two. */
+  flags: string[];
   /** Words between the flags and the command: timeout's duration. */
   skip?: number;
   /** So do numbers: how often to try. */
@@ -35,12 +36,10 @@ interface Wrapper {
   tells?: string[];
 }
 
-const plain = (...table: string[]): Wrapper => ({ flags: flags(...table) });
-
 /** Commands that run the command they are given, and their flags. */
 const wrappers: Record<string, Wrapper> = {
   sudo: {
-    flags: flags(
+    flags: [
       '-u --user=',
       '-g --group=',
       '-h --host=',
@@ -54,142 +53,135 @@ const wrappers: Record<string, Wrapper> = {
       '-R --chroot=',
       '-l --list',
       '-V --version',
-    ),
+    ],
     assigns: true,
     opens: true,
     tells: ['list', 'version'],
   },
-  doas: { flags: flags('-u=', '-C=', '-n', '-s', '-a='), opens: true },
-  pkexec: { flags: flags('--user='), opens: true },
+  doas: { flags: ['-u=', '-C=', '-n', '-s', '-a='], opens: true },
+  pkexec: { flags: ['--user='], opens: true },
   env: {
-    flags: flags(
+    flags: [
       '-u --unset=',
       '-C --chdir=',
       '-S --split-string=',
       '-i --ignore-environment',
       '-0 --null',
       '-a --argv0=',
-    ),
+    ],
     assigns: true,
     text: 'split-string',
     goesOn: true,
   },
-  nice: plain('-n --adjustment='),
-  ionice: plain('-c --class=', '-n --classdata=', '-t --ignore'),
+  nice: { flags: ['-n --adjustment='] },
+  ionice: { flags: ['-c --class=', '-n --classdata=', '-t --ignore'] },
   timeout: {
-    flags: flags('-s --signal=', '-k --kill-after=', '--foreground', '--preserve-status', '-v'),
+    flags: ['-s --signal=', '-k --kill-after=', '--foreground', '--preserve-status', '-v'],
     skip: 1,
   },
-  gtimeout: { flags: flags('-s --signal=', '-k --kill-after='), skip: 1 },
-  time: plain('-f --format=', '-o --output=', '-a', '-p', '-v'),
-  nohup: plain(),
-  setsid: plain('-c', '-f', '-w'),
-  command: { flags: flags('-p', '-v', '-V'), tells: ['v', 'V'] },
-  builtin: plain(),
-  exec: plain('-a=', '-c', '-l'),
-  stdbuf: plain('-i --input=', '-o --output=', '-e --error='),
-  unbuffer: plain('-p'),
-  chronic: plain('-v', '-e'),
-  caffeinate: plain('-t=', '-w='),
-  chrt: { flags: flags('-T=', '-P=', '-D='), skip: 1 },
-  taskset: { flags: flags('-c', '-a'), skip: 1 },
-  numactl: plain('-N --cpunodebind=', '-m --membind=', '-C --physcpubind='),
-  gosu: { flags: flags(), skip: 1 },
-  'su-exec': { flags: flags(), skip: 1 },
-  chroot: { flags: flags('--userspec=', '--groups='), skip: 1, opens: true },
-  setpriv: plain('--reuid=', '--regid=', '--groups='),
-  nsenter: { flags: flags('-t --target=', '-S --setuid=', '-G --setgid='), opens: true },
-  unshare: { flags: flags('-S --setuid=', '-G --setgid=', '-R --root=', '-w --wd='), opens: true },
-  strace: plain('-o=', '-e=', '-s=', '-E=', '-u=', '-O=', '-S=', '-a=', '-P='),
-  ltrace: plain('-o=', '-e=', '-s=', '-u='),
-  watch: { flags: flags('-n --interval=', '-d', '-t', '-x', '-c', '-g', '-e', '-b'), joins: 'here' },
+  gtimeout: { flags: ['-s --signal=', '-k --kill-after='], skip: 1 },
+  time: { flags: ['-f --format=', '-o --output=', '-a', '-p', '-v'] },
+  nohup: { flags: [] },
+  setsid: { flags: ['-c', '-f', '-w'] },
+  command: { flags: ['-p', '-v', '-V'], tells: ['v', 'V'] },
+  builtin: { flags: [] },
+  exec: { flags: ['-a=', '-c', '-l'] },
+  stdbuf: { flags: ['-i --input=', '-o --output=', '-e --error='] },
+  unbuffer: { flags: ['-p'] },
+  chronic: { flags: ['-v', '-e'] },
+  caffeinate: { flags: ['-t=', '-w='] },
+  chrt: { flags: ['-T=', '-P=', '-D='], skip: 1 },
+  taskset: { flags: ['-c', '-a'], skip: 1 },
+  numactl: { flags: ['-N --cpunodebind=', '-m --membind=', '-C --physcpubind='] },
+  gosu: { flags: [], skip: 1 },
+  'su-exec': { flags: [], skip: 1 },
+  chroot: { flags: ['--userspec=', '--groups='], skip: 1, opens: true },
+  setpriv: { flags: ['--reuid=', '--regid=', '--groups='] },
+  nsenter: { flags: ['-t --target=', '-S --setuid=', '-G --setgid='], opens: true },
+  unshare: { flags: ['-S --setuid=', '-G --setgid=', '-R --root=', '-w --wd='], opens: true },
+  strace: { flags: ['-o=', '-e=', '-s=', '-E=', '-u=', '-O=', '-S=', '-a=', '-P='] },
+  ltrace: { flags: ['-o=', '-e=', '-s=', '-u='] },
+  watch: { flags: ['-n --interval=', '-d', '-t', '-x', '-c', '-g', '-e', '-b'], joins: 'here' },
   flock: {
-    flags: flags('-w --timeout= --wait=', '-E --conflict-exit-code=', '-c --command='),
+    flags: ['-w --timeout= --wait=', '-E --conflict-exit-code=', '-c --command='],
     skip: 1,
     text: 'command',
   },
-  script: { flags: flags('-c --command=', '-I=', '-O=', '-B=', '-T=', '-t=', '-o='), text: 'command' },
+  script: { flags: ['-c --command=', '-I=', '-O=', '-B=', '-T=', '-t=', '-o='], text: 'command' },
   su: {
-    flags: flags(
-      '-c --command= --session-command=',
-      '-s --shell=',
-      '-g=',
-      '-G=',
-      '-w=',
-      '-l --login',
-      '-m',
-      '-p',
-    ),
+    flags: ['-c --command= --session-command=', '-s --shell=', '-g=', '-G=', '-w=', '-l --login', '-m', '-p'],
     text: 'command',
     late: true,
     logsIn: true,
   },
   runuser: {
-    flags: flags('-c --command= --session-command=', '-u --user=', '-s --shell=', '-g=', '-G=', '-w=', '-l'),
+    flags: ['-c --command= --session-command=', '-u --user=', '-s --shell=', '-g=', '-G=', '-w=', '-l'],
     text: 'command',
     late: true,
     logsIn: true,
   },
-  newgrp: { flags: flags(), skip: 1, opens: true },
-  sg: { flags: flags('-c --command='), skip: 1, text: 'command', late: true, joins: 'alone', opens: true },
-  'systemd-run': plain(
-    '-u --unit=',
-    '-p --property=',
-    '--description=',
-    '--slice=',
-    '-E --setenv=',
-    '-M --machine=',
-    '-H --host=',
-    '--uid=',
-    '--gid=',
-    '--nice=',
-    '--working-directory=',
-    '--on-active=',
-    '--on-boot=',
-    '--on-calendar=',
-    '--on-unit-active=',
-    '--timer-property=',
-  ),
-  'systemd-inhibit': plain('--what=', '--who=', '--why=', '--mode='),
-  'systemd-cat': plain('-t --identifier=', '-p --priority='),
-  tini: plain('-p=', '-e=', '-g', '-s', '-v', '-w'),
-  'dumb-init': plain('-r=', '-c', '-v'),
-  eatmydata: plain(),
-  fakeroot: { flags: flags('-i=', '-s=', '-l='), opens: true },
-  torsocks: plain(),
-  proxychains4: plain('-f=', '-q'),
-  rlwrap: plain(),
-  busybox: plain(),
-  toybox: plain(),
-  winpty: plain(),
+  newgrp: { flags: [], skip: 1, opens: true },
+  sg: { flags: ['-c --command='], skip: 1, text: 'command', late: true, joins: 'alone', opens: true },
+  'systemd-run': {
+    flags: [
+      '-u --unit=',
+      '-p --property=',
+      '--description=',
+      '--slice=',
+      '-E --setenv=',
+      '-M --machine=',
+      '-H --host=',
+      '--uid=',
+      '--gid=',
+      '--nice=',
+      '--working-directory=',
+      '--on-active=',
+      '--on-boot=',
+      '--on-calendar=',
+      '--on-unit-active=',
+      '--timer-property=',
+    ],
+  },
+  'systemd-inhibit': { flags: ['--what=', '--who=', '--why=', '--mode='] },
+  'systemd-cat': { flags: ['-t --identifier=', '-p --priority='] },
+  tini: { flags: ['-p=', '-e=', '-g', '-s', '-v', '-w'] },
+  'dumb-init': { flags: ['-r=', '-c', '-v'] },
+  eatmydata: { flags: [] },
+  fakeroot: { flags: ['-i=', '-s=', '-l='], opens: true },
+  torsocks: { flags: [] },
+  proxychains4: { flags: ['-f=', '-q'] },
+  rlwrap: { flags: [] },
+  busybox: { flags: [] },
+  toybox: { flags: [] },
+  winpty: { flags: [] },
   wsl: {
-    flags: flags('-d --distribution=', '-u --user=', '-e --exec', '--cd=', '--shell-type='),
+    flags: ['-d --distribution=', '-u --user=', '-e --exec', '--cd=', '--shell-type='],
     opens: true,
   },
-  sshpass: plain('-p=', '-f=', '-d=', '-P=', '-e', '-v'),
+  sshpass: { flags: ['-p=', '-f=', '-d=', '-P=', '-e', '-v'] },
   ssh: {
-    flags: flags(
+    flags: [
       ...'b c D E e F I i J L l m O o p Q R S W w B P'.split(' ').map((letter) => `-${letter}=`),
       '-G',
       '-V',
-    ),
+    ],
     skip: 1,
     joins: 'there',
     opens: true,
     tells: ['G', 'V'],
   },
   autossh: {
-    flags: flags(...'b c D E e F I i J L l m M O o p Q R S W w B'.split(' ').map((letter) => `-${letter}=`)),
+    flags: [...'b c D E e F I i J L l m M O o p Q R S W w B'.split(' ').map((letter) => `-${letter}=`)],
     skip: 1,
     joins: 'there',
     opens: true,
   },
-  mosh: { flags: flags('--ssh=', '-p --port='), skip: 1 },
+  mosh: { flags: ['--ssh=', '-p --port='], skip: 1 },
   // What tries again, waits, and watches.
-  retry: { flags: flags('-t --tries=', '-s --sleep=', '-d --delay='), counts: true, joins: 'alone' },
-  entr: { flags: flags('-c', '-d', '-n', '-p', '-r', '-s', '-z'), joins: 'alone' },
+  retry: { flags: ['-t --tries=', '-s --sleep=', '-d --delay='], counts: true, joins: 'alone' },
+  entr: { flags: ['-c', '-d', '-n', '-p', '-r', '-s', '-z'], joins: 'alone' },
   watchexec: {
-    flags: flags(
+    flags: [
       '-w --watch=',
       '-e --exts=',
       '-f --filter=',
@@ -197,16 +189,16 @@ const wrappers: Record<string, Wrapper> = {
       '-d --debounce=',
       '-s --signal=',
       '--shell=',
-    ),
+    ],
     joins: 'alone',
   },
   nodemon: {
-    flags: flags('-x --exec=', '-w --watch=', '-e --ext=', '-i --ignore=', '-d --delay=', '--config='),
+    flags: ['-x --exec=', '-w --watch=', '-e --ext=', '-i --ignore=', '-d --delay=', '--config='],
     text: 'exec',
     goesOn: true,
   },
   concurrently: {
-    flags: flags(
+    flags: [
       '-n --names=',
       '-c --prefix-colors=',
       '-p --prefix=',
@@ -215,53 +207,53 @@ const wrappers: Record<string, Wrapper> = {
       '-s --success=',
       '--restart-tries=',
       '--restart-after=',
-    ),
+    ],
     each: true,
   },
-  'cross-env': { flags: flags(), assigns: true },
-  'cross-env-shell': { flags: flags(), assigns: true, joins: 'here' },
-  'env-cmd': plain('-f --file=', '-e --environments=', '-r --rc-file='),
-  dotenv: plain('-e=', '-f --file=', '-v=', '-c'),
-  dotenvx: plain('-e=', '-f --file='),
-  'xvfb-run': plain('-n --server-num=', '-s --server-args=', '-e --error-file=', '-f --auth-file='),
+  'cross-env': { flags: [], assigns: true },
+  'cross-env-shell': { flags: [], assigns: true, joins: 'here' },
+  'env-cmd': { flags: ['-f --file=', '-e --environments=', '-r --rc-file='] },
+  dotenv: { flags: ['-e=', '-f --file=', '-v=', '-c'] },
+  dotenvx: { flags: ['-e=', '-f --file='] },
+  'xvfb-run': { flags: ['-n --server-num=', '-s --server-args=', '-e --error-file=', '-f --auth-file='] },
 };
 
 /** Wrappers that have a subcommand before the command they run: `poetry run docker …`. */
-const wrapperCommands: Record<string, Omit<Wrapper, 'flags'> & { words: string[] }> = {
-  'poetry run': { words: [] },
-  'pipenv run': { words: [] },
-  'uv run': { words: [] },
-  'bundle exec': { words: [] },
-  'pnpm exec': { words: [] },
-  'npm exec': { words: [] },
-  'npm x': { words: [] },
-  'pnpm dlx': { words: [] },
-  'yarn dlx': { words: [] },
-  'bun x': { words: [] },
-  'yarn exec': { words: [] },
-  'mise exec': { words: [] },
-  'op run': { words: ['--env-file=', '--account='] },
-  'doppler run': { words: ['-p --project=', '-c --config=', '--command='], text: 'command', late: true },
-  'infisical run': { words: ['--env=', '--path=', '--projectId='] },
-  'aws-vault exec': { words: ['-d --duration='], skip: 1 },
-  'chamber exec': { words: [], skip: 1 },
-  'direnv exec': { words: [], skip: 1 },
-  'dotenv run': { words: ['-f --file='] },
-  'dotenvx run': { words: ['-f --env-file='] },
-  'multipass exec': { words: ['-d --working-directory='], skip: 1 },
-  'multipass shell': { words: [], skip: 1, opens: true },
-  'limactl shell': { words: ['--workdir=', '--shell='], skip: 1, opens: true },
-  'colima ssh': { words: ['-p --profile='], opens: true },
-  'vagrant ssh': { words: ['-c --command='], text: 'command', dashed: true, joins: 'there', opens: true },
-  'docker-machine ssh': { words: [], skip: 1, joins: 'there', opens: true },
-  'lxc exec': { words: ['--cwd=', '--env=', '--mode=', '--user=', '--group='], skip: 1 },
-  'incus exec': { words: ['--cwd=', '--env=', '--mode=', '--user=', '--group='], skip: 1 },
-  'machinectl shell': { words: ['-E --setenv=', '--uid='], skip: 1, opens: true },
-  'gh codespace': { words: ['-c --codespace='], skip: 1, joins: 'there', opens: true },
-  'kubectl exec': { words: ['-n --namespace=', '-c --container=', '-f --filename='], skip: 1 },
-  'gcloud compute': { words: ['--command='], text: 'command', dashed: true, joins: 'there', opens: true },
-  'fly ssh': { words: ['-C --command=', '-a --app='], skip: 1, text: 'command', late: true },
-  'heroku run': { words: ['-a --app='] },
+const wrapperCommands: Record<string, Wrapper> = {
+  'poetry run': { flags: [] },
+  'pipenv run': { flags: [] },
+  'uv run': { flags: [] },
+  'bundle exec': { flags: [] },
+  'pnpm exec': { flags: [] },
+  'npm exec': { flags: [] },
+  'npm x': { flags: [] },
+  'pnpm dlx': { flags: [] },
+  'yarn dlx': { flags: [] },
+  'bun x': { flags: [] },
+  'yarn exec': { flags: [] },
+  'mise exec': { flags: [] },
+  'op run': { flags: ['--env-file=', '--account='] },
+  'doppler run': { flags: ['-p --project=', '-c --config=', '--command='], text: 'command', late: true },
+  'infisical run': { flags: ['--env=', '--path=', '--projectId='] },
+  'aws-vault exec': { flags: ['-d --duration='], skip: 1 },
+  'chamber exec': { flags: [], skip: 1 },
+  'direnv exec': { flags: [], skip: 1 },
+  'dotenv run': { flags: ['-f --file='] },
+  'dotenvx run': { flags: ['-f --env-file='] },
+  'multipass exec': { flags: ['-d --working-directory='], skip: 1 },
+  'multipass shell': { flags: [], skip: 1, opens: true },
+  'limactl shell': { flags: ['--workdir=', '--shell='], skip: 1, opens: true },
+  'colima ssh': { flags: ['-p --profile='], opens: true },
+  'vagrant ssh': { flags: ['-c --command='], text: 'command', dashed: true, joins: 'there', opens: true },
+  'docker-machine ssh': { flags: [], skip: 1, joins: 'there', opens: true },
+  'lxc exec': { flags: ['--cwd=', '--env=', '--mode=', '--user=', '--group='], skip: 1 },
+  'incus exec': { flags: ['--cwd=', '--env=', '--mode=', '--user=', '--group='], skip: 1 },
+  'machinectl shell': { flags: ['-E --setenv=', '--uid='], skip: 1, opens: true },
+  'gh codespace': { flags: ['-c --codespace='], skip: 1, joins: 'there', opens: true },
+  'kubectl exec': { flags: ['-n --namespace=', '-c --container=', '-f --filename='], skip: 1 },
+  'gcloud compute': { flags: ['--command='], text: 'command', dashed: true, joins: 'there', opens: true },
+  'fly ssh': { flags: ['-C --command=', '-a --app='], skip: 1, text: 'command', late: true },
+  'heroku run': { flags: ['-a --app='] },
 };
 
 /** Those that leave the machine, the user and the variables as they are. */
@@ -296,7 +288,7 @@ export function unwrap(name: string, given: Invocation, machine: Machine): strin
   const invocation = onTheWay(name, given);
   const sub = wrapperCommands[`${name} ${words[0] ?? ''}`];
   if (sub !== undefined && Object.hasOwn(wrapperCommands, `${name} ${words[0] ?? ''}`))
-    return through({ ...sub, flags: flags(...sub.words) }, words.slice(1), invocation, machine);
+    return through(sub, words.slice(1), invocation, machine);
   if (name === 'git') return git(words, invocation, machine);
   if (name === 'xargs') return xargs(words, invocation, machine);
   if (name === 'find') return find(words, invocation, machine);
@@ -315,7 +307,8 @@ function through(
 ): string {
   const end = wrapper.dashed === true ? words.indexOf('--') : -1;
   const own = end === -1 ? words : words.slice(0, end);
-  const parsed = parseFlags(wrapper.flags, own, { interspersed: wrapper.dashed === true });
+  const table = flags(...wrapper.flags);
+  const parsed = parseFlags(table, own, { interspersed: wrapper.dashed === true });
   if (wrapper.tells?.some((flag) => isOn(parsed, flag) === 'yes') === true)
     return `${parsed.rest.at(-1) ?? ''}\n`;
   let rest =
@@ -339,15 +332,13 @@ function through(
   // su takes its -c after the user's name, flock after the lock's.
   const after =
     text === undefined && wrapper.text !== undefined && wrapper.dashed !== true
-      ? valueOf(parseFlags(wrapper.flags, rest, { interspersed: late }), wrapper.text)
+      ? valueOf(parseFlags(table, rest, { interspersed: late }), wrapper.text)
       : undefined;
   if (text !== undefined)
     return machine.script([text, ...(wrapper.goesOn === true ? rest : [])].join(' '), inner);
   if (after !== undefined) return machine.script(after, inner);
   if (wrapper.logsIn === true && late) {
-    const [, ...given] = parseFlags(wrapper.flags, rest, { interspersed: true }).rest.filter(
-      (word) => word !== '-',
-    );
+    const [, ...given] = parseFlags(table, rest, { interspersed: true }).rest.filter((word) => word !== '-');
     return machine.run({ ...inner, words: ['sh', ...given] });
   }
   return started(wrapper, rest, inner, machine);
@@ -360,7 +351,7 @@ function commandOf(wrapper: Wrapper, words: readonly string[]): readonly string[
     rest = rest.slice(wrapper.skip);
     // ssh reads flags after the host, too.
     while (wrapper.joins === 'there' && /^-[a-zA-Z]+$/.test(rest[0] ?? ''))
-      rest = parseFlags(wrapper.flags, rest, { interspersed: false }).rest;
+      rest = parseFlags(flags(...wrapper.flags), rest, { interspersed: false }).rest;
     if (rest[0] === '--') rest = rest.slice(1);
   }
   while (wrapper.counts === true && /^[\d.]+[smhd]?$/.test(rest[0] ?? '')) rest = rest.slice(1);
@@ -368,7 +359,7 @@ function commandOf(wrapper: Wrapper, words: readonly string[]): readonly string[
 }
 
 function started(
-  wrapper: Wrapper,
+  wrapper: Omit<Wrapper, 'flags'>,
   words: readonly string[],
   invocation: Invocation,
   machine: Machine,
@@ -615,7 +606,7 @@ function later(name: string, words: readonly string[], invocation: Invocation, m
       return crontab(words, invocation, machine);
     case 'screen': {
       const { rest } = parseFlags(screenFlags, words, { interspersed: false });
-      if (rest.length > 0) started({ flags: screenFlags, joins: 'alone' }, rest, inner, machine);
+      if (rest.length > 0) started({ joins: 'alone' }, rest, inner, machine);
       break;
     }
     default: {
@@ -626,7 +617,7 @@ function later(name: string, words: readonly string[], invocation: Invocation, m
         start += given.length + (sub === '' ? 0 : 1);
         if (!panes.has(sub)) continue;
         const command = parseFlags(paneFlags, given, { interspersed: false });
-        started({ flags: paneFlags, joins: 'alone' }, command.rest, { ...inner, guess: true }, machine);
+        started({ joins: 'alone' }, command.rest, { ...inner, guess: true }, machine);
       }
     }
   }

@@ -20,7 +20,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 const program = fileURLToPath(new URL('../../src/bin.ts', import.meta.url));
 /** What a person has, in which files are put together: made by `npm run build`. */
-const built = fileURLToPath(new URL('../../dist/bin.js', import.meta.url));
+const built = fileURLToPath(new URL('../../dist/bin.cjs', import.meta.url));
 let folder: string;
 let home: string;
 let repository: string;

@@ -7,7 +7,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 /** For all users, and by root alone: so on a machine of its own, with a docker that says how it was called. */
 it('stands before docker for everybody with --system, and goes without a trace', async () => {
   const script = `
-    guard() { node /safe-update/dist/bin.js guard "$@"; }
+    guard() { node /safe-update/dist/bin.cjs guard "$@"; }
     of_all() { find /etc /usr/local /home /root -type f -exec sha256sum {} + | sort; }
     say() { printf '%s: %s\\n' "$1" "$2"; }
     printf '#!/bin/sh\\necho called "$@"\\n' > /usr/bin/docker; chmod +x /usr/bin/docker

@@ -181,7 +181,7 @@ describe('the guard', () => {
     expect(loaded.some((url) => url.includes('/src/guard/'))).toBe(true);
     const strange = loaded.filter(
       (url) =>
-        !/\/src\/(guard\/|model\/|bin\.ts|cli\/(start-guard|guard\/|view\/escape))|\/unbash\//.test(url),
+        !/\/src\/(guard\/|model\/|bin\.ts|start-guard|cli\/(guard\/|view\/escape))|\/unbash\//.test(url),
     );
     expect(strange).toEqual([]);
     expect(loaded.filter((url) => url.includes('/scan'))).toEqual([]);

@@ -1,13 +1,16 @@
 import type { Script } from 'node:vm';
-import type { runGuard, warmUp } from './guard/main.ts';
+import type { runGuard, warmUp } from './cli/guard/main.ts';
 
 interface Guard {
   runGuard: typeof runGuard;
   warmUp: typeof warmUp;
 }
 
-/** What scripts/bundle-guard.ts makes of the guard: files with the extension .cjs, of which the first line names the contents. */
-const folder = `${import.meta.dirname}/guard`;
+/**
+ * What scripts/bundle-guard.ts makes of the guard: files with the extension .cjs, of which the first line names the contents,
+ * and the rest is a function.
+ */
+const folder = `${import.meta.dirname}/cli/guard`;
 
 /**
  * Runs `safe-update guard …`. It stands in front of every command of a person or an agent, so it is started without the rest
@@ -17,7 +20,7 @@ export async function startGuard(argv: readonly string[]): Promise<number> {
   try {
     // From the sources there is none.
     if (!process.getBuiltinModule('node:fs').existsSync(`${folder}/front.cjs`))
-      return await (await import('./guard/main.ts')).runGuard(argv);
+      return await (await import('./cli/guard/main.ts')).runGuard(argv);
     const built = new Built();
     const guard = built.load('front.cjs') as Guard;
     const code = await guard.runGuard(argv);
@@ -46,7 +49,7 @@ class Built {
     const kept = fileForCode(file, /^\/\/ (\w+)\n/.exec(source)?.[1]);
     // Node.js can keep what it compiled by itself, but that leaves out every function that is compiled when it is first called:
     // most of what a verdict needs. V8 refuses what another version of it made; of the source it checks no more than the length.
-    const script = new Script(`(function (exports, load, require) {${source}\n})`, {
+    const script = new Script(source, {
       filename: `${folder}/${file}`,
       cachedData: kept === undefined ? undefined : contentsOf(kept),
     });

@@ -7,7 +7,7 @@ import { execa } from 'execa';
 import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 
 // As it is installed: from its sources nothing is kept.
-const root = fileURLToPath(new URL('../../../', import.meta.url));
+const root = fileURLToPath(new URL('../../', import.meta.url));
 const dist = path.join(root, 'dist');
 let home: string;
 beforeAll(() => {
@@ -23,7 +23,7 @@ afterEach(async () => {
 /** Judges a command; resolves with the exit code and what is in the home afterwards. */
 async function judged(
   command: string,
-  program = path.join(dist, 'bin.js'),
+  program = path.join(dist, 'bin.cjs'),
 ): Promise<{ exitCode: number | undefined; stderr: string; left: string[] }> {
   const { exitCode, stderr } = await execa(
     process.execPath,
@@ -151,7 +151,7 @@ it('refuses when it cannot be loaded', async () => {
     await cp(dist, copy, { recursive: true });
     await writeFile(path.join(copy, 'package.json'), '{ "type": "module" }');
     await writeFile(path.join(copy, 'cli', 'guard', 'front.cjs'), 'not JavaScript');
-    const { exitCode, stderr } = await judged(harmless, path.join(copy, 'bin.js'));
+    const { exitCode, stderr } = await judged(harmless, path.join(copy, 'bin.cjs'));
     expect(stderr).toMatch(/^safe-update guard: refused, as it could not be loaded: SyntaxError/);
     expect(exitCode).toBe(2);
   } finally {
