@@ -464,41 +464,63 @@ function namesOf(value: unknown): Record<string, unknown> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-function runMake(words: readonly string[], invocation: Invocation, machine: Machine): string {
+const makeFlags = flags(
+  '-C --directory=',
+  '-f --file= --makefile=',
+  '-E --eval=',
+  '-I --include-dir=',
+  '-o --old-file= --assume-old=',
+  '-W --what-if= --new-file= --assume-new=',
+  '-j --jobs=?',
+  '-l --load-average --max-load=?',
+  '-O --output-sync=?',
+  '-n --dry-run --just-print --recon',
+  '-h --help',
+  '-v --version',
+);
+
+function runMake(words: readonly string[], given: Invocation, machine: Machine): string {
+  const parsed = parseFlags(makeFlags, words, { interspersed: true, abbreviated: true });
+  if (['dry-run', 'help', 'version'].some((flag) => parsed.given.has(flag))) return SOME;
+  // Each -C starts from the one before.
+  const cwd = (parsed.given.get('directory') ?? []).reduce<string | undefined>(
+    (before, folder) => resolvePath(folder, before),
+    given.cwd,
+  );
+  const invocation = { ...given, cwd };
   const variables = new Map<string, string>();
   const targets: string[] = [];
-  let folder = '';
-  let file: string | undefined;
-  for (let index = 0; index < words.length; index += 1) {
-    const word = words[index] ?? '';
+  for (const word of parsed.rest) {
     const assigned = /^([\w.-]+)[:?+]?=(.*)$/s.exec(word);
-    if (word === '-C' || word === '--directory') folder = `${words[(index += 1)] ?? ''}/`;
-    else if (word === '-f' || word === '--file' || word === '--makefile') file = words[(index += 1)];
-    else if (word === '-j' && /^\d+$/.test(words[index + 1] ?? '')) index += 1;
-    else if (/^(-[a-zA-Z]*n[a-zA-Z]*|--dry-run|--just-print|--recon)$/.test(word)) return SOME;
-    else if (assigned !== null) variables.set(assigned[1] ?? '', assigned[2] ?? '');
-    else if (!word.startsWith('-')) targets.push(word);
+    if (assigned !== null) variables.set(assigned[1] ?? '', assigned[2] ?? '');
+    // `-j 4`
+    else if (!/^\d+$/.test(word)) targets.push(word);
   }
-  const names = file === undefined ? ['GNUmakefile', 'makefile', 'Makefile'] : [file];
-  const text =
-    file === '-'
-      ? invocation.stdin
-      : names
-          .map((name) => machine.file(`${folder}${name}`, invocation))
-          .find((found) => found !== undefined);
-  if (text === undefined) return SOME;
+  const files = parsed.given.get('file')?.slice(0, 8);
+  const read = (name: string): string | undefined =>
+    name === '-' ? given.stdin : machine.file(name, invocation);
+  const texts =
+    files === undefined
+      ? ['GNUmakefile', 'makefile', 'Makefile']
+          .map(read)
+          .filter((text) => text !== undefined)
+          .slice(0, 1)
+      : files.map(read);
   // What is not there is left out, as with `-include`.
-  const whole = text.replace(/^(?:-|s)?include[ \t]+(.+)$/gm, (_, names: string) =>
-    names
-      .trim()
-      .split(/\s+/)
-      .map((name) => machine.file(`${folder}${name}`, invocation) ?? '')
-      .join('\n'),
-  );
-  const lines = recipesOf(parseMakefile(whole, variables), targets);
+  const whole = [...(parsed.given.get('eval') ?? []), ...texts]
+    .join('\n')
+    .replace(/^(?:-|s)?include[ \t]+(.+)$/gm, (_, names: string) =>
+      names
+        .trim()
+        .split(/\s+/)
+        .map((name) => machine.file(name, invocation) ?? '')
+        .join('\n'),
+    );
   // A Makefile may export variables.
   const within = startedThrough(invocation, shownWords(invocation.words));
-  for (const line of lines)
-    machine.script(line.text, { ...within, cwd: folder === '' ? invocation.cwd : folder });
+  const makefile = parseMakefile(whole, variables);
+  const isAny = targets.some((word) => isUnknown(word) && !word.startsWith(PASSED));
+  for (const line of recipesOf(makefile, isAny ? [...makefile.targets.keys()] : targets))
+    machine.script(line.text, within);
   return SOME;
 }

@@ -15,6 +15,8 @@ export interface Makefile {
   targets: Map<string, Target>;
   /** The target that plain `make` makes. */
   first: string | undefined;
+  /** What runs whatever is made: `X := $(shell …)`. */
+  always: RecipeLine[];
 }
 
 /** Characters that variables are filled in with, all in all: each may hold many others, and so may those. */
@@ -24,19 +26,36 @@ const mostFilled = 128 * 1024;
 export function parseMakefile(text: string, given: ReadonlyMap<string, string> = new Map()): Makefile {
   const variables = new Map<string, string>();
   const targets = new Map<string, Target>();
+  const always: RecipeLine[] = [];
   let first: string | undefined;
   let current: Target[] = [];
+  let defined: { name: string; lines: string[] } | undefined;
   let filledIn = 0;
   for (const { line, offset } of logicalLines(text)) {
+    if (defined !== undefined) {
+      if (/^\s*endef\b/.test(line)) {
+        variables.set(defined.name, defined.lines.join('\n'));
+        defined = undefined;
+      } else defined.lines.push(line.replace(prefixes, ''));
+      continue;
+    }
     if (line.startsWith('\t')) {
       for (const target of current) target.recipe.push({ text: line, offset });
       continue;
     }
     const trimmed = line.replace(/(^|\s)#.*$/, '').trim();
     if (trimmed === '') continue;
-    const assigned = /^(?:export\s+|override\s+)*([\w.-]+)\s*(\?|\+|:{1,3}|!)?=\s*(.*)$/.exec(trimmed);
+    const name = /^(?:export\s+|override\s+)*define\s+([\w.-]+)/.exec(trimmed)?.[1];
+    if (name !== undefined) {
+      defined = { name, lines: [] };
+      continue;
+    }
+    const assigned = /^(?:export\s+|override\s+)*([\w.-]+)\s*(\?|\+|:{1,3}|!)?=\s*(.*)$/s.exec(trimmed);
     if (assigned !== null) {
       const [, name = '', how = '', value = ''] = assigned;
+      if (name === '.DEFAULT_GOAL') first = value;
+      if (how === '!') always.push({ text: value, offset });
+      if (how.startsWith(':') && value.includes('$(shell')) always.push({ text: value, offset });
       if (how === '+') variables.set(name, `${variables.get(name) ?? ''} ${value}`.trim());
       else if (how !== '?' || !variables.has(name)) variables.set(name, value);
       continue;
@@ -58,26 +77,48 @@ export function parseMakefile(text: string, given: ReadonlyMap<string, string> =
       if (first === undefined && !name.startsWith('.')) first = name;
     }
   }
-  for (const target of new Set(targets.values()))
-    for (const line of target.recipe) line.text = filled(line.text.replace(/^[\t @+-]+/, ''));
-  return { targets, first };
+  for (const [name, target] of targets)
+    for (const line of target.recipe) line.text = filled(line.text.replace(prefixes, ''), name);
+  for (const line of always) line.text = filled(line.text);
+  return { targets, first: first === undefined ? undefined : filled(first), always };
 
-  function filled(value: string, depth = 0): string {
+  function filled(value: string, target = '%', depth = 0): string {
     if (depth > 8 || value.length > 20_000) return value;
     return value.replace(
-      /\$(?:\$|\(([^()]*)\)|\{([^{}]*)\}|(\w))/g,
+      /\$(?:\$|\(([^()]*)\)|\{([^{}]*)\}|([\w@%<?^+|*]))/g,
       (all, round?: string, curly?: string, one?: string) => {
         if (all === '$$') return '$';
         const name = round ?? curly ?? one ?? '';
-        const found = given.get(name) ?? variables.get(name) ?? defaults.get(name);
-        // Left for the shell to find unknown: `$(call …)`, a variable from the environment.
-        if (found === undefined) return /^[A-Za-z_]\w*$/.test(name) ? `\${${name}}` : '${MAKE_UNKNOWN}';
+        if (name === '@' && !target.includes('%')) return target;
+        // What the shell calls the same.
+        if (name.startsWith('shell ')) return `$(${name.slice('shell '.length)})`;
+        const found = called(name) ?? given.get(name) ?? variables.get(name) ?? defaults.get(name);
+        // Left for the shell to find unknown: other functions, a variable from the environment.
+        if (found === undefined) return /^[A-Za-z_]\w*$/.test(name) ? `\${${name}}` : unknownValue;
         filledIn += found.length + name.length;
-        return filledIn > mostFilled ? '${MAKE_UNKNOWN}' : filled(found, depth + 1);
+        return filledIn > mostFilled ? unknownValue : filled(found, target, depth + 1);
       },
     );
   }
+
+  /** `call NAME,VALUE,…`: the variable, with the values put into it. */
+  function called(text: string): string | undefined {
+    if (!text.startsWith('call ')) return undefined;
+    const [name = '', ...values] = text.slice('call '.length).split(',');
+    return variables
+      .get(name.trim())
+      ?.replace(/\$(?:(\d)|\((\d)\)|\{(\d)\})/g, (_, ...digits: (string | undefined)[]) => {
+        const digit = digits.slice(0, 3).find((one) => one !== undefined);
+        return values[Number(digit) - 1] ?? '';
+      });
+  }
 }
+
+/** Before a command: make is not to show it, to run it always, to go on if it fails. */
+const prefixes = /^[\t @+-]+/;
+
+/** A variable that nobody has. */
+const unknownValue = '${MAKE_UNKNOWN}';
 
 const defaults = new Map([
   ['MAKE', 'make'],
@@ -101,9 +142,9 @@ function logicalLines(text: string): { line: string; offset: number }[] {
 }
 
 /** The recipe lines that making these targets runs, what they need first. */
-export function recipesOf({ targets, first }: Makefile, wanted: readonly string[]): RecipeLine[] {
+export function recipesOf({ targets, first, always }: Makefile, wanted: readonly string[]): RecipeLine[] {
   const seen = new Set<string>();
-  const lines: RecipeLine[] = [];
+  const lines: RecipeLine[] = [...always];
   const make = (name: string): void => {
     if (seen.has(name)) return;
     seen.add(name);

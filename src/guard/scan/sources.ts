@@ -1,4 +1,4 @@
-import { parseMakefile } from '../makefile.ts';
+import { parseMakefile, type RecipeLine } from '../makefile.ts';
 import { asWord } from '../shell.ts';
 
 /** Shell text within a file. */
@@ -36,9 +36,10 @@ export function piecesOf(kind: Exclude<Kind, 'yaml' | 'markdown'>, text: string)
     case 'shell':
       return [{ text, at: (offset) => offset }];
     case 'makefile':
-      return [...new Set([...parseMakefile(text).targets.values()].flatMap((target) => target.recipe))].map(
-        (line) => ({ text: line.text, at: () => line.offset + indentAt(text, line.offset) }),
-      );
+      return recipeLines(text).map((line) => ({
+        text: line.text,
+        at: () => line.offset + indentAt(text, line.offset),
+      }));
     case 'package':
       return packagePieces(text);
     case 'dockerfile':
@@ -54,6 +55,11 @@ export function piecesOf(kind: Exclude<Kind, 'yaml' | 'markdown'>, text: string)
         return found === null ? [] : [shifted(found[2] ?? '', line.offset + (found[1] ?? '').length)];
       });
   }
+}
+
+function recipeLines(text: string): RecipeLine[] {
+  const { targets, always } = parseMakefile(text);
+  return [...always, ...new Set([...targets.values()].flatMap((target) => target.recipe))];
 }
 
 /** A fenced block of a Markdown file. */

@@ -39,6 +39,9 @@ describe('a scan', () => {
   it('reads the recipes of a Makefile', () => {
     const text = `D := docker compose\n# ${bad}\nall: reset\n\nreset:\n\t@echo "${bad}"\n\t@$(D) down -v\n`;
     expect(found('Makefile', text)).toEqual(['7:2 down-volumes']);
+    expect(found('Makefile', `A = 1\nLOST := $(shell ${bad})\n`)).toEqual(['2:1 down-volumes']);
+    const defined = `define lose\n${bad}\nendef\nx:\n\t$(lose)\n`;
+    expect(found('Makefile', defined)).toEqual(['5:2 down-volumes']);
   });
 
   it('reads the scripts of a package.json', () => {

@@ -167,6 +167,19 @@ esac
     .map((name, at, names) => `${name}=${`$(${names[at + 1] ?? 'x'})`.repeat(99)}\n`)
     .join('')}x=y\n`;
 
+  /** A Makefile whose target runs a script that is in this folder, and nowhere else. */
+  function madeIn(folder: string): (command: string) => [string, Record<string, string>] {
+    return (command) => [
+      command,
+      {
+        '/srv/Makefile': 'x:\n\trm -f *.log\n',
+        '/srv/other.mk': 'other:\n\ttrue\n',
+        '/srv/nginx/Makefile': 'x:\n\t./reset.sh\n',
+        [`${folder}reset.sh`]: bad,
+      },
+    ];
+  }
+
   it.each([
     ['./deploy.sh prod', { '/srv/deploy.sh': `#!/bin/sh\n${bad}\n` }],
     ['bash deploy.sh', { '/srv/deploy.sh': bad }],
@@ -189,7 +202,32 @@ esac
     ['make', { '/srv/Makefile': `all: reset\n\nreset:\n\t-${bad}\n` }],
     ['make reset', { '/srv/Makefile': 'include dev.mk\n', '/srv/dev.mk': `reset:\n\t@${bad}\n` }],
     ['make -C app clean', { '/srv/app/Makefile': `D = docker compose\nclean:\n\t$(D) down -v\n` }],
+    ...['make -Cnginx x', 'make --directory=nginx x', 'make --dir nginx x', 'make -sC nginx x'].map(
+      madeIn('/srv/nginx/'),
+    ),
+    ...['make -C nginx -C . x', 'make -C . -j 4 -Cnginx x', 'make -C nginx -Onone $TARGET'].map(
+      madeIn('/srv/nginx/'),
+    ),
+    ...['cd / && make -C srv/nginx x', 'cd nginx && make', 'make -C nginx -o n x'].map(madeIn('/srv/nginx/')),
+    ...['make -fnginx/Makefile x', 'make -sf nginx/Makefile', 'make -f other.mk --file=nginx/Makefile x'].map(
+      madeIn('/srv/'),
+    ),
+    [`make --eval 'x: ; ${bad}' x`, {}],
     ['make down FLAGS=-v', { '/srv/Makefile': `down:\n\tdocker compose down $(FLAGS)\n` }],
+    ...[
+      `define reset\n\t@${bad}\nendef\nx:\n\t$(reset)\n`,
+      'define in\ndocker compose $(1) $2\nendef\nx:\n\t$(call in,down,-v)\n',
+      `first:\n\ttrue\n.DEFAULT_GOAL := last\nlast:\n\t${bad}\n`,
+      `x:\n\t$(shell ${bad})\n`,
+      `LOST := $(shell ${bad})\nx:\n\ttrue\n`,
+      `LOST != ${bad}\nx:\n\ttrue\n`,
+      'x:\n\tdocker compose -p $@ down -v\n',
+      'x: y\n\tdocker compose -p $< down -v\n',
+      '%:\n\tdocker compose -p $* down -v\nx-y:\n',
+    ].map((text): [string, Record<string, string>] => [
+      text.includes('DEFAULT') ? 'make' : text.startsWith('%') ? 'make some' : 'make x',
+      { '/srv/Makefile': text },
+    ]),
     ['make x', { '/srv/Makefile': `${growing}x:\n\techo $(A)\n\t${bad}\n` }],
     [
       'python3 x.py',
@@ -231,7 +269,7 @@ esac
     ['at now < deploy.sh', { '/srv/deploy.sh': bad }],
     ['git bisect run ./deploy.sh', { '/srv/deploy.sh': bad }],
   ])('%s is a refusal', (text, texts) => {
-    expect(rulesOf(text, texts as Record<string, string>)).toContain('down-volumes');
+    expect(rulesOf(text, texts)).toContain('down-volumes');
   });
 
   it.each([
@@ -242,6 +280,10 @@ esac
     ['cat deploy.sh | grep down', { '/srv/deploy.sh': bad }],
     ['npm run build', { '/srv/package.json': JSON.stringify({ scripts: { reset: bad, build: 'tsc' } }) }],
     ['make build', { '/srv/Makefile': `build:\n\tcc x.c\nreset:\n\t${bad}\n` }],
+    ['make x', { '/srv/Makefile': `define reset\n${bad}\nendef\nx:\n\techo $(call other,reset)\n` }],
+    ['make x', { '/srv/Makefile': 'LIST := $(shell docker volume ls -q)\nx:\n\techo $@ $< $(LIST)\n' }],
+    ['make -skn reset', { '/srv/Makefile': `reset:\n\t${bad}\n` }],
+    ['make -j 4 build', { '/srv/Makefile': `build:\n\tcc x.c\nreset:\n\t${bad}\n` }],
     ['make -n reset', { '/srv/Makefile': `reset:\n\t${bad}\n` }],
     ['make x', { '/srv/Makefile': `${growing}x:\n\techo $(A)\n\tdocker compose stop\n` }],
     ['./deploy.sh', { '/srv/deploy.sh': './deploy.sh' }],
