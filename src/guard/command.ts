@@ -7,8 +7,8 @@ import { judgeEngine, type EngineName } from './grammar/engine.ts';
 import { judgeHttp, judgeRaw, rawClients } from './http.ts';
 import { isShell, runFile, runInterpreter, runShell, standardInput } from './interpreters.ts';
 import { startedThrough, type Invocation, type Machine } from './invocation.ts';
-import { parseMakefile, recipesOf } from './makefile.ts';
 import { formatted, printed } from './printers.ts';
+import { runJust, runMake } from './task-files.ts';
 import { isAllUnknown, isUnknown, known, PASSED, SOME } from './unknown.ts';
 import { asWord, shownWords } from './words.ts';
 import { unwrap } from './wrappers.ts';
@@ -114,6 +114,7 @@ export function runCommand(invocation: Invocation, machine: Machine): string {
     return SOME;
   }
   if (name === 'make' || name === 'gmake') return runMake(rest, invocation, machine);
+  if (name === 'just') return runJust(rest, invocation, machine);
   if (invocation.inside !== undefined) judgeDatabase(name, invocation, machine);
 
   const text = printed(name, invocation, (path) => machine.file(path, invocation));
@@ -286,6 +287,8 @@ interface Packager {
   all?: boolean;
   /** What is no script may be a file of code. */
   interprets?: boolean;
+  /** Where its scripts are, if not in package.json. */
+  file?: string;
 }
 
 /** Package managers, and what else runs the scripts of a package.json. */
@@ -320,6 +323,7 @@ const packagers: Record<string, Packager> = {
   },
   deno: { flags: flags('--cwd=', '-c --config='), direct: [], interprets: true },
   node: { flags: flags('--run='), direct: [], interprets: true },
+  composer: { flags: flags('-d --working-dir='), file: 'composer.json' },
   'npm-run-all': { flags: flags('--max-parallel='), all: true },
   'run-s': { flags: flags(), all: true },
   'run-p': { flags: flags('--max-parallel='), all: true },
@@ -348,6 +352,8 @@ interface Order {
   members: string[];
   /** It may be a program as well as a script. */
   isProgram: boolean;
+  /** Where the scripts are. */
+  files: readonly string[];
 }
 
 function orderOf(name: string, packager: Packager, words: readonly string[]): Order {
@@ -362,7 +368,7 @@ function orderOf(name: string, packager: Packager, words: readonly string[]): Or
   const [script = '', ...args] = isRun ? then.rest : first.rest;
   const isScript = isRun || (packager.direct?.includes(script) ?? !managing.has(script));
   const passed = end === -1 ? [] : words.slice(end + 1);
-  const folder = valuesOf('prefix', 'cwd', 'dir').at(-1);
+  const folder = valuesOf('prefix', 'cwd', 'dir', 'working-dir').at(-1);
   const named = { t: 'test', tst: 'test' }[script] ?? script;
   return {
     scripts: [
@@ -373,6 +379,7 @@ function orderOf(name: string, packager: Packager, words: readonly string[]): Or
     folder: folder === undefined ? '' : `${folder}/`,
     members: [...members, ...valuesOf('workspace', 'filter')],
     isProgram: !isRun && packager.direct === undefined,
+    files: packager.file === undefined ? ['package.json', 'deno.json'] : [packager.file],
   };
 }
 
@@ -426,7 +433,7 @@ function foldersOf(order: Order, invocation: Invocation, machine: Machine): stri
 
 /** Runs these scripts of the package in a folder. Returns whether there are any. */
 function runScripts(order: Order, folder: string, invocation: Invocation, machine: Machine): boolean {
-  const scripts = ['package.json', 'deno.json'].reduce<Record<string, unknown>>((all, file) => {
+  const scripts = order.files.reduce<Record<string, unknown>>((all, file) => {
     const content = parsed(machine.file(`${folder}${file}`, invocation));
     return { ...all, ...namesOf(content['scripts']), ...namesOf(content['tasks']) };
   }, {});
@@ -436,9 +443,17 @@ function runScripts(order: Order, folder: string, invocation: Invocation, machin
     for (const each of [`pre${name}`, name, `post${name}`]) {
       const text = Object.hasOwn(scripts, each) ? scripts[each] : undefined;
       const args = each === name ? order.args.map(asWord) : [];
-      if (typeof text === 'string') machine.script([text, ...args].join(' '), inner);
+      for (const one of Array.isArray(text) ? text : [text])
+        if (typeof one === 'string') machine.script([composed(one), ...args].join(' '), inner);
     }
   return wanted.length > 0;
+}
+
+/** What Composer means by `@php x`, `@putenv X=y` and `@other-script`, as a shell would say it. */
+function composed(text: string): string {
+  return text.replace(/^@(putenv |(?:php|composer)\b)?/, (_, word?: string) =>
+    word === undefined ? 'composer ' : word === 'putenv ' ? 'export ' : word,
+  );
 }
 
 /** `build:*` are all scripts whose names begin so. Words after the name are given to the script. */
@@ -462,65 +477,4 @@ function parsed(text: string | undefined): Record<string, unknown> {
 
 function namesOf(value: unknown): Record<string, unknown> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-}
-
-const makeFlags = flags(
-  '-C --directory=',
-  '-f --file= --makefile=',
-  '-E --eval=',
-  '-I --include-dir=',
-  '-o --old-file= --assume-old=',
-  '-W --what-if= --new-file= --assume-new=',
-  '-j --jobs=?',
-  '-l --load-average --max-load=?',
-  '-O --output-sync=?',
-  '-n --dry-run --just-print --recon',
-  '-h --help',
-  '-v --version',
-);
-
-function runMake(words: readonly string[], given: Invocation, machine: Machine): string {
-  const parsed = parseFlags(makeFlags, words, { interspersed: true, abbreviated: true });
-  if (['dry-run', 'help', 'version'].some((flag) => parsed.given.has(flag))) return SOME;
-  // Each -C starts from the one before.
-  const cwd = (parsed.given.get('directory') ?? []).reduce<string | undefined>(
-    (before, folder) => resolvePath(folder, before),
-    given.cwd,
-  );
-  const invocation = { ...given, cwd };
-  const variables = new Map<string, string>();
-  const targets: string[] = [];
-  for (const word of parsed.rest) {
-    const assigned = /^([\w.-]+)[:?+]?=(.*)$/s.exec(word);
-    if (assigned !== null) variables.set(assigned[1] ?? '', assigned[2] ?? '');
-    // `-j 4`
-    else if (!/^\d+$/.test(word)) targets.push(word);
-  }
-  const files = parsed.given.get('file')?.slice(0, 8);
-  const read = (name: string): string | undefined =>
-    name === '-' ? given.stdin : machine.file(name, invocation);
-  const texts =
-    files === undefined
-      ? ['GNUmakefile', 'makefile', 'Makefile']
-          .map(read)
-          .filter((text) => text !== undefined)
-          .slice(0, 1)
-      : files.map(read);
-  // What is not there is left out, as with `-include`.
-  const whole = [...(parsed.given.get('eval') ?? []), ...texts]
-    .join('\n')
-    .replace(/^(?:-|s)?include[ \t]+(.+)$/gm, (_, names: string) =>
-      names
-        .trim()
-        .split(/\s+/)
-        .map((name) => machine.file(name, invocation) ?? '')
-        .join('\n'),
-    );
-  // A Makefile may export variables.
-  const within = startedThrough(invocation, shownWords(invocation.words));
-  const makefile = parseMakefile(whole, variables);
-  const isAny = targets.some((word) => isUnknown(word) && !word.startsWith(PASSED));
-  for (const line of recipesOf(makefile, isAny ? [...makefile.targets.keys()] : targets))
-    machine.script(line.text, within);
-  return SOME;
 }

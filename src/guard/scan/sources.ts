@@ -1,5 +1,7 @@
+import { orderedFrom, parseJustfile } from '../justfile.ts';
 import { parseMakefile, type RecipeLine } from '../makefile.ts';
 import { asWord } from '../shell.ts';
+import { SOME } from '../unknown.ts';
 
 /** Shell text within a file. */
 export interface Piece {
@@ -13,14 +15,15 @@ export interface Piece {
 }
 
 export type Kind =
-  'shell' | 'makefile' | 'package' | 'yaml' | 'dockerfile' | 'systemd' | 'crontab' | 'markdown';
+  'shell' | 'makefile' | 'justfile' | 'package' | 'yaml' | 'dockerfile' | 'systemd' | 'crontab' | 'markdown';
 
 /** Given a path with `/` and the beginning of the file, return what kind of file it is; undefined: none that is read. */
 export function kindOf(path: string, text: string): Kind | undefined {
   const name = path.split('/').at(-1) ?? '';
   if (/\.(sh|bash|zsh|ksh|dash)$/.test(name)) return 'shell';
   if (/^(GNUm|m|M)akefile$|\.mk$/.test(name)) return 'makefile';
-  if (name === 'package.json') return 'package';
+  if (/^\.?justfile$|\.just$/i.test(name)) return 'justfile';
+  if (name === 'package.json' || name === 'composer.json') return 'package';
   if (/\.ya?ml$/.test(name)) return 'yaml';
   if (/^(Dockerfile|Containerfile)(\..+)?$|\.(dockerfile|containerfile)$/i.test(name)) return 'dockerfile';
   if (/\.(service|timer|socket|path)$/.test(name)) return 'systemd';
@@ -40,6 +43,8 @@ export function piecesOf(kind: Exclude<Kind, 'yaml' | 'markdown'>, text: string)
         text: line.text,
         at: () => line.offset + indentAt(text, line.offset),
       }));
+    case 'justfile':
+      return justfilePieces(text);
     case 'package':
       return packagePieces(text);
     case 'dockerfile':
@@ -60,6 +65,21 @@ export function piecesOf(kind: Exclude<Kind, 'yaml' | 'markdown'>, text: string)
 function recipeLines(text: string): RecipeLine[] {
   const { targets, always } = parseMakefile(text);
   return [...always, ...new Set([...targets.values()].flatMap((target) => target.recipe))];
+}
+
+function justfilePieces(text: string): Piece[] {
+  const found = new Map<string, Piece>();
+  for (const { lines } of orderedFrom(parseJustfile(text), [SOME])) {
+    // One script, of which a line by itself may be none.
+    const perhaps = lines[0]?.text.startsWith('#!') === true;
+    for (const line of lines)
+      found.set(`${line.offset} ${line.text}`, {
+        text: line.text.replace(/^[@-]+/, ''),
+        at: () => line.offset + indentAt(text, line.offset),
+        perhaps,
+      });
+  }
+  return [...found.values()];
 }
 
 /** A fenced block of a Markdown file. */
@@ -174,10 +194,13 @@ function packagePieces(text: string): Piece[] {
   if (typeof scripts !== 'object' || scripts === null) return [];
   const start = Math.max(text.indexOf('"scripts"'), 0);
   return Object.entries(scripts).flatMap(([name, script]) => {
-    if (typeof script !== 'string') return [];
     const key = text.indexOf(JSON.stringify(name), start);
-    const value = text.indexOf(JSON.stringify(script), Math.max(key, start));
-    return [{ text: script, at: () => Math.max(value, key, 0) }];
+    // Several, in a composer.json.
+    const commands = (Array.isArray(script) ? script : [script]).filter((one) => typeof one === 'string');
+    return commands.map((command) => {
+      const value = text.indexOf(JSON.stringify(command), Math.max(key, start));
+      return { text: command, at: () => Math.max(value, key, 0) };
+    });
   });
 }
 

@@ -44,6 +44,22 @@ describe('a scan', () => {
     expect(found('Makefile', defined)).toEqual(['5:2 down-volumes']);
   });
 
+  it('reads the recipes of a justfile', () => {
+    const text = `d := "docker compose"\n# ${bad}\nreset: stop\n    echo "${bad}"\n    @{{d}} down -v\nstop *s:\n  {{d}} stop {{s}}\n`;
+    expect(found('justfile', text)).toEqual(['5:5 down-volumes']);
+    expect(found('ops/.justfile', `x:\n  #!/bin/sh\n  if true; then\n  ${bad}\n  fi\n`)).toEqual([
+      '4:3 down-volumes',
+    ]);
+    expect(found('db.just', `wipe: (c "down" "-v")\nc *a:\n  docker compose {{a}}\n`)).toEqual([
+      '3:3 down-volumes',
+    ]);
+  });
+
+  it('reads the scripts of a composer.json', () => {
+    const text = JSON.stringify({ scripts: { build: 'tsc', reset: ['@stop', bad] } }, null, 2);
+    expect(found('composer.json', text)).toEqual(['6:7 down-volumes']);
+  });
+
   it('reads the scripts of a package.json', () => {
     const text = JSON.stringify({ description: bad, scripts: { build: 'tsc', reset: bad } }, null, 2);
     expect(found('app/package.json', text)).toEqual(['5:14 down-volumes']);

@@ -425,3 +425,124 @@ describe('what package managers and their like run', () => {
     expect(rulesOf(text)).toEqual([]);
   });
 });
+
+describe('what just runs', () => {
+  const texts: Record<string, string> = {
+    '/srv/justfile': `
+dc := "docker compose"
+default:
+    @just --list
+[confirm]
+reset target='prod': stop && after
+    @{{dc}} -p {{target}} down -v
+alias r := reset
+stop:
+    {{ dc }} stop
+after:
+    echo done
+c *args:
+    docker compose {{args}}
+pass +args:
+    docker compose "$@"
+two a b:
+    docker compose {{a}} {{b}}
+wipe: (c "down" "-v")
+py:
+    #!/usr/bin/env python3
+    import os
+    os.system("docker compose down -v")
+sh:
+    #!/usr/bin/env bash
+    set -e
+    if true; then
+      docker compose \\
+        down --volumes
+    fi
+long:
+    docker compose \\
+      down --volumes
+up:
+    docker compose up -d
+import 'more.just'
+`,
+    '/srv/more.just': 'more:\n  docker volume prune\n',
+    '/srv/deploy/justfile': 'wipe:\n  ./x.sh\nback:\n\tjust --justfile ../justfile up\n',
+    '/srv/deploy/x.sh': 'docker compose down -v',
+    '/opt/Justfile': 'x := `docker volume prune`\nup:\n  docker compose up -d\n',
+  };
+  const rulesOf = (text: string): string[] =>
+    judge(text, { cwd: '/srv', read: (path) => texts[path] }).findings.map((finding) => finding.rule);
+
+  it.each([
+    ...[
+      'just reset',
+      'just r',
+      'just reset staging',
+      'just dc="podman compose" reset',
+      'just stop reset',
+      'sudo just r',
+    ],
+    ...['just c down -v', 'just c "down -v"', 'just pass down -v', 'just two down -v', 'just two down -v up'],
+    ...['just wipe', 'just py', 'just sh', 'just long', 'just more', 'just -c docker compose down -v'],
+    ...['just deploy/wipe', 'cd deploy && just wipe', 'just -f deploy/justfile wipe', 'cd sub; just reset'],
+    ...['just $RECIPE', 'just two down $X', 'just up $RECIPE', 'cd /opt && just up'],
+  ])('%s is a refusal', (text) => {
+    expect(rulesOf(text)).not.toEqual([]);
+  });
+
+  it.each([
+    ...[
+      'just',
+      'just up',
+      'just stop',
+      'just after',
+      'just c ps',
+      'just c down',
+      'just pass ps',
+      'just two ps -a',
+    ],
+    ...['just -n reset', 'just --show reset', 'just --list', 'just c logs $SERVICE', 'just nothing'],
+    ...['just deploy/nothing', 'just deploy/back', 'just "$@"'],
+  ])('%s is not', (text) => {
+    expect(rulesOf(text)).toEqual([]);
+  });
+});
+
+describe('what composer runs', () => {
+  const scripts = {
+    reset: ['@putenv A=1', '@php artisan config:clear', 'docker compose down -v'],
+    all: ['@stop', '@reset'],
+    stop: 'docker compose stop',
+    loop: ['@loop', '@composer loop'],
+    dc: 'docker compose',
+    php: `@php -r 'system("docker compose down -v");'`,
+    aimed: ['@putenv COMPOSE=down -v', 'docker compose $COMPOSE'],
+  };
+  const texts: Record<string, string> = {
+    '/srv/composer.json': JSON.stringify({ scripts }),
+    '/srv/package.json': JSON.stringify({ scripts: { wipe: 'docker volume prune' } }),
+    '/srv/app/composer.json': JSON.stringify({ scripts: { wipe: 'docker volume prune' } }),
+  };
+  const rulesOf = (text: string): string[] =>
+    judge(text, { cwd: '/srv', read: (path) => texts[path] }).findings.map((finding) => finding.rule);
+
+  it.each([
+    ...['composer reset', 'composer run reset', 'composer run-script reset', 'composer all', 'composer php'],
+    ...[
+      'composer dc down -v',
+      'composer dc -- down -v',
+      'composer -d app wipe',
+      'composer --working-dir=app wipe',
+    ],
+    'composer aimed',
+  ])('%s is a refusal', (text) => {
+    expect(rulesOf(text)).not.toEqual([]);
+  });
+
+  it.each([
+    ...['composer', 'composer stop', 'composer loop', 'composer install --no-dev', 'composer require x/y'],
+    ...['composer dc ps', 'composer wipe', 'composer test'],
+  ])('%s is not', (text) => {
+    expect(rulesOf(text)).toEqual([]);
+  });
+});

@@ -1,0 +1,140 @@
+import { resolvePath } from './data-paths.ts';
+import { flags, parseFlags, valueOf } from './flags.ts';
+import { runFile } from './interpreters.ts';
+import { startedThrough, type Invocation, type Machine } from './invocation.ts';
+import { orderedFrom, parseJustfile } from './justfile.ts';
+import { parseMakefile, recipesOf } from './makefile.ts';
+import { isUnknown, PASSED, SOME } from './unknown.ts';
+import { shownWords } from './words.ts';
+
+const makeFlags = flags(
+  '-C --directory=',
+  '-f --file= --makefile=',
+  '-E --eval=',
+  '-I --include-dir=',
+  '-o --old-file= --assume-old=',
+  '-W --what-if= --new-file= --assume-new=',
+  '-j --jobs=?',
+  '-l --load-average --max-load=?',
+  '-O --output-sync=?',
+  '-n --dry-run --just-print --recon',
+  '-h --help',
+  '-v --version',
+);
+
+/** Judges what `make` runs, as far as its Makefile is at hand. */
+export function runMake(words: readonly string[], given: Invocation, machine: Machine): string {
+  const parsed = parseFlags(makeFlags, words, { interspersed: true, abbreviated: true });
+  if (['dry-run', 'help', 'version'].some((flag) => parsed.given.has(flag))) return SOME;
+  // Each -C starts from the one before.
+  const cwd = (parsed.given.get('directory') ?? []).reduce<string | undefined>(
+    (before, folder) => resolvePath(folder, before),
+    given.cwd,
+  );
+  const invocation = { ...given, cwd };
+  const variables = new Map<string, string>();
+  const targets: string[] = [];
+  for (const word of parsed.rest) {
+    const assigned = /^([\w.-]+)[:?+]?=(.*)$/s.exec(word);
+    if (assigned !== null) variables.set(assigned[1] ?? '', assigned[2] ?? '');
+    // `-j 4`
+    else if (!/^\d+$/.test(word)) targets.push(word);
+  }
+  const files = parsed.given.get('file')?.slice(0, 8);
+  const read = (name: string): string | undefined =>
+    name === '-' ? given.stdin : machine.file(name, invocation);
+  const texts =
+    files === undefined
+      ? ['GNUmakefile', 'makefile', 'Makefile']
+          .map(read)
+          .filter((text) => text !== undefined)
+          .slice(0, 1)
+      : files.map(read);
+  // What is not there is left out, as with `-include`.
+  const whole = [...(parsed.given.get('eval') ?? []), ...texts]
+    .join('\n')
+    .replace(/^(?:-|s)?include[ \t]+(.+)$/gm, (_, names: string) =>
+      names
+        .trim()
+        .split(/\s+/)
+        .map((name) => machine.file(name, invocation) ?? '')
+        .join('\n'),
+    );
+  // A Makefile may export variables.
+  const within = startedThrough(invocation, shownWords(invocation.words));
+  const makefile = parseMakefile(whole, variables);
+  const isAny = targets.some((word) => isUnknown(word) && !word.startsWith(PASSED));
+  for (const line of recipesOf(makefile, isAny ? [...makefile.targets.keys()] : targets))
+    machine.script(line.text, within);
+  return SOME;
+}
+
+const justFlags = flags(
+  '-f --justfile=',
+  '-d --working-directory=',
+  '-E --dotenv-path=',
+  '--dotenv-filename=',
+  '--shell=',
+  '--shell-arg=',
+  '--color=',
+  '--command-color=',
+  '--dump-format=',
+  '--list-heading=',
+  '--list-prefix=',
+  '--chooser=',
+  '--tempdir=',
+  '--timestamp-format=',
+  '-c --command',
+  '-n --dry-run',
+  '-l --list',
+  '-s --show',
+  '-h --help',
+  '-V --version',
+);
+
+/** With these it only tells something. */
+const justTells =
+  'dry-run list show help version summary dump evaluate variables fmt init edit man completions'.split(' ');
+
+/** How far up a justfile is looked for. */
+const mostFoldersUp = 8;
+
+/** Judges what `just` runs, as far as its justfile is at hand. */
+export function runJust(words: readonly string[], given: Invocation, machine: Machine): string {
+  const parsed = parseFlags(justFlags, words, { interspersed: false });
+  if (justTells.some((flag) => parsed.given.has(flag))) return SOME;
+  if (parsed.given.has('command')) return machine.run({ ...given, words: parsed.rest });
+  const values = new Map<string, string>();
+  const asked = [...parsed.rest];
+  while (asked[0] !== undefined && /^[A-Za-z_][\w-]*=/.test(asked[0])) {
+    const [name = '', ...value] = asked.shift()?.split('=') ?? [];
+    values.set(name, value.join('='));
+  }
+  // `just deploy/reset`: of the justfile in that folder.
+  const [, below = '', recipe] = /^(.*\/)(.*)$/.exec(asked[0] ?? '') ?? [];
+  if (recipe !== undefined) asked.splice(0, 1, ...(recipe === '' ? [] : [recipe]));
+  const named = valueOf(parsed, 'justfile');
+  const start = resolvePath(below === '' ? '.' : below, given.cwd);
+  const places =
+    named !== undefined
+      ? [named]
+      : Array.from({ length: mostFoldersUp }, (_, up) =>
+          resolvePath(`${start}/${'../'.repeat(up)}`, undefined),
+        ).flatMap((folder) => ['justfile', 'Justfile', '.justfile'].map((name) => `${folder}/${name}`));
+  for (const place of places) {
+    const text = machine.file(place, given);
+    if (text === undefined) continue;
+    const folder = valueOf(parsed, 'working-directory') ?? resolvePath(`${place}/..`, undefined);
+    const invocation = { ...given, cwd: resolvePath(folder, given.cwd) };
+    const whole = parseJustfile(text).imports.map((file) => machine.file(file, invocation) ?? '');
+    const within = startedThrough(invocation, shownWords(invocation.words));
+    for (const { lines, words } of orderedFrom(parseJustfile([text, ...whole].join('\n')), asked, values)) {
+      // A first line with `#!` makes it one script; else each line is one of its own.
+      const texts = lines.map((line) => line.text);
+      if (texts[0]?.startsWith('#!') === true) runFile(texts.join('\n'), within, machine, words);
+      else for (const line of texts) machine.script(line.replace(/^[@-]+/, ''), within, words);
+    }
+    return SOME;
+  }
+  return SOME;
+}
