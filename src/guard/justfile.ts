@@ -38,6 +38,9 @@ export interface Justfile {
 }
 
 const header = /^@?([A-Za-z_][\w-]*)([^:]*):(?!=)(.*)$/;
+/** Characters. */
+const longestHeader = 1000;
+
 const assignment = /^(?:export\s+)?([A-Za-z_][\w-]*)\s*:=\s*(.*)$/;
 const plainText = /^(["'])([^"'\\]*)\1$/;
 
@@ -48,20 +51,26 @@ export function parseJustfile(text: string): Justfile {
     ...{ variables: new Map<string, string>(), imports: [], always: [] },
   };
   let current: Recipe | undefined;
+  let goesOn = false;
   let offset = 0;
   for (const line of text.split('\n')) {
     const at = offset;
     offset += line.length + 1;
-    const last = current?.lines.at(-1);
     if (/^[ \t]/.test(line)) {
-      if (last?.text.endsWith('\\') === true) last.text += `\n${line.trim()}`;
-      else if (line.trim() !== '') current?.lines.push({ text: line.trim(), offset: at });
+      const last = current?.lines.at(-1);
+      const trimmed = line.trim();
+      if (goesOn && last !== undefined) last.text += `\n${trimmed}`;
+      else if (trimmed !== '') current?.lines.push({ text: trimmed, offset: at });
+      goesOn = trimmed.endsWith('\\');
       continue;
     }
+    goesOn = false;
+    if (line === '' || line.startsWith('#')) continue;
     const alias = /^alias\s+([\w-]+)\s*:=\s*([\w-]+)/.exec(line);
     const assigned = assignment.exec(line);
     const imported = /^import\??\s+["'](.+)["']/.exec(line)?.[1];
-    const recipe = header.exec(line);
+    // No line that begins a recipe is longer; in one without a colon it is looked for again and again.
+    const recipe = header.exec(line.slice(0, longestHeader));
     if (imported !== undefined) found.imports.push(imported);
     else if (alias !== null) found.aliases.set(alias[1] ?? '', alias[2] ?? '');
     else if (assigned !== null) {
@@ -136,7 +145,7 @@ export function orderedFrom(
     };
     const lines = recipe.lines.map((line) => ({
       ...line,
-      text: line.text.replace(/\{\{(.*?)\}\}/g, (_, wanted: string) => valueOf(wanted.trim())),
+      text: line.text.replace(/\{\{([^{}]*)\}\}/g, (_, wanted: string) => valueOf(wanted.trim())),
     }));
     found.push({ lines, words });
   };

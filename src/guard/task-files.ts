@@ -126,9 +126,11 @@ export function runJust(words: readonly string[], given: Invocation, machine: Ma
     if (text === undefined) continue;
     const folder = valueOf(parsed, 'working-directory') ?? resolvePath(`${place}/..`, undefined);
     const invocation = { ...given, cwd: resolvePath(folder, given.cwd) };
-    const whole = parseJustfile(text).imports.map((file) => machine.file(file, invocation) ?? '');
+    const own = parseJustfile(text);
+    const others = own.imports.map((file) => machine.file(file, invocation) ?? '');
+    const justfile = others.length === 0 ? own : parseJustfile([text, ...others].join('\n'));
     const within = startedThrough(invocation, shownWords(invocation.words));
-    for (const { lines, words } of orderedFrom(parseJustfile([text, ...whole].join('\n')), asked, values)) {
+    for (const { lines, words } of orderedFrom(justfile, asked, values)) {
       // A first line with `#!` makes it one script; else each line is one of its own.
       const texts = lines.map((line) => line.text);
       if (texts[0]?.startsWith('#!') === true) runFile(texts.join('\n'), within, machine, words);
