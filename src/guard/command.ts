@@ -117,7 +117,7 @@ export function runCommand(invocation: Invocation, machine: Machine): string {
   if (name === 'just') return runJust(rest, invocation, machine);
   if (invocation.inside !== undefined) judgeDatabase(name, invocation, machine);
 
-  const text = printed(name, invocation, (path) => machine.file(path, invocation));
+  const text = printed(name, invocation, machine);
   if (text !== undefined) {
     if (name === 'tee')
       for (const file of rest.filter((word) => !word.startsWith('-'))) machine.write(file, text, invocation);
@@ -126,7 +126,7 @@ export function runCommand(invocation: Invocation, machine: Machine): string {
   if (speaking.has(name)) return SOME;
   if (first.includes('/') || /\.(sh|bash|zsh|py|js|rb|pl)$/.test(first)) {
     const script = machine.file(first, invocation);
-    if (script !== undefined) return runFile(script, invocation, machine, rest);
+    if (script !== undefined) return runFile(script, invocation, machine, rest, first);
   }
   if (!isOurs(name, rest)) guessAt(rest, invocation, machine);
   return SOME;

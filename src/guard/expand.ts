@@ -1,6 +1,6 @@
 import { parse, type ParameterExpansionPart, type Word, type WordPart } from 'unbash';
 import { Exhausted, limited, mostAlternatives, type Alternatives, type Scope } from './scope.ts';
-import { FLAGS, PASSED, quoted, SOME, unquoted, WORDS } from './unknown.ts';
+import { FLAGS, isUnknown, PASSED, quoted, SOME, unquoted, WORDS } from './unknown.ts';
 
 /** What expansion needs of the shell: to run what stands in a substitution. */
 export interface Substitution {
@@ -330,7 +330,12 @@ function removed(text: string, pattern: string, operator: string): string {
     if (front) return text.startsWith(pattern) ? text.slice(pattern.length) : text;
     return text.endsWith(pattern) ? text.slice(0, text.length - pattern.length) : text;
   }
-  return SOME;
+  // `${0%/*}`, `${path##*/}`: one star, at the end that stays open.
+  const fixed = front ? /^\*([^*?[\\]+)$/.exec(pattern)?.[1] : /^([^*?[\\]+)\*$/.exec(pattern)?.[1];
+  if (fixed === undefined || isUnknown(text) || isUnknown(fixed)) return SOME;
+  const at = operator === '#' || operator === '%%' ? text.indexOf(fixed) : text.lastIndexOf(fixed);
+  if (at === -1) return text;
+  return front ? text.slice(at + fixed.length) : text.slice(0, at);
 }
 
 /** Braces make several words before anything else is expanded: `-{v,t1}`, `{docker,compose}`. */

@@ -1,3 +1,4 @@
+import { resolvePath } from './data-paths.ts';
 import { flags, parseFlags, valueOf } from './flags.ts';
 import type { Invocation, Machine } from './invocation.ts';
 import { isAllUnknown, SOME, WORDS } from './unknown.ts';
@@ -62,19 +63,20 @@ export function runShell(invocation: Invocation, machine: Machine): string {
   }
   if (!takesInput && first !== undefined && first !== '-' && first !== '/dev/stdin') {
     const text = machine.file(first, invocation);
-    return text === undefined ? SOME : runFile(text, invocation, machine, rest);
+    return text === undefined ? SOME : runFile(text, invocation, machine, rest, first);
   }
   const { stdin } = invocation;
   if (stdin === undefined || isAllUnknown(stdin.trim())) return SOME;
   return machine.script(stdin, { ...invocation, stdin: undefined }, takesInput ? params : rest);
 }
 
-/** Judge the text of a script, whatever language its first line names. */
+/** Judge the text of a script, whatever language its first line names. `path`: where it is. */
 export function runFile(
   text: string,
   invocation: Invocation,
   machine: Machine,
   params: readonly string[],
+  path?: string,
 ): string {
   const interpreter = /^#!\s*(?:\S*\/)?(?:env\s+(?:-\S+\s+)*)?([\w.-]+)/.exec(text)?.[1]?.split('/').at(-1);
   const found = interpreter === undefined ? undefined : language(interpreter);
@@ -82,7 +84,8 @@ export function runFile(
     judgeCode(text, found, invocation, machine);
     return SOME;
   }
-  return machine.script(text, invocation, params);
+  const self = path === undefined ? undefined : resolvePath(path, invocation.cwd);
+  return machine.script(text, invocation, params, self);
 }
 
 interface Language {
@@ -289,14 +292,17 @@ function judgeCode(code: string, language: Language, invocation: Invocation, mac
  */
 const between = /^[\s,[\](+]*(?:\bc\(|\{\s*args\s*:[\s[]*)?[fbru]*$/i;
 
-/** Texts in quotes that have spaces, and lists of words in quotes. */
+/** A script by its name alone. */
+const scriptPath = /^[\w./~-]{1,200}\.(ba|da|z|k)?sh$/;
+
+/** Texts in quotes that have spaces or are a script's name, and lists of words in quotes. */
 function textsIn(code: string): (string | string[])[] {
   const found: (string | string[])[] = [];
   let words: string[] = [];
   let parts = 0;
   let last = 0;
   const add = (text: string): void => {
-    if (/\S\s/.test(text.trimStart())) found.push(text);
+    if (/\S\s/.test(text.trimStart()) || scriptPath.test(text)) found.push(text);
   };
   const endText = (): void => {
     if (parts > 1) add(words.at(-1) ?? '');

@@ -62,6 +62,8 @@ export interface Machine {
   hint(invocation: Invocation, text: string): void;
   /** The text of a file that is run: one that this text wrote, or one on disk. */
   file(path: string, invocation: Invocation): string | undefined;
+  /** A path with its links followed, where they are at hand. */
+  real(path: string, invocation: Invocation): string;
   /** The text of a file that this text wrote. */
   writtenFile(path: string, invocation: Invocation): string | undefined;
   write(path: string, text: string, invocation: Invocation): void;

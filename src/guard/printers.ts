@@ -1,6 +1,6 @@
 import { remade, saidBy } from './interpreters.ts';
-import type { Invocation } from './invocation.ts';
-import { isUnknown, SOME, WORDS } from './unknown.ts';
+import type { Invocation, Machine } from './invocation.ts';
+import { isAllUnknown, isUnknown, SOME, WORDS } from './unknown.ts';
 
 /** Commands that only pass text on, or find some of its lines. */
 const passing = new Set([
@@ -34,13 +34,10 @@ function scripts(words: readonly string[], read: (path: string) => string | unde
 /**
  * What a command prints, if that can be told: it may go into a shell. Undefined if it is not one of those known here.
  */
-export function printed(
-  name: string,
-  invocation: Invocation,
-  read: (path: string) => string | undefined,
-): string | undefined {
+export function printed(name: string, invocation: Invocation, machine: Machine): string | undefined {
   const words = invocation.words.slice(1);
   const input = invocation.stdin;
+  const read = (path: string): string | undefined => machine.file(path, invocation);
   switch (name) {
     case 'echo': {
       let index = 0;
@@ -62,11 +59,15 @@ export function printed(
       return `${words.length === 0 ? 'y' : words.join(' ')}\n`;
     case 'pwd':
       return `${invocation.cwd ?? '.'}\n`;
-    case 'which':
-    case 'type':
     case 'realpath':
     case 'readlink':
-    case 'basename':
+    case 'dirname':
+    case 'basename': {
+      const [path, suffix = ''] = words.filter((word) => !word.startsWith('-'));
+      return path === undefined ? `${SOME}\n` : `${partOf(path, name, suffix, invocation, machine)}\n`;
+    }
+    case 'which':
+    case 'type':
       return `${words.find((word) => !word.startsWith('-')) ?? SOME}\n`;
     case 'ls':
       return words.filter((word) => !word.startsWith('-')).length === 0
@@ -102,6 +103,26 @@ export function printed(
       return remade(input ?? '') || undefined;
     default:
       return passing.has(name) ? (scripts(words, read) ?? input ?? SOME) : undefined;
+  }
+}
+
+/** A path as one of these commands prints it. */
+function partOf(
+  path: string,
+  command: string,
+  suffix: string,
+  invocation: Invocation,
+  machine: Machine,
+): string {
+  const [, folder = '', last = ''] = /^(.*\/)?([^/]*)\/*$/.exec(path) ?? [];
+  switch (command) {
+    case 'basename':
+      return suffix !== '' && last !== suffix && last.endsWith(suffix) ? last.slice(0, -suffix.length) : last;
+    case 'dirname':
+      // Of what is not known at all, nothing is.
+      return isAllUnknown(path) ? path : folder === '' ? '.' : folder.replace(/(?<=[^/])\/+$/, '');
+    default:
+      return isUnknown(path) ? path : machine.real(path, invocation);
   }
 }
 

@@ -28,6 +28,8 @@ export interface Surroundings {
   cwd?: string;
   /** The text of a file, to see what a script, a Makefile or a package.json runs. Never throws. */
   read?: (path: string) => string | undefined;
+  /** Where a path leads once links are followed; undefined if it leads nowhere. Never throws. */
+  real?: (path: string) => string | undefined;
   /** Bind mounts that hold data, as absolute paths. */
   dataPaths?: readonly string[];
   /** How many times as much work as usual it may take: more than 1 where nobody waits for the verdict. */
@@ -650,7 +652,10 @@ class Shell implements Machine {
         // Words behind the file are its own parameters, for as long as it runs.
         const { params } = scope;
         if (words.length > 1) scope.params = words.slice(1);
+        const before = scope.vars.get('BASH_SOURCE');
+        if (!isInput) scope.vars.set('BASH_SOURCE', [[resolvePath(words[0] ?? '', scope.cwd)]]);
         const output = this.#text(text, frame, invocation.stdin);
+        if (before !== undefined) scope.vars.set('BASH_SOURCE', before);
         if (words.length > 1) scope.params = params;
         return output;
       }
@@ -730,7 +735,7 @@ class Shell implements Machine {
     const scope = new Scope(invocation.scope as Scope);
     scope.params = params;
     scope.cwd = invocation.cwd;
-    if (self !== undefined) scope.vars.set('0', [[self]]);
+    if (self !== undefined) for (const name of ['0', 'BASH_SOURCE']) scope.vars.set(name, [[self]]);
     for (const [name, value] of invocation.env) scope.vars.set(name, [[value]]);
     // What a child shell is given by name only.
     scope.aliases = new Names();
@@ -762,6 +767,11 @@ class Shell implements Machine {
     this.#spend(Math.ceil(text.length / readShare));
     this.#following.push({ path: full, depth: invocation.depth });
     return text;
+  }
+
+  real(path: string, invocation: Invocation): string {
+    const full = resolvePath(path, invocation.cwd);
+    return (invocation.inside === undefined ? this.#surroundings.real?.(full) : undefined) ?? full;
   }
 
   #contentOf(path: string): string | undefined {

@@ -559,6 +559,8 @@ function git(words: readonly string[], given: Invocation, machine: Machine): str
       if (command !== undefined) machine.script(command.slice(1), invocation);
       return command === undefined ? undefined : '';
     }
+    case 'rev-parse':
+      return rest.includes('--show-toplevel') ? rootOf(invocation, machine) : undefined;
     case 'bisect':
       return first === 'run' ? machine.run({ ...invocation, words: more }) : undefined;
     case 'submodule': {
@@ -575,6 +577,23 @@ function git(words: readonly string[], given: Invocation, machine: Machine): str
       return undefined;
     }
   }
+}
+
+/** How far up the root of a repository is looked for. */
+const mostFoldersUp = 16;
+
+/** The folder of the repository, as git prints it. Undefined if it is not found. */
+function rootOf(invocation: Invocation, machine: Machine): string | undefined {
+  if (invocation.cwd === undefined) return undefined;
+  for (let folder = invocation.cwd, up = 0; up < mostFoldersUp; up += 1) {
+    // In a worktree `.git` is a file.
+    if (['.git/HEAD', '.git'].some((file) => machine.file(`${folder}/${file}`, invocation) !== undefined))
+      return `${folder}\n`;
+    const above = resolvePath('..', folder);
+    if (above === folder) break;
+    folder = above;
+  }
+  return undefined;
 }
 
 const atFlags = flags('-f --file=', '-q=', '-t=', '-l', '-d', '-r', '-c');

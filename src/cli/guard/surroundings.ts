@@ -12,11 +12,20 @@ export function readSurroundings(given: string = process.cwd()): Surroundings {
   const cwd = given.startsWith('/') ? given : process.getBuiltinModule('node:path').resolve(given);
   return {
     cwd,
-    read: (path) => {
-      const paths = process.getBuiltinModule('node:path');
-      const { homedir } = process.getBuiltinModule('node:os');
-      const full = path.startsWith('~') ? path.replace(/^~/, homedir()) : path;
-      return readRegular(paths.resolve(cwd, full));
+    read: (path) => readRegular(resolved(path, cwd)),
+    real: (path) => {
+      try {
+        return process.getBuiltinModule('node:fs').realpathSync(resolved(path, cwd));
+      } catch {
+        return undefined;
+      }
     },
   };
+}
+
+function resolved(path: string, cwd: string): string {
+  const full = path.startsWith('~')
+    ? path.replace(/^~/, process.getBuiltinModule('node:os').homedir())
+    : path;
+  return process.getBuiltinModule('node:path').resolve(cwd, full);
 }

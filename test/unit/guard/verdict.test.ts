@@ -233,6 +233,8 @@ esac
       'python3 x.py',
       { '/srv/x.py': `import subprocess\nsubprocess.run(['docker', 'compose', 'down', '-v'])\n` },
     ],
+    ['python3 x.py', { '/srv/x.py': `import os\nos.system("./y.sh")\n`, '/srv/y.sh': bad }],
+    ['node x.js', { '/srv/x.js': `require('child_process').execFileSync('./y.sh')`, '/srv/y.sh': bad }],
     // However often a file is run.
     [`${'./c.sh ps; '.repeat(20)}./c.sh down -v`, { '/srv/c.sh': 'docker compose "$@"' }],
     [
@@ -308,6 +310,81 @@ esac
     ['git add deploy.sh', { '/srv/deploy.sh': bad }],
   ])('%s is not', (text, texts) => {
     expect(rulesOf(text, texts as Record<string, string>)).toEqual([]);
+  });
+});
+
+describe('where a script finds itself', () => {
+  const bad = 'docker compose down -v';
+  const rulesOf = (text: string, script: string): string[] => {
+    const texts: Record<string, string> = {
+      '/srv/bin/m.sh': `#!/usr/bin/env bash\nset -euo pipefail\n${script}\n`,
+      '/srv/bin/lib.sh': `lose() { ${bad}; }\nhere="$(dirname "\${BASH_SOURCE[0]}")"\n`,
+      '/srv/sub/x.sh': bad,
+      '/srv/.git/HEAD': 'ref: refs/heads/main\n',
+    };
+    const read = (path: string): string | undefined => texts[path];
+    return judge(text, { cwd: '/srv', read }).findings.map((finding) => finding.rule);
+  };
+
+  it.each([
+    'cd "$(dirname "$0")/../sub" && ./x.sh',
+    'cd "$(dirname "$0")"; ../sub/x.sh',
+    'cd "$(dirname "${BASH_SOURCE[0]}")/.."; sub/x.sh',
+    'DIR="$( cd -- "$( dirname -- "${BASH_SOURCE[0]}" )" &> /dev/null && pwd )"; "$DIR/../sub/x.sh"',
+    'DIR=$(dirname "$(readlink -f "$0")"); sh "$DIR/../sub/x.sh"',
+    'DIR=$(realpath "$(dirname "$0")/.."); . "$DIR/sub/x.sh"',
+    '"${0%/*}/../sub/x.sh"',
+    'readonly DIR=$(cd "$(dirname "$0")/.." && pwd -P); cd "$DIR"; ./sub/x.sh',
+    'source "$(dirname "$0")/lib.sh"; lose',
+    'source "$(dirname "$0")/lib.sh"; "$here/../sub/x.sh"',
+    'cd /srv/sub; ROOT=$(git rev-parse --show-toplevel); "$ROOT/sub/x.sh"',
+  ])('%s', (script) => {
+    for (const text of ['./bin/m.sh', 'cd bin; ./m.sh', 'cd / && bash srv/bin/m.sh'])
+      expect(rulesOf(text, script), text).toEqual(['down-volumes']);
+  });
+
+  it('is another matter when it is read into a shell', () => {
+    expect(rulesOf('. bin/m.sh', '"$(dirname "${BASH_SOURCE[0]}")/../sub/x.sh"')).toEqual(['down-volumes']);
+    expect(rulesOf('cd sub; . ../bin/m.sh; ../bin/m.sh', 'cd /; "${BASH_SOURCE%/*}/../sub/x.sh"')).toEqual([
+      'down-volumes',
+    ]);
+  });
+
+  it.each([
+    ['${P%/*}', '/srv/shop'],
+    ['${P##*/}', 'web.tar.gz'],
+    ['${P#*/}', 'srv/shop/web.tar.gz'],
+    ['${P%%.*}', '/srv/shop/web'],
+    ['${P%.*}', '/srv/shop/web.tar'],
+    ['${P%-*}', '/srv/shop/web.tar.gz'],
+    ['$(dirname $P)', '/srv/shop'],
+    ['$(dirname web)', '.'],
+    ['$(basename $P .gz)', 'web.tar'],
+  ])('%s is %s', (expression, value) => {
+    const text = `P=/srv/shop/web.tar.gz; docker compose -p ${expression} down -v`;
+    expect(judge(text).findings.map(({ command }) => command)).toEqual([
+      `docker compose -p ${value} down -v`,
+    ]);
+  });
+
+  it('takes a name for what it is', () => {
+    expect(
+      rulesOf('bin/m.sh', '[ "$(basename "$0")" = m.sh ] && "$(dirname "$0")/$(basename x.sh .sh)"'),
+    ).toEqual([]);
+    expect(rulesOf('bin/m.sh', 'cd "$(dirname "$0")"; ./x.sh')).toEqual([]);
+  });
+
+  it('follows links where the script does', () => {
+    const script = (folder: string): string => `cd "${folder}"; ${bad}`;
+    const folderOf = (text: string): (string | undefined)[] =>
+      judge('./reset.sh', {
+        cwd: '/srv/test',
+        read: (path) => (path === '/srv/test/reset.sh' ? text : undefined),
+        real: (path) => (path === '/srv/test/reset.sh' ? '/srv/prod/reset.sh' : undefined),
+      }).findings.map((finding) => finding.cwd);
+    expect(folderOf(script('$(dirname "$0")'))).toEqual(['/srv/test']);
+    expect(folderOf(script('$(dirname "$(readlink -f "$0")")'))).toEqual(['/srv/prod']);
+    expect(folderOf(script('$(dirname $(realpath ./reset.sh))'))).toEqual(['/srv/prod']);
   });
 });
 
