@@ -141,6 +141,8 @@ export function resolvePath(path: string, cwd: string | undefined): string {
 interface ParsedPath {
   root: string;
   parts: readonly string[];
+  /** It has no wildcards and nothing unknown. */
+  isPlain: boolean;
 }
 
 /**
@@ -154,6 +156,7 @@ function relation(path: ParsedPath, folder: string): 'inside' | 'around' | 'else
     const mine = path.parts[index];
     if (mine === undefined) return 'around';
     if (mine === part) continue;
+    if (path.isPlain) return 'elsewhere';
     // Both unknown: `-v "$VOLUME:$DIR"`, and then `rm -rf "$DIR"`.
     if (isUnknown(mine) && isUnknown(part) && quoted(mine) === quoted(part)) continue;
     if (isUnknown(mine) || !isPattern(mine) || !fits(mine, part)) return 'elsewhere';
@@ -166,6 +169,7 @@ function parse(path: string): ParsedPath {
   return {
     root: /^[/~]/.exec(text)?.[0] ?? '',
     parts: text.split('/').filter((part) => part !== '' && part !== '.'),
+    isPlain: !isUnknown(text) && !isPattern(text),
   };
 }
 
