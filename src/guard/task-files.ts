@@ -25,7 +25,7 @@ const makeFlags = flags(
 /** Judges what `make` runs, as far as its Makefile is at hand. */
 export function runMake(words: readonly string[], given: Invocation, machine: Machine): string {
   const parsed = parseFlags(makeFlags, words, { interspersed: true, abbreviated: true });
-  if (['dry-run', 'help', 'version'].some((flag) => parsed.given.has(flag))) return SOME;
+  if (['help', 'version'].some((flag) => parsed.given.has(flag))) return SOME;
   // Each -C starts from the one before.
   const cwd = (parsed.given.get('directory') ?? []).reduce<string | undefined>(
     (before, folder) => resolvePath(folder, before),
@@ -64,7 +64,9 @@ export function runMake(words: readonly string[], given: Invocation, machine: Ma
   const within = startedThrough(invocation, shownWords(invocation.words));
   const makefile = parseMakefile(whole, variables);
   const isAny = targets.some((word) => isUnknown(word) && !word.startsWith(PASSED));
-  for (const line of recipesOf(makefile, isAny ? [...makefile.targets.keys()] : targets))
+  const wanted = isAny ? [...makefile.targets.keys()] : targets;
+  // It shows what it would run, but what it needs to know for that it runs.
+  for (const line of parsed.given.has('dry-run') ? makefile.always : recipesOf(makefile, wanted))
     machine.script(line.text, within);
   return SOME;
 }

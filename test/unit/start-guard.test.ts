@@ -158,3 +158,12 @@ it('refuses when it cannot be loaded', async () => {
     await rm(copy, { recursive: true, force: true });
   }
 });
+
+it('refuses when Node.js ends before there is a verdict', async () => {
+  const copy = path.join(home, 'dist');
+  await cp(dist, copy, { recursive: true });
+  const front = path.join(copy, 'cli', 'guard', 'front.cjs');
+  await writeFile(front, '// 0\n(function (exports) { exports.runGuard = () => new Promise(() => {}); })');
+  const { exitCode } = await judged(harmless, path.join(copy, 'bin.cjs'));
+  expect(exitCode).toBe(2);
+});

@@ -213,6 +213,7 @@ esac
       madeIn('/srv/'),
     ),
     [`make --eval 'x: ; ${bad}' x`, {}],
+    ['make -n x', { '/srv/Makefile': `LOST := $(shell ${bad})\nx:\n\ttrue\n` }],
     ['make down FLAGS=-v', { '/srv/Makefile': `down:\n\tdocker compose down $(FLAGS)\n` }],
     ...[
       `define reset\n\t@${bad}\nendef\nx:\n\t$(reset)\n`,
