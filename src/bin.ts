@@ -5,8 +5,10 @@ if (major < 22 || (major === 22 && minor < 15)) {
   process.stderr.write(`safe-update needs Node.js 22.15 or newer; this is ${process.versions.node}.\n`);
   process.exitCode = 2;
 } else {
-  // Should Node.js end before there is an answer: a refusal of the guard, else a bug. Never 0.
-  process.exitCode = process.argv[2] === 'guard' ? 2 : 1;
+  // Should Node.js have nothing more to do before there is an answer: a refusal of the guard, else a bug. Never 0.
+  process.once('beforeExit', () => {
+    process.exitCode ??= process.argv[2] === 'guard' ? 2 : 1;
+  });
   void run().then((code) => (process.exitCode = code));
 }
 
