@@ -234,13 +234,14 @@ function failure(container: Container, what: string, { exitCode, stderr }: Finis
   );
 }
 
-// The official image's entrypoint runs a server for itself while it initialises. In brackets, for this script is
-// in the list of processes too. /proc/net/tcp: mongodump would try a port that nobody listens on for half a minute.
+// /proc/net/tcp: mongodump would try a port that nobody listens on for half a minute. The official image's entrypoint runs
+// a server for itself while it initialises; searched for after somebody was seen to listen, as it may start in between.
+// In brackets, for this script is in the list of processes too.
 const readyScript = `${begin}
+cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$(printf '%04X' "$port") [0-9A-F]*:0000 0A" || exit 1
 for process in /proc/[0-9]*; do
   if tr '\\0' ' ' 2>/dev/null < "$process/cmdline" | grep -q '[d]ocker-entrypoint-temp-mongod'; then exit 1; fi
 done
-cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ":$(printf '%04X' "$port") [0-9A-F]*:0000 0A" || exit 1
 said=$(log_in 2>&1) && exit 0
 printf '%s\\n' "$said" >&2
 exit 1`;

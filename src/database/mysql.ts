@@ -126,9 +126,15 @@ function seriesOf(environment: readonly string[]): string | undefined {
 
 async function ready({ title, looks }: Kind, database: RunningDatabase): Promise<boolean> {
   try {
-    const connection = await tryToConnect(database, { title, looks, limit: 15_000 });
-    // A server that refuses a password does answer; dump and restore then say what is wrong.
-    return !connection.initialising && ('session' in connection || refused(connection.stderr));
+    // Twice: the private server may start between a search for it and the answer. Whoever answered the first time, and was
+    // private, is found the second time, or is gone and will not be started again.
+    for (const _time of ['first', 'second']) {
+      const connection = await tryToConnect(database, { title, looks, limit: 15_000 });
+      // A server that refuses a password does answer; dump and restore then say what is wrong.
+      const answers = 'session' in connection || refused(connection.stderr);
+      if (connection.initialising || !answers) return false;
+    }
+    return true;
   } catch (error) {
     if (error instanceof SafeUpdateError && error.code === 'database') return false;
     throw error;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { databaseEngines } from '../../../src/database/engines.ts';
-import { sql, subjectOf } from './mysql-subject.ts';
+import { sql, startsMeanwhile, subjectOf } from './mysql-subject.ts';
 import { docker, failure, Files, start, until, type Server } from './server.ts';
 import { conformance } from './suite.ts';
 
@@ -76,6 +76,20 @@ describe('MariaDB in particular', () => {
     expect(await engine.ready(server.database())).toBe(false);
     await until('it is ready', () => engine.ready(server.database()));
     expect(await server.exec(['cat', '/proc/1/comm'])).toBe('mariadbd');
+  });
+
+  test('is not ready where the server that initialises starts while it is asked', async () => {
+    const starting = await start('mariadb:10.11', {
+      options: ['--tmpfs', '/var/lib/mysql:uid=999,gid=999'],
+      env: { MYSQL_ALLOW_EMPTY_PASSWORD: 'yes', MYSQL_DATABASE: 'shop' },
+
+      files: { ...startsMeanwhile, '/docker-entrypoint-initdb.d/slow.sql': 'DO SLEEP(3);' },
+    });
+    expect(await engine.ready(starting.database())).toBe(false);
+    // It was that one that was asked.
+    expect(await starting.exec(['cat', '/proc/1/comm'])).not.toBe('mariadbd');
+    await until('it is ready', () => engine.ready(starting.database()));
+    expect(await starting.exec(['cat', '/proc/1/comm'])).toBe('mariadbd');
   });
 
   test('what the dump does not know is left alone, and a folder that is no database is named', async () => {

@@ -189,6 +189,20 @@ describe.runIf(present)(`MongoDB in particular${withoutMongo}`, () => {
     await until('it is ready', () => engine.ready(server.database()));
   });
 
+  test('is not ready where the server of the entrypoint starts while it is asked', async () => {
+    // Started by the program that says who listens, so after whatever was looked at before.
+    const argv = 'mongod --fork --pidfilepath /tmp/docker-entrypoint-temp-mongod.pid';
+    const program = `#!/bin/bash\n(exec -a '${argv}' sleep 600 >/dev/null 2>&1 &)\nexec /bin/cat "$@"\n`;
+    await server.exec(
+      ['bash', '-c', 'printf %s "$PROGRAM" >/usr/local/bin/cat && chmod +x /usr/local/bin/cat'],
+      { PROGRAM: program },
+    );
+    expect(await engine.ready(server.database())).toBe(false);
+    await server.exec(['rm', '/usr/local/bin/cat']);
+    await server.exec(['sh', '-c', `kill $(grep -l temp-mongo[d] /proc/[0-9]*/cmdline | cut -d/ -f3)`]);
+    await until('it is ready', () => engine.ready(server.database()));
+  });
+
   test('without a shell in the container it dumps, and a restore touches nothing', async () => {
     const before = await shell(server, everything);
     await server.exec(['mv', '/usr/local/bin/mongosh', '/usr/local/bin/hidden']);

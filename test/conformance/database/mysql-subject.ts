@@ -195,3 +195,14 @@ export function subjectOf({ image, quick, prefix, defaultRole }: Flavour): Subje
     checksummed: /\.sql$/,
   };
 }
+
+/**
+ * A program in front of the one that asks the kernel who listens: it goes on only when the server that initialises does, so
+ * that this server starts between the search for it and the answer.
+ */
+export const startsMeanwhile: Record<string, string> = {
+  '/usr/local/bin/sed': `#!/bin/sh
+if [ -n "$SU_PRIVATE" ]; then while [ ! -S /run/mysqld/mysqld.sock ]; do sleep 0.1; done; fi
+exec /bin/sed "$@"
+`,
+};

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { databaseEngines } from '../../../src/database/engines.ts';
-import { sql, subjectOf } from './mysql-subject.ts';
+import { sql, startsMeanwhile, subjectOf } from './mysql-subject.ts';
 import { Files, start, until, type Server } from './server.ts';
 import { conformance } from './suite.ts';
 
@@ -45,6 +45,20 @@ describe('MySQL in particular', () => {
     expect(await engine.ready(server.database())).toBe(false);
     await until('it is ready', () => engine.ready(server.database()));
     expect(await server.exec(['cat', '/proc/1/comm'])).toBe('mysqld');
+  });
+
+  test('is not ready where the server that initialises starts while it is asked', async () => {
+    const starting = await start('mysql:9', {
+      options: ['--tmpfs', '/var/lib/mysql:uid=999,gid=999'],
+      env: { MYSQL_ALLOW_EMPTY_PASSWORD: 'yes', MYSQL_DATABASE: 'shop' },
+      command: quick,
+      files: { ...startsMeanwhile, '/docker-entrypoint-initdb.d/slow.sql': 'DO SLEEP(3);' },
+    });
+    expect(await engine.ready(starting.database())).toBe(false);
+    // It was that one that was asked.
+    expect(await starting.exec(['cat', '/proc/1/comm'])).not.toBe('mysqld');
+    await until('it is ready', () => engine.ready(starting.database()));
+    expect(await starting.exec(['cat', '/proc/1/comm'])).toBe('mysqld');
   });
 
   test('tables from before the server wanted a primary key come back, and values larger than a packet', async () => {

@@ -12,7 +12,7 @@ export interface ServerOptions {
   options?: string[];
   env?: Record<string, string>;
   command?: string[];
-  /** Files for the container, by path; readable by all. */
+  /** Files for the container, by path; all may read and run them. */
   files?: Record<string, string>;
   /** The password, which may be seen nowhere. */
   secret?: string;
@@ -110,7 +110,7 @@ data = sys.stdin.buffer.read()
 with tarfile.open(fileobj=sys.stdout.buffer, mode='w|') as tar:
     info = tarfile.TarInfo(sys.argv[1])
     info.size = len(data)
-    info.mode = 0o444
+    info.mode = 0o555
     tar.addfile(info, io.BytesIO(data))`;
 
 export async function start(image: string, options: ServerOptions): Promise<Server> {
