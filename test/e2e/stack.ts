@@ -265,7 +265,7 @@ export class Stack {
     { env = {}, timeout = 150_000, cwd = this.directory, under = [] }: RunOptions = {},
   ): Running {
     const inherited = Object.entries(process.env).filter(
-      ([name]) => !/^(COMPOSE_|SAFE_UPDATE_|NODE_|VITEST|FORCE_COLOR)/.test(name),
+      ([name]) => !/^(COMPOSE_|SAFE_UPDATE_|NODE_(?!COMPILE_CACHE)|VITEST|FORCE_COLOR)/.test(name),
     );
     const [first = '', ...words] = [...under, process.execPath, program, '-p', this.project, ...args];
     const child = execa(first, words, {
