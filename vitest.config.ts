@@ -1,7 +1,37 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const second = 1000;
+
+/**
+ * Files of tests that take minutes begin first: one of them that began last would go on alone while the other workers have
+ * nothing to do. In CI no earlier run has left behind how long each took.
+ */
+const longest = [
+  ...[
+    'e2e/prove',
+    'e2e/encrypted',
+    'e2e/killed',
+    'e2e/move',
+    'e2e/edge',
+    'e2e/bad-migration',
+    'e2e/bad-edit',
+  ],
+  ...['e2e/restore', 'e2e/bad-release', 'e2e/topology', 'e2e/stacks/meeshy', 'e2e/guard-ask'],
+  ...['faults/hands', 'faults/killed-everywhere', 'faults/dumps', 'faults/engine', 'faults/killed-at-random'],
+  ...['conformance/database/mongodb', 'conformance/database/mysql'],
+];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification): number => {
+      const found = longest.findIndex((name) => moduleId.endsWith(`/${name}.test.ts`));
+      return found === -1 ? longest.length : found;
+    };
+    return (await super.sort(files)).toSorted((one, other) => place(one) - place(other));
+  }
+}
 
 /** One project a kind of test; `vitest run` runs them one after the other, the cheap ones first. */
 export default defineConfig({
@@ -9,6 +39,7 @@ export default defineConfig({
     // Names of stacks, ports and folders are unique in every test, so files at once get along; they wait more than they work,
     // so there is one more than cores.
     maxWorkers: 3,
+    sequence: { sequencer: LongestFirst },
     // The program is started thousands of times, from its sources: what Node.js makes of them is made once.
     env: {
       NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/compiled', import.meta.url)),
