@@ -464,7 +464,7 @@ ${(await finished).story}`);
 
 const oddFiles = `
 mkdir -p deep/er && echo nested >deep/er/file && ln deep/er/file deep/hard-link && ln -s ../picture-1 deep/link
-ln -s /nowhere dangling && mkfifo pipe && truncate -s 5M sparse && printf end >>sparse
+ln -s /nowhere dangling && mkfifo pipe && truncate -s 500K sparse && printf end >>sparse
 echo mine >root-only && chmod 0600 root-only && echo x >script && chmod 4755 script && chown 1234:4321 script
 touch -d '2001-02-03 04:05:06.789012345' deep/er/file && chmod 2750 deep && touch "a name with 'quotes' and
 a line feed" && mkdir empty
