@@ -94,7 +94,7 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
     // tar notices what changes while it reads it, not what changes after it has read it, when the lister may still see it.
     const script = `since=$(($(date +%s%N) - ${clockTick}))
         tar --create ${fidelity} --pax-option=delete=atime,delete=ctime --sort=name --sparse ${progress} \\
-          --directory="$FOLDER" . | ${codec.compress} | python3 -c "$WRITE" ${file === undefined ? '' : '"$FILE"'}
+          --directory="$FOLDER" . | ${codec.compress} | python3 -I -S -c "$WRITE" ${file === undefined ? '' : '"$FILE"'}
         status=("\${PIPESTATUS[@]}"); code=\${status[0]}
         for other in "\${status[@]:1}"; do [ "$other" = 0 ] || exit 3; done; [ "$code" -lt 2 ] || exit "$code"
         since=@\${since:0:-9}.\${since: -9}
@@ -131,7 +131,7 @@ export function volumeReader(helper: Helper, volume: string, signal?: AbortSigna
       }));
     },
     list(codec) {
-      const script = `python3 -c "$LIST" "$FOLDER" | ${codec.compress} | python3 -c "$WRITE"
+      const script = `python3 -I -S -c "$LIST" "$FOLDER" | ${codec.compress} | python3 -I -S -c "$WRITE"
         status=("\${PIPESTATUS[@]}"); [ "\${status[1]}\${status[2]}" = 00 ] || exit 3; exit "\${status[0]}"`;
       const { stdout, done } = helper.shell.stream(bash(script), {
         env: { ...env, LIST: listScript, WRITE: writeScript },
@@ -159,7 +159,7 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
     members: Members | undefined,
   ): Promise<Finished> => {
     const [choice, chosen] = choose(members);
-    const script = `python3 -c "$PREPARE" "$FOLDER" || exit 4
+    const script = `python3 -I -S -c "$PREPARE" "$FOLDER" || exit 4
         if [ -n "$FILE" ]; then exec < "$FILE" || exit 3; fi
         ${codec.decompress} | tar --extract ${fidelity} --same-owner --same-permissions ${progress} \\
           --delay-directory-restore --warning=no-timestamp --directory="$FOLDER" ${choice}
@@ -207,7 +207,7 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
       if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('flush', volume, finished);
     },
     async summary() {
-      const finished = await helper.shell.run('python3 -c "$LIST" "$FOLDER" >/dev/null', {
+      const finished = await helper.shell.run('python3 -I -S -c "$LIST" "$FOLDER" >/dev/null', {
         env: { ...env, LIST: listScript },
       });
       return readSummary(volume, finished).summary;

@@ -57,7 +57,7 @@ export async function findSqlite(
 ): Promise<{ folder: number; path: string }[]> {
   if (folders.length === 0) return [];
   // What is on its command line is in the list of processes: places in the helper, which tell nothing.
-  const finished = await shell.run(`exec python3 -c "$SQLITE" find ${folders.join(' ')}`, {
+  const finished = await shell.run(`exec python3 -I -S -c "$SQLITE" find ${folders.join(' ')}`, {
     env: { SQLITE: sqliteScript },
     timeout,
     ...(signal === undefined ? {} : { signal }),
@@ -100,7 +100,7 @@ function failed(exitCode: number, what: string, stderr: string): SafeUpdateError
 
 /** Rows of every table, by the file's name and the table's. A file that is not there holds none. */
 async function fingerprint(database: RunningDatabase, file: string): Promise<Fingerprint> {
-  const script = `[ -e "$FILE" ] || { echo '{}'; exit 0; }; exec python3 -c "$SQLITE" count "$FILE" ${countLimit}`;
+  const script = `[ -e "$FILE" ] || { echo '{}'; exit 0; }; exec python3 -I -S -c "$SQLITE" count "$FILE" ${countLimit}`;
   const counts = z
     .record(z.string(), z.number())
     .parse(JSON.parse(await run(database, file, 'counting the rows', script)));
@@ -131,7 +131,7 @@ async function dump(
   await clientOf(database, { title: sqlite.title }).dump(
     {
       what: `the copy of ${path.posix.basename(file)}`,
-      script: 'exec python3 -c "$SQLITE" dump "$FILE" "$SCRATCH"',
+      script: 'exec python3 -I -S -c "$SQLITE" dump "$FILE" "$SCRATCH"',
       env: { SQLITE: sqliteScript, FILE: file, SCRATCH: scratch },
     },
     sink,
