@@ -2,6 +2,7 @@ import { orderedFrom, parseJustfile } from '../justfile.ts';
 import { parseMakefile, type RecipeLine } from '../makefile.ts';
 import { asWord } from '../shell.ts';
 import { SOME } from '../unknown.ts';
+import { jenkinsPieces } from './jenkinsfile.ts';
 
 /** Shell text within a file. */
 export interface Piece {
@@ -15,17 +16,35 @@ export interface Piece {
 }
 
 export type Kind =
-  'shell' | 'makefile' | 'justfile' | 'package' | 'yaml' | 'dockerfile' | 'systemd' | 'crontab' | 'markdown';
+  | 'shell'
+  | 'shell-start'
+  | 'makefile'
+  | 'justfile'
+  | 'package'
+  | 'yaml'
+  | 'dockerfile'
+  | 'systemd'
+  | 'crontab'
+  | 'jenkinsfile'
+  | 'markdown';
+
+/** What shells read when they start (also kept without the dot, in a folder of such files), and direnv. */
+const startFiles =
+  /^(?:\.?(?:bashrc|bash_profile|bash_login|bash_logout|bash_aliases|bash_functions|zshrc|zshenv|zprofile|zlogin|zlogout|kshrc|mkshrc)|\.(?:profile|aliases|functions|envrc))$/;
 
 /** Given a path with `/` and the beginning of the file, return what kind of file it is; undefined: none that is read. */
 export function kindOf(path: string, text: string): Kind | undefined {
   const name = path.split('/').at(-1) ?? '';
   if (/\.(sh|bash|zsh|ksh|dash)$/.test(name)) return 'shell';
+  if (startFiles.test(name)) return 'shell-start';
+  // Husky's need no first line.
+  if (/(^|\/)\.husky\/[a-z-]+$/.test(path)) return 'shell';
   if (/^(GNUm|m|M)akefile$|\.mk$/.test(name)) return 'makefile';
   if (/^\.?justfile$|\.just$/i.test(name)) return 'justfile';
   if (name === 'package.json' || name === 'composer.json') return 'package';
   if (/\.ya?ml$/.test(name)) return 'yaml';
   if (/^(Dockerfile|Containerfile)(\..+)?$|\.(dockerfile|containerfile)$/i.test(name)) return 'dockerfile';
+  if (/^Jenkinsfile(\..+)?$|\.jenkinsfile$/i.test(name)) return 'jenkinsfile';
   if (/\.(service|timer|socket|path)$/.test(name)) return 'systemd';
   if (/(^|\/)(crontab|cron\.d\/[^/]+)$|\.(cron|crontab)$/.test(path)) return 'crontab';
   if (/\.(md|markdown)$/i.test(name)) return 'markdown';
@@ -38,6 +57,8 @@ export function piecesOf(kind: Exclude<Kind, 'yaml' | 'markdown'>, text: string)
   switch (kind) {
     case 'shell':
       return [{ text, at: (offset) => offset }];
+    case 'shell-start':
+      return [{ text, at: (offset) => offset }, ...aliasPieces(text)];
     case 'makefile':
       return recipeLines(text).map((line) => ({
         text: line.text,
@@ -45,6 +66,8 @@ export function piecesOf(kind: Exclude<Kind, 'yaml' | 'markdown'>, text: string)
       }));
     case 'justfile':
       return justfilePieces(text);
+    case 'jenkinsfile':
+      return jenkinsPieces(text);
     case 'package':
       return packagePieces(text);
     case 'dockerfile':
@@ -60,6 +83,13 @@ export function piecesOf(kind: Exclude<Kind, 'yaml' | 'markdown'>, text: string)
         return found === null ? [] : [shifted(found[2] ?? '', line.offset + (found[1] ?? '').length)];
       });
   }
+}
+
+/** An alias is only a name until it is typed, and these are there to be typed. */
+function aliasPieces(text: string): Piece[] {
+  return [...text.matchAll(/^([ \t]*alias[ \t]+(?:-g[ \t]+)?[^\s=]+=(['"]))(.*)\2[ \t]*(?:#.*)?$/gm)].map(
+    (found) => shifted(found[3] ?? '', found.index + (found[1] ?? '').length),
+  );
 }
 
 function recipeLines(text: string): RecipeLine[] {

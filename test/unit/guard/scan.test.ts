@@ -26,6 +26,14 @@ describe('a scan', () => {
     }
   });
 
+  it('passes the whole corpus, as steps of a Jenkinsfile', () => {
+    const quoted = (text: string): string => text.replaceAll('\\', '\\\\').replaceAll("'''", "\\'''");
+    for (const { text, expected } of readCorpus()) {
+      const file = `pipeline { stages { stage('x') { steps {\n  sh '''\n${quoted(text)}\n'''\n} } } }\n`;
+      expect(scanText('Jenkinsfile', file, { markdown: false }).length > 0, text).toBe(expected !== 'allow');
+    }
+  });
+
   it('finds the place in a script', () => {
     expect(found('deploy.sh', `#!/bin/sh\nset -e\n  cd x && ${bad}\n`)).toEqual(['3:11 down-volumes']);
   });
@@ -53,6 +61,48 @@ describe('a scan', () => {
     expect(found('db.just', `wipe: (c "down" "-v")\nc *a:\n  docker compose {{a}}\n`)).toEqual([
       '3:3 down-volumes',
     ]);
+  });
+
+  it('reads the sh steps of a Jenkinsfile', () => {
+    const text = [
+      "stage('docker compose down -v') {",
+      `  // sh '${bad}'`,
+      `  echo '${bad}'; push '${bad}'`,
+      `  sh '${bad}'`,
+      `  sh(label: 'x', returnStatus: true, script: "docker compose -p \${env.A.collect{ it }} down -v")`,
+      '  sh """',
+      '    set -e',
+      '    docker \\\\',
+      '      compose down \\\\',
+      '      -v',
+      '  """',
+      `  sh "echo it\\\\'s \\"${bad}\\""`,
+      `  sh script: 'echo \\'; ${bad}\\''`,
+      "  sh 'docker compose up -d'",
+      `  sh "unclosed ${bad}`,
+      '}',
+    ].join('\n');
+    const expected = ['4:7 down-volumes', '5:47 down-volumes', '8:5 down-volumes', '15:7 down-volumes'];
+    expect(found('Jenkinsfile', text)).toEqual(expected);
+    expect(found('ci/deploy.jenkinsfile', text)).toEqual(expected);
+    expect(found('Jenkinsfile.prod', 'sh "${tool} volume rm x"')).toEqual(['1:5 volume-rm']);
+  });
+
+  it('reads what a shell reads when it starts, and the hooks of Husky', () => {
+    const text = `alias x='ls'\nwipe() { ${bad}; }\nalias nuke='${bad}'\n`;
+    for (const path of [
+      '.zshrc',
+      'home/.bash_aliases',
+      'dotfiles/bashrc',
+      '.envrc',
+      '.profile',
+      '.husky/pre-push',
+    ])
+      expect(found(path, text), path).toEqual(
+        path.startsWith('.husky') ? ['2:10 down-volumes'] : ['2:10 down-volumes', '3:13 down-volumes'],
+      );
+    for (const path of ['profile', 'aliases', 'zshrc.md', '.husky/_/x.txt', 'x.envrc'])
+      expect(found(path, text), path).toEqual([]);
   });
 
   it('reads the scripts of a composer.json', () => {
@@ -152,8 +202,17 @@ jobs:
   });
 
   it('does not fail over what is no YAML, JSON or text', () => {
-    for (const path of ['x.yml', 'package.json', 'Dockerfile', 'Makefile', 'x.md', 'x.service', 'crontab'])
-      for (const text of ['', '\0', '{', '- [', '\t', '```', ':', '%', '&a *a', '\\\n\\'])
+    for (const path of [
+      'x.yml',
+      'package.json',
+      'Dockerfile',
+      'Makefile',
+      'x.md',
+      'x.service',
+      'crontab',
+      'Jenkinsfile',
+    ])
+      for (const text of ['', '\0', '{', '- [', '\t', '```', ':', '%', '&a *a', '\\\n\\', 'sh "${', "sh '\\"])
         expect(() => found(path, text)).not.toThrow();
   });
 });
