@@ -41,7 +41,7 @@ export function scanText(path: string, text: string, options: ScanOptions): Occu
       if (piece.inside === true && finding.rule === 'data-path') continue;
       // People leave gaps for others to fill in: `docker logs <container>`.
       if (kind === 'markdown' && finding.rule === 'unreadable') continue;
-      if (piece.perhaps === true && finding.rule === 'unknown') continue;
+      if (piece.perhaps === true && ['unknown', 'unreadable'].includes(finding.rule)) continue;
       const start = piece.at(finding.at.start);
       const end = Math.max(piece.at(finding.at.end), start);
       const [line, column] = places(start);

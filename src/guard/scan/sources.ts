@@ -18,6 +18,7 @@ export interface Piece {
 export type Kind =
   | 'shell'
   | 'shell-start'
+  | 'fish'
   | 'makefile'
   | 'justfile'
   | 'package'
@@ -36,6 +37,7 @@ const startFiles =
 export function kindOf(path: string, text: string): Kind | undefined {
   const name = path.split('/').at(-1) ?? '';
   if (/\.(sh|bash|zsh|ksh|dash)$/.test(name)) return 'shell';
+  if (name.endsWith('.fish')) return 'fish';
   if (startFiles.test(name)) return 'shell-start';
   // Husky's need no first line.
   if (/(^|\/)\.husky\/[a-z-]+$/.test(path)) return 'shell';
@@ -59,6 +61,13 @@ export function piecesOf(kind: Exclude<Kind, 'yaml' | 'markdown'>, text: string)
       return [{ text, at: (offset) => offset }];
     case 'shell-start':
       return [{ text, at: (offset) => offset }, ...aliasPieces(text)];
+    case 'fish':
+      // Its blocks are none of sh; its commands are much the same, but for what stands in for their output.
+      return linesOf(text).map((line) => ({
+        text: line.text.replaceAll(/(?<=[\s"])\(/g, '$('),
+        at: () => line.offset + indentAt(text, line.offset),
+        perhaps: true,
+      }));
     case 'makefile':
       return recipeLines(text).map((line) => ({
         text: line.text,

@@ -1,5 +1,6 @@
 import { isMap, isScalar, isSeq, parseAllDocuments, type Node, type Scalar } from 'yaml';
 import { asWord } from '../shell.ts';
+import { moduleCommand, oneLine } from './ansible.ts';
 import { placed, withoutTemplates, type Piece } from './sources.ts';
 
 /** Keys whose value is shell text, or a list of it: GitHub Actions, GitLab, CircleCI, Drone, Taskfile, Ansible and so on. */
@@ -7,7 +8,7 @@ const textKeys = new Set(
   (
     'run script before_script after_script pre_script post_script bash sh pwsh powershell cmd cmds commands ' +
     'shell raw ansible.builtin.shell ansible.builtin.command ansible.builtin.raw ansible.legacy.shell ' +
-    'ansible.legacy.command inlineScript deploy_script test_script build_script install before_install after_success ' +
+    'ansible.legacy.command inline inlineScript deploy_script test_script build_script install before_install after_success ' +
     'after_failure before_deploy after_deploy preset prestart poststart exec'
   ).split(' '),
 );
@@ -30,8 +31,21 @@ export function yamlPieces(text: string): Piece[] {
       const name = isScalar(key) ? String(key.value) : '';
       if (textKeys.has(name)) eachText(value);
       else if (commandKeys.has(name)) command(value, compose);
+      else task(key, name, value);
       walk(value, compose);
     }
+  }
+
+  /** A task of Ansible, as the command that does the same. */
+  function task(key: unknown, name: string, value: unknown): void {
+    const given = isMap(value)
+      ? new Map(value.items.map((pair) => [textOf(pair.key), textOf(pair.value)]))
+      : isScalar(value) && typeof value.value === 'string'
+        ? oneLine(value.value)
+        : undefined;
+    const same = given === undefined ? undefined : moduleCommand(name, given);
+    const start = isScalar(key) ? (key.range?.[0] ?? 0) : 0;
+    if (same !== undefined) pieces.push({ text: withoutTemplates(same), at: () => start });
   }
 
   /** Text, a list of texts, or Ansible's `cmd:` below it. */
@@ -66,6 +80,11 @@ export function yamlPieces(text: string): Piece[] {
     const value = withoutTemplates(inside ? scalar.value.replaceAll('$$', ' $') : scalar.value);
     pieces.push({ text: value, at: placeIn(text, scalar, start, end), inside });
   }
+}
+
+function textOf(node: unknown): string {
+  if (isSeq(node)) return node.items.map((item) => asWord(textOf(item))).join(' ');
+  return isScalar(node) ? String(node.value) : '';
 }
 
 function isCompose(contents: unknown): boolean {

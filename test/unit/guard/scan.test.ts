@@ -154,6 +154,48 @@ jobs:
     expect(found('play.yml', play)).toEqual(['4:46 down-volumes', '6:14 down-volumes']);
   });
 
+  it('reads modules of Ansible as the commands that do the same', () => {
+    const play = (task: string): string => `- hosts: all\n  tasks:\n    - ${task}\n`;
+    for (const [task, rule] of [
+      [
+        'community.docker.docker_compose_v2: { project_src: /srv, state: absent, remove_volumes: true }',
+        'down-volumes',
+      ],
+      ['docker_compose: project_src=/srv state=absent remove_volumes=yes', 'down-volumes'],
+      ['docker_compose_v2: { state: "{{ state }}", remove_volumes: "{{ all }}" }', 'down-volumes'],
+      ['community.docker.docker_prune: { images: true, volumes: yes }', 'volume-prune'],
+      ['docker_volume: { name: shop_db, state: absent }', 'volume-rm'],
+      ['docker_volume: name="{{ project }}_db" state=absent', 'volume-rm'],
+      ['community.docker.docker_volume: { name: shop_db, recreate: always }', 'volume-rm'],
+      ['docker_container: { name: db, state: absent, keep_volumes: false }', 'rm-volumes'],
+      ['docker_container_exec: { container: db, command: dropdb shop }', 'payload-database'],
+      ['docker_compose_v2_exec: { service: db, argv: [dropdb, shop] }', 'payload-database'],
+      ['containers.podman.podman_volume: { name: shop_db, state: absent }', 'volume-rm'],
+      ['containers.podman.podman_prune: { volume: true }', 'volume-prune'],
+      ['containers.podman.podman_prune: { system: true, system_volumes: true }', 'system-prune'],
+      ['ansible.builtin.file: { path: /var/lib/docker/volumes/shop_db, state: absent }', 'data-path'],
+    ])
+      expect(found('play.yml', play(task ?? '')), task).toEqual([`3:7 ${rule ?? ''}`]);
+    for (const task of [
+      'docker_compose_v2: { project_src: /srv, state: absent }',
+      'docker_compose_v2: { project_src: /srv, state: present, remove_volumes: true }',
+      'docker_prune: { images: true, volumes: false }',
+      'docker_volume: { name: shop_db }',
+      'docker_container: { name: db, state: absent }',
+      'docker_container: { name: db, state: absent, keep_volumes: true }',
+      'docker_container_exec: { container: db, command: pg_dump shop }',
+      'ansible.builtin.file: { path: /tmp/x, state: absent }',
+      'file: { path: /var/lib/docker/volumes/shop_db, state: directory }',
+      'other.docker.docker_volume: { name: shop_db, state: absent }',
+    ])
+      expect(found('play.yml', play(task)), task).toEqual([]);
+  });
+
+  it('reads fish line by line', () => {
+    const text = `function wipe\n  ${bad}\nend\nif test -e x; and true\n  and docker volume rm (docker volume ls -q)\nend\n# ${bad}\necho (date)\n`;
+    expect(found('conf.d/wipe.fish', text)).toEqual(['2:3 down-volumes', '5:3 volume-rm']);
+  });
+
   it('reads the commands of a compose file as words', () => {
     const text = `services:\n  janitor:\n    image: docker\n    command: ["sh", "-c", "docker volume prune -f"]\n  db:\n    command: postgres -c x=y\n    healthcheck:\n      test: ["CMD-SHELL", "pg_isready"]\n`;
     expect(found('compose.yml', text)).toEqual(['4:14 volume-prune']);
