@@ -40,7 +40,8 @@ const down = (given: Given): string | undefined =>
  */
 const modules: Readonly<Record<string, (given: Given) => string | undefined>> = {
   docker_compose: down,
-  docker_compose_v2: down,
+  docker_compose_v2: (given) =>
+    down(given) ?? (isOn(given, 'renew_anon_volumes') ? `${compose(given)} up -d -V` : undefined),
   docker_compose_v2_exec: (given) =>
     `${compose(given)} exec ${word(given.get('service') ?? '')} ${given.get('command') ?? given.get('argv') ?? ''}`,
   docker_compose_v2_run: (given) =>

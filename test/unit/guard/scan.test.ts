@@ -163,6 +163,7 @@ jobs:
       ],
       ['docker_compose: project_src=/srv state=absent remove_volumes=yes', 'down-volumes'],
       ['docker_compose_v2: { state: "{{ state }}", remove_volumes: "{{ all }}" }', 'down-volumes'],
+      ['docker_compose_v2: { project_src: /srv, renew_anon_volumes: true }', 'renew-volumes'],
       ['community.docker.docker_prune: { images: true, volumes: yes }', 'volume-prune'],
       ['docker_volume: { name: shop_db, state: absent }', 'volume-rm'],
       ['docker_volume: name="{{ project }}_db" state=absent', 'volume-rm'],
