@@ -82,8 +82,7 @@ describe('MariaDB in particular', () => {
     const starting = await start('mariadb:10.11', {
       options: ['--tmpfs', '/var/lib/mysql:uid=999,gid=999'],
       env: { MYSQL_ALLOW_EMPTY_PASSWORD: 'yes', MYSQL_DATABASE: 'shop' },
-
-      files: { ...startsMeanwhile, '/docker-entrypoint-initdb.d/slow.sql': 'DO SLEEP(3);' },
+      files: { ...startsMeanwhile, '/docker-entrypoint-initdb.d/slow.sql': 'DO SLEEP(8);' },
     });
     expect(await engine.ready(starting.database())).toBe(false);
     // It was that one that was asked.

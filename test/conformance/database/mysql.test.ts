@@ -52,7 +52,7 @@ describe('MySQL in particular', () => {
       options: ['--tmpfs', '/var/lib/mysql:uid=999,gid=999'],
       env: { MYSQL_ALLOW_EMPTY_PASSWORD: 'yes', MYSQL_DATABASE: 'shop' },
       command: quick,
-      files: { ...startsMeanwhile, '/docker-entrypoint-initdb.d/slow.sql': 'DO SLEEP(3);' },
+      files: { ...startsMeanwhile, '/docker-entrypoint-initdb.d/slow.sql': 'DO SLEEP(8);' },
     });
     expect(await engine.ready(starting.database())).toBe(false);
     // It was that one that was asked.

@@ -85,6 +85,14 @@ describe('a scan', () => {
     const expected = ['4:7 down-volumes', '5:47 down-volumes', '8:5 down-volumes', '15:7 down-volumes'];
     expect(found('Jenkinsfile', text)).toEqual(expected);
     expect(found('ci/deploy.jenkinsfile', text)).toEqual(expected);
+    // What Groovy puts in has strings of its own.
+    expect(found('Jenkinsfile', 'sh "docker compose -p ${names["a"]} down -v"')).toEqual([
+      '1:5 down-volumes',
+    ]);
+    expect(found('Jenkinsfile', 'sh "docker compose -p ${names["a"]} up -d"')).toEqual([]);
+    // A line feed for Groovy, and a backslash for the shell.
+    expect(found('Jenkinsfile', `sh 'echo a\\n${bad}'`)).toEqual(['1:13 down-volumes']);
+    expect(found('Jenkinsfile', `sh 'echo a\\\\n${bad}'`)).toEqual([]);
     expect(found('Jenkinsfile.prod', 'sh "${tool} volume rm x"')).toEqual(['1:5 volume-rm']);
   });
 
@@ -177,6 +185,10 @@ jobs:
       ['ansible.builtin.file: { path: /var/lib/docker/volumes/shop_db, state: absent }', 'data-path'],
     ])
       expect(found('play.yml', play(task ?? '')), task).toEqual([`3:7 ${rule ?? ''}`]);
+    const [templated] = scanText('play.yml', play('docker_volume: name="{{ p }}_db" state=absent'), {
+      markdown: false,
+    });
+    expect(templated?.finding.command).toBe('docker volume rm ?_db');
     for (const task of [
       'docker_compose_v2: { project_src: /srv, state: absent }',
       'docker_compose_v2: { project_src: /srv, state: present, remove_volumes: true }',
@@ -194,6 +206,7 @@ jobs:
 
   it('reads fish line by line', () => {
     const text = `function wipe\n  ${bad}\nend\nif test -e x; and true\n  and docker volume rm (docker volume ls -q)\nend\n# ${bad}\necho (date)\n`;
+    expect(found('up.fish', 'if docker compose ps -q\n  docker compose up -d\nend\n')).toEqual([]);
     expect(found('conf.d/wipe.fish', text)).toEqual(['2:3 down-volumes', '5:3 volume-rm']);
   });
 
