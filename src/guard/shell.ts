@@ -43,10 +43,14 @@ const mostCommands = 6000;
  * Characters that are read and copied, all in all: what bounds the time that a verdict takes. A text within a text is read
  * again, and so is a variable that grows.
  */
-export const mostWork = 8 * longestText;
+export const mostWork = 7 * longestText;
 /** A command and a word cost more than their letters: in characters, what takes as long as to read so many. */
 const commandCost = 80;
-const wordCost = 40;
+const wordCost = 50;
+/** So does what ends one, while it is parsed. */
+const endCost = 6;
+/** Of a substitution, the parser looks for the end, and reads what is within once more: for each that is within another. */
+const rereadingCost = 4;
 /** Texts within the text: what `sh -c`, eval and their like are given. */
 const mostTexts = 500;
 const deepest = 24;
@@ -93,6 +97,9 @@ const rereading = new Set([
   'ParameterExpansion',
   'DoubleQuoted',
 ]);
+
+/** What may end a command, or begin one. */
+const ending = /[;&|()\n]/g;
 
 const declaring = new Set(['export', 'declare', 'local', 'readonly', 'typeset']);
 
@@ -155,7 +162,7 @@ class Shell implements Machine {
     }
     this.#texts += 1;
     if (this.#texts > mostTexts * this.#patience) throw new Exhausted();
-    this.#spend(text.length);
+    this.#spend(text.length + endCost * (text.match(ending)?.length ?? 0));
     // The parser looks for the end of each heredoc, and through all of them.
     const heredocs = text.split('<<').length - 1;
     this.#spend(Math.min((heredocs * heredocs) / 8, mostWork * this.#patience));
@@ -360,7 +367,7 @@ class Shell implements Machine {
   #substituted(node: SyntaxNode | undefined, frame: Frame): void {
     if (node === undefined) return;
     // The parser reads what is in there when it is asked for: each level once more.
-    if (rereading.has(node.type)) this.#spend(node.end - node.pos);
+    if (rereading.has(node.type)) this.#spend(rereadingCost * (node.end - node.pos));
     if (
       node.type === 'CommandExpansion' ||
       node.type === 'ProcessSubstitution' ||
@@ -383,7 +390,7 @@ class Shell implements Machine {
         this.#substituted(part, frame);
         return [SOME];
       }
-      this.#spend(2 * (part.end - part.pos) + commandCost);
+      this.#spend(rereadingCost * (part.end - part.pos) + commandCost);
       const at = { start: part.pos, end: part.end };
       // Positions in a script between escaped backticks are its own.
       const below: Frame = {
@@ -430,6 +437,7 @@ class Shell implements Machine {
     const env = new Map<string, string>();
     for (const part of node.prefix) {
       if (part.type !== 'Assignment') continue;
+      this.#spend(wordCost);
       const values = this.#assigned(part.value, frame, part.append === true ? part.name : undefined);
       if (node.name === undefined)
         scope.assign(
