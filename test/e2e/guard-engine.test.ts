@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -33,13 +33,13 @@ async function guard(...words: string[]) {
   return execa(process.execPath, [program, 'guard', ...words], { reject: false, stdin: 'ignore' });
 }
 
-const there = (): string[] => [
-  ...['--name', name, '--host', engine.env.DOCKER_HOST, '--daemon-json', at('daemon.json')],
+const there = (plugin = name): string[] => [
+  ...['--name', plugin, '--host', engine.env.DOCKER_HOST, '--daemon-json', at('daemon.json')],
   ...['--pidfile', path.join(path.dirname(engine.dataRoot), 'pid')],
 ];
 
-function start() {
-  const words = ['guard', 'serve', '--name', name, '--host', engine.env.DOCKER_HOST];
+function start(plugin = name, ...more: string[]) {
+  const words = ['guard', 'serve', '--name', plugin, '--host', engine.env.DOCKER_HOST, ...more];
   return execa(
     process.execPath,
     [program, ...words, '--rules', at('guard.yml'), '--approvals', at('approvals')],
@@ -465,5 +465,47 @@ describe('the plugin', () => {
     });
     await docker(['volume', 'create', `${name}-last`]);
     await docker(['volume', 'rm', `${name}-last`]);
+  });
+});
+
+describe('a plugin that listens elsewhere', () => {
+  const other = `${name}elsewhere`;
+  const specs = '/etc/docker/plugins';
+
+  it('is installed by the socket it is told of, refuses, and is taken out again', async () => {
+    const where = at('guard.sock');
+    const words = [...there(other), '--socket', where];
+    // dockerd finds it by a file that says where it is.
+    await mkdir(specs, { recursive: true });
+    onTestFinished(() => rm(path.join(specs, `${other}.spec`), { force: true }));
+    await writeFile(path.join(specs, `${other}.spec`), `unix://${where}`);
+    const before = await readFile(at('daemon.json'), 'utf8');
+    const early = await guard('install', 'engine', '--yes', ...words);
+    expect(early.exitCode, early.stderr).toBe(3);
+    expect(early.stderr).toContain(`The plugin does not answer at ${where}`);
+    expect(await readFile(at('daemon.json'), 'utf8')).toBe(before);
+
+    const child = start(other, '--socket', where);
+    onTestFinished(async () => {
+      child.kill('SIGTERM');
+      await child;
+    });
+    await eventually(() => {
+      expect(existsSync(where)).toBe(true);
+      return Promise.resolve();
+    });
+    const run = await guard('install', 'engine', '--yes', ...words);
+    expect(run.exitCode, run.stderr + run.stdout).toBe(0);
+    expect(run.stdout).toContain('~safe-update-guard-canary" was refused through it');
+    const volume = `${other}-last`;
+    await docker(['volume', 'create', volume]);
+    await expectDenied(['volume', 'rm', volume]);
+    expect(await volumes()).toContain(volume);
+
+    const back = await guard('uninstall', 'engine', '--yes', ...words);
+    expect(back.exitCode, back.stderr).toBe(0);
+    expect(await readFile(at('daemon.json'), 'utf8')).toBe(before);
+    await docker(['volume', 'rm', volume]);
+    expect(await volumes()).not.toContain(volume);
   });
 });
