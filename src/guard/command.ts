@@ -8,7 +8,7 @@ import { judgeHttp, judgeRaw, rawClients } from './http.ts';
 import { isShell, runFile, runInterpreter, runShell, standardInput } from './interpreters.ts';
 import { startedThrough, type Invocation, type Machine } from './invocation.ts';
 import { formatted, printed } from './printers.ts';
-import { runJust, runMake } from './task-files.ts';
+import { runJust, runMake, runTask } from './task-files.ts';
 import { isAllUnknown, isUnknown, known, PASSED, SOME } from './unknown.ts';
 import { asWord, shownWords } from './words.ts';
 import { unwrap } from './wrappers.ts';
@@ -115,6 +115,10 @@ export function runCommand(invocation: Invocation, machine: Machine): string {
   }
   if (name === 'make' || name === 'gmake') return runMake(rest, invocation, machine);
   if (name === 'just') return runJust(rest, invocation, machine);
+  if (name === 'task' || name === 'go-task') {
+    const ran = runTask(rest, invocation, machine);
+    if (ran !== undefined) return ran;
+  }
   if (invocation.inside !== undefined) judgeDatabase(name, invocation, machine);
 
   const text = printed(name, invocation, machine);

@@ -2,10 +2,11 @@ import { resolvePath } from './data-paths.ts';
 import { flags, parseFlags, valueOf } from './flags.ts';
 import { runFile } from './interpreters.ts';
 import { startedThrough, type Invocation, type Machine } from './invocation.ts';
-import { orderedFrom, parseJustfile } from './justfile.ts';
+import { orderedFrom as recipesFrom, parseJustfile } from './justfile.ts';
 import { parseMakefile, recipesOf } from './makefile.ts';
+import { orderedFrom, parseTaskfile } from './taskfile.ts';
 import { isUnknown, PASSED, SOME } from './unknown.ts';
-import { shownWords } from './words.ts';
+import { asWord, shownWords } from './words.ts';
 
 const makeFlags = flags(
   '-C --directory=',
@@ -98,7 +99,7 @@ const justFlags = flags(
 const justTells =
   'dry-run list show help version summary dump evaluate variables fmt init edit man completions'.split(' ');
 
-/** How far up a justfile is looked for. */
+/** How far up a justfile or a Taskfile is looked for. */
 const mostFoldersUp = 8;
 
 /** Judges what `just` runs, as far as its justfile is at hand. */
@@ -120,9 +121,9 @@ export function runJust(words: readonly string[], given: Invocation, machine: Ma
   const places =
     named !== undefined
       ? [named]
-      : Array.from({ length: mostFoldersUp }, (_, up) =>
-          resolvePath(`${start}/${'../'.repeat(up)}`, undefined),
-        ).flatMap((folder) => ['justfile', 'Justfile', '.justfile'].map((name) => `${folder}/${name}`));
+      : foldersFrom(start).flatMap((folder) =>
+          ['justfile', 'Justfile', '.justfile'].map((name) => `${folder}/${name}`),
+        );
   for (const place of places) {
     const text = machine.file(place, given);
     if (text === undefined) continue;
@@ -132,7 +133,7 @@ export function runJust(words: readonly string[], given: Invocation, machine: Ma
     const others = own.imports.map((file) => machine.file(file, invocation) ?? '');
     const justfile = others.length === 0 ? own : parseJustfile([text, ...others].join('\n'));
     const within = startedThrough(invocation, shownWords(invocation.words));
-    for (const { lines, words } of orderedFrom(justfile, asked, values)) {
+    for (const { lines, words } of recipesFrom(justfile, asked, values)) {
       // A first line with `#!` makes it one script; else each line is one of its own.
       const texts = lines.map((line) => line.text);
       if (texts[0]?.startsWith('#!') === true) runFile(texts.join('\n'), within, machine, words);
@@ -141,4 +142,123 @@ export function runJust(words: readonly string[], given: Invocation, machine: Ma
     return SOME;
   }
   return SOME;
+}
+
+/** A folder and those above it. */
+function foldersFrom(start: string): string[] {
+  return Array.from({ length: mostFoldersUp }, (_, up) =>
+    resolvePath(`${start}/${'../'.repeat(up)}`, undefined),
+  );
+}
+
+const taskFlags = flags(
+  '-t --taskfile=',
+  '-d --dir=',
+  '-o --output=',
+  '--output-group-begin=',
+  '--output-group-end=',
+  '-C --concurrency=',
+  '-I --interval=',
+  '--sort=',
+  '--completion=',
+  '--timeout=',
+  '--expiry=',
+  '-n --dry',
+  '-l --list',
+  '-a --list-all',
+  '-g --global',
+  '-i --init',
+  '-h --help',
+);
+
+/** With these it runs no task. */
+const taskTells = 'list list-all summary status init version help completion'.split(' ');
+
+const taskfileNames = ['Taskfile', 'taskfile', 'Taskfile.dist', 'taskfile.dist'].flatMap((name) =>
+  // In this order (https://taskfile.dev/docs/guide/running-tasks).
+  ['yml', 'yaml'].map((ending) => `${name}.${ending}`),
+);
+
+/** How deep Taskfiles include each other, as far as it is followed. */
+const mostIncludes = 4;
+
+interface File {
+  path: string;
+  text: string;
+}
+
+/** Judges what `task` runs, as far as its Taskfile is at hand. Undefined: there is none, as for another program of that name. */
+export function runTask(words: readonly string[], given: Invocation, machine: Machine): string | undefined {
+  const end = words.indexOf('--');
+  const args = end === -1 ? [] : words.slice(end + 1).map(asWord);
+  const parsed = parseFlags(taskFlags, end === -1 ? words : words.slice(0, end), { interspersed: true });
+  const variables = new Map<string, string>();
+  const names: string[] = [];
+  for (const word of parsed.rest) {
+    const [, name, value = ''] = /^([A-Za-z_]\w*)=(.*)$/s.exec(word) ?? [];
+    if (name === undefined) names.push(word);
+    else variables.set(name, value);
+  }
+  const start = parsed.given.has('global')
+    ? resolvePath('~', given.cwd)
+    : resolvePath(valueOf(parsed, 'dir') ?? '.', given.cwd);
+  const named = valueOf(parsed, 'taskfile');
+  const first = named === undefined ? undefined : resolvePath(named, given.cwd);
+  const root = first === undefined ? nearest(start) : fileAt(first);
+  if (root === undefined) return undefined;
+  if (taskTells.some((flag) => parsed.given.has(flag))) return SOME;
+  const folder = valueOf(parsed, 'dir') === undefined ? resolvePath(`${root.path}/..`, undefined) : start;
+  const within = startedThrough(given, shownWords(given.words));
+  run(root, names.length === 0 ? ['default'] : names, variables, folder, 0);
+  return SOME;
+
+  function run(
+    { path, text }: File,
+    wanted: readonly string[],
+    set: ReadonlyMap<string, string>,
+    dir: string,
+    depth: number,
+  ): void {
+    const taskfile = parseTaskfile(text);
+    const others: [string, ReadonlyMap<string, string>][] = [];
+    const ordered = orderedFrom(taskfile, { names: wanted, variables: set, args }, (name, more) => {
+      others.push([name, more]);
+    });
+    // It shows what it would run, but what it needs to know for that it runs.
+    for (const { texts, dir: own } of parsed.given.has('dry') ? ordered.slice(0, 1) : ordered)
+      for (const one of texts) machine.script(one, { ...within, cwd: resolvePath(own ?? '.', dir) });
+    for (const [name, more] of others) {
+      // `docs:build`, and `:build` of the first one.
+      const [space = '', ...rest] = name.split(':');
+      const beside = resolvePath(`${path}/..`, undefined);
+      const include = taskfile.includes.get(space);
+      const file = space === '' ? root : include && fileAt(resolvePath(include.file, beside));
+      if (file === undefined || depth >= mostIncludes) continue;
+      const place = include?.dir === undefined ? dir : resolvePath(include.dir, beside);
+      run(file, [rest.join(':') || 'default'], more, place, depth + 1);
+    }
+  }
+
+  /** A Taskfile by its own name, or in a folder. */
+  function fileAt(path: string): File | undefined {
+    const text = /\.ya?ml$/.test(path) ? machine.file(path, given) : undefined;
+    return text === undefined ? fileIn(path) : { path, text };
+  }
+
+  function fileIn(folder: string): File | undefined {
+    for (const name of taskfileNames) {
+      const path = `${folder}/${name}`;
+      const text = machine.file(path, given);
+      if (text !== undefined) return { path, text };
+    }
+    return undefined;
+  }
+
+  function nearest(start: string): File | undefined {
+    for (const folder of foldersFrom(start)) {
+      const file = fileIn(folder);
+      if (file !== undefined) return file;
+    }
+    return undefined;
+  }
 }

@@ -99,6 +99,27 @@ describe('any text', () => {
     );
   });
 
+  it('is a Taskfile that can be read, or runs nothing', () => {
+    const words =
+      'tasks: vars: includes: x: y: deps: cmds: cmd: sh: task: [ ] { } , - | > " \' # {{.A}} {{ }} :y x:y & ! \t A=1 dir: ..'.split(
+        ' ',
+      );
+    const text = fc
+      .array(fc.constantFrom(...words, ' ', ' ', '\n', '\n  ', '\n    ', '\ntasks:\n  x:\n', '\n      - '), {
+        maxLength: 80,
+      })
+      .map((all) => all.join(' '));
+    fc.assert(
+      fc.property(text, (taskfile) => {
+        // An error within the guard would be a refusal.
+        const read = (path: string): string | undefined =>
+          path === '/srv/Taskfile.yml' ? taskfile : undefined;
+        expect(judge('task x y A=1 -- x', { cwd: '/srv', read }).findings).toEqual([]);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
   it('that blows up when it is expanded is followed only so far', () => {
     const bombs = [
       '{a,b}'.repeat(40),
@@ -172,7 +193,7 @@ describe('any text', () => {
     ['substitutions, which are read once more', `: "$(:${' '.repeat(99)})"`, `: "$(:)"${' '.repeat(99)}`],
     ['arithmetic, which is as well', ': $((aaaaaaaa))', ": '((aaaaaaaa)'"],
   ])('costs more than its letters where it takes longer: %s', (_, long, short) => {
-    const work = (line: string): number => judge(`${line}\n`.repeat(100)).work;
+    const work = (line: string): number => judge(`${line}\n`.repeat(100)).work ?? 0;
     expect(work(long)).toBeGreaterThan(work(short) + 100 * 3 * 8);
   });
 

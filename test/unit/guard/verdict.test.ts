@@ -586,6 +586,214 @@ import 'more.just'
   });
 });
 
+describe('what task runs', () => {
+  const texts: Record<string, string> = {
+    '/srv/Taskfile.yml': `# yaml-language-server: $schema=https://taskfile.dev/schema.json
+version: '3'
+
+vars:
+  DC: docker compose
+  PROJECT:
+    sh: basename "$PWD"
+env: {STAGE: prod}
+includes:
+  db: ./db
+  ops:
+    taskfile: ops/tasks.yaml
+    dir: ./ops
+dotenv: ['.env']
+
+tasks:
+  default:
+    cmds: [task --list]
+  reset:
+    desc: "all gone: really"
+    prompt: docker compose down -v?
+    aliases: [r, wipe]
+    deps:
+      - stop
+      - task: build
+    cmds:
+      - echo reset
+      - docker compose down --volumes   # and the data
+  stop: docker compose stop
+  build:
+    - docker compose build
+    - docker compose pull
+  short: {cmds: [echo a, 'docker compose down -v']}
+  quoted:
+    cmds:
+    - "docker compose -p \\"shop\\" down -v"
+  block:
+    cmds:
+      - |
+        set -e
+        if true; then
+          docker compose down -v
+        fi
+  folded:
+    cmds:
+      - cmd: >-
+          docker compose
+          down -v
+        silent: true
+  lines:
+    cmds:
+      - docker compose
+        # comment
+        down -v
+  needs:
+    deps: [stop, reset]
+  calls:
+    cmds:
+      - echo a
+      - task: dc
+        vars: {WHAT: down -v}
+  dc:
+    cmd: '{{.DC}} {{.WHAT | default "ps"}}'
+  args:
+    cmds: ['docker compose {{.CLI_ARGS}}']
+  own:
+    vars:
+      WHAT: ps
+    cmds: ['docker compose {{.WHAT}}']
+  end:
+    cmds:
+      - docker compose up
+      - defer: docker compose down -v
+  end-task:
+    cmds: [{defer: {task: reset}}]
+  asked:
+    preconditions:
+      - sh: docker volume prune -f
+        msg: docker compose down -v
+  known:
+    status: [docker volume prune -f]
+  computed:
+    vars: {X: {sh: docker volume prune -f}}
+    cmds: ['echo {{.X}}']
+  'stop-*':
+    cmds: ['docker compose stop {{index .MATCH 0}}']
+  '*-down':
+    cmds: ['docker compose -p {{index .MATCH 0}} down -v']
+  each:
+    cmds:
+      - for: [a, b]
+        cmd: docker volume rm {{.ITEM}}
+  below:
+    dir: sub
+    cmds: [./x.sh]
+  all:
+    cmds: [task: db:drop]
+  chosen: {cmds: [{task: 're{{.WHICH}}'}]}
+  other: {cmds: [{task: 'st{{.WHICH}}'}]}
+  loop:
+    cmds: [{task: loop}]
+  up:
+    desc: docker compose down -v
+    cmds:
+      - docker compose up -d
+      # - docker compose down -v
+      - cmd: docker compose ps
+        platforms: [linux]
+`,
+    '/srv/sub/x.sh': 'docker compose down -v',
+    '/srv/ops/x.sh': 'docker compose down -v',
+    '/srv/db/Taskfile.yml':
+      'version: 3\ntasks:\n  default: {cmds: [docker volume prune]}\n  drop:\n    cmds: [{task: really}, {task: :stop}]\n' +
+      '  really: docker compose down -v\n  back: [task: :reset]\n  ls: docker volume ls\n',
+    '/srv/ops/tasks.yaml': 'tasks:\n  x: ./x.sh\n',
+    '/opt/taskfile.dist.yaml': 'vars: {X: {sh: docker volume prune}}\ntasks: {up: docker compose up -d}\n',
+    '/odd/Taskfile.yml': 'tasks:\n\tx: docker compose down -v\n  [{\n- - - "\n',
+    '/many/Taskfile.yml': `tasks:\n${'  - x: ['.repeat(3000)}`,
+    '/deep/Taskfile.yml': `tasks:\n  x: ${'['.repeat(20_000)}${']'.repeat(20_000)}\n  y: a${' '.repeat(60_000)}b\n`,
+    '/grows/Taskfile.yml': `tasks:\n  x:\n    cmds: [{task: x, vars: {A: '{{.A}}docker'}}]\n`,
+    '/fills/Taskfile.yml': `vars: {A: ${'docker'.repeat(5000)}}\ntasks: {x: '${'{{.A}}'.repeat(5000)}'}\n`,
+  };
+  const rulesOf = (text: string): string[] =>
+    judge(text, { cwd: '/srv', read: (path) => texts[path] }).findings.map((finding) => finding.rule);
+
+  it.each([
+    ...[
+      'task reset',
+      'task r',
+      'task wipe',
+      'go-task reset',
+      'task stop reset',
+      'task -s -y reset',
+      'sudo task r',
+    ],
+    ...['task short', 'task quoted', 'task block', 'task folded', 'task lines', 'task needs', 'task calls'],
+    ...['task dc WHAT="down -v"', 'task DC="podman compose" WHAT="down -v" dc', 'task args -- down -v'],
+    ...[
+      'task end',
+      'task end-task',
+      'task asked',
+      'task known',
+      'task computed',
+      'task shop-down',
+      'task each',
+    ],
+    ...[
+      'task below',
+      'task all',
+      'task chosen',
+      'task re$X',
+      'task db',
+      'task db:really',
+      'task db:back',
+      'task ops:x',
+      'cd sub; task reset',
+    ],
+    ...['task -d /srv reset', 'task -t /srv/Taskfile.yml reset', 'task --taskfile=/srv/db really'],
+    // Too much to follow, around a docker command.
+    ...['cd /grows && task x', 'cd /fills && task x'],
+    ...['task $TASK', 'cd /opt && task up', 'cd /opt && task --dry up', 'cd /tmp; task -t ../srv/db'],
+  ])('%s is a refusal', (text) => {
+    expect(rulesOf(text)).not.toEqual([]);
+  });
+
+  it.each([
+    ...[
+      'task',
+      'task up',
+      'task stop',
+      'task build',
+      'task dc',
+      'task dc WHAT=ps',
+      'task own WHAT="down -v"',
+    ],
+    ...[
+      'task args -- ps',
+      'task args',
+      'task stop-web',
+      'task db:ls',
+      'task loop',
+      'task nothing',
+      'task other',
+      'task st$X',
+      'task "$@"',
+    ],
+    ...[
+      'task --dry reset',
+      'task -n reset',
+      'task --list',
+      'task --summary reset',
+      'task -h',
+      'task db:nothing',
+    ],
+    ...[
+      'cd /tmp && task reset',
+      'cd /odd && task x',
+      'cd /many && task x',
+      'task -d /tmp reset',
+      'task ops:reset',
+    ],
+  ])('%s is not', (text) => {
+    expect(rulesOf(text)).toEqual([]);
+  });
+});
+
 describe('what composer runs', () => {
   const scripts = {
     reset: ['@putenv A=1', '@php artisan config:clear', 'docker compose down -v'],
