@@ -220,17 +220,28 @@ export function runTask(words: readonly string[], given: Invocation, machine: Ma
     depth: number,
   ): void {
     const taskfile = parseTaskfile(text);
+    // What it has by itself (https://taskfile.dev/docs/reference/templating).
+    const beside = resolvePath(`${path}/..`, undefined);
+    for (const [name, value] of [
+      ['USER_WORKING_DIR', given.cwd],
+      ['ROOT_DIR', resolvePath(`${root?.path ?? path}/..`, undefined)],
+      ['TASKFILE_DIR', beside],
+    ] as const)
+      if (value !== undefined && !taskfile.variables.has(name)) taskfile.variables.set(name, value);
     const others: [string, ReadonlyMap<string, string>][] = [];
     const ordered = orderedFrom(taskfile, { names: wanted, variables: set, args }, (name, more) => {
       others.push([name, more]);
     });
     // It shows what it would run, but what it needs to know for that it runs.
     for (const { texts, dir: own } of parsed.given.has('dry') ? ordered.slice(0, 1) : ordered)
-      for (const one of texts) machine.script(one, { ...within, cwd: resolvePath(own ?? '.', dir) });
+      for (const one of texts)
+        machine.script(one, {
+          ...within,
+          cwd: own !== undefined && isUnknown(own) ? undefined : resolvePath(own ?? '.', dir),
+        });
     for (const [name, more] of others) {
       // `docs:build`, and `:build` of the first one.
       const [space = '', ...rest] = name.split(':');
-      const beside = resolvePath(`${path}/..`, undefined);
       const include = taskfile.includes.get(space);
       const file = space === '' ? root : include && fileAt(resolvePath(include.file, beside));
       if (file === undefined || depth >= mostIncludes) continue;

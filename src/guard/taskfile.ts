@@ -249,7 +249,8 @@ export function orderedFrom(
     }
     // What a task sets itself counts more than what it is given (https://taskfile.dev/docs/guide/variables).
     const known = [taskfile.variables, given, task.variables];
-    found.push({ texts: filledIn(task.texts, known), dir: task.dir });
+    const [dir] = filledIn(task.dir === undefined ? [] : [task.dir], known);
+    found.push({ texts: filledIn(task.texts, known), dir });
     for (const { name: next, variables: own } of task.calls) {
       const values = [...own].map(([key, value]) => [key, filledIn([value], known)[0] ?? ''] as const);
       run(filledIn([next], known)[0] ?? '', new Map(values));

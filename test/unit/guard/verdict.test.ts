@@ -683,6 +683,10 @@ tasks:
   below:
     dir: sub
     cmds: [./x.sh]
+  here: {dir: '{{.USER_WORKING_DIR}}', cmds: [./x.sh]}
+  beside: {dir: '{{.TASKFILE_DIR}}/sub', cmds: [./x.sh]}
+  top: {cmds: ['{{.ROOT_DIR}}/sub/x.sh']}
+  where: {dir: 'sub{{.WHERE}}', cmds: [./x.sh]}
   all:
     cmds: [task: db:drop]
   chosen: {cmds: [{task: 're{{.WHICH}}'}]}
@@ -737,6 +741,9 @@ tasks:
     ...[
       'task below',
       'task all',
+      'cd sub && task here',
+      'task beside',
+      'task top',
       'task chosen',
       'task re$X',
       'task db',
@@ -771,6 +778,8 @@ tasks:
       'task loop',
       'task nothing',
       'task other',
+      'task here',
+      'task where',
       'task st$X',
       'task "$@"',
     ],
