@@ -24,7 +24,7 @@ interface Include {
   dir: string | undefined;
 }
 
-/** What a Taskfile says (https://taskfile.dev/docs/reference/schema), as far as it is read here. */
+/** What a Taskfile says (https://taskfile.dev/docs/reference/schema; compared with Task 3.54), as far as it is read here. */
 export interface Taskfile {
   tasks: Map<string, Task>;
   /** Other names of tasks. */

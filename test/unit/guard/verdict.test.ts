@@ -640,7 +640,6 @@ tasks:
   lines:
     cmds:
       - docker compose
-        # comment
         down -v
   needs:
     deps: [stop, reset]
@@ -686,7 +685,6 @@ tasks:
   here: {dir: '{{.USER_WORKING_DIR}}', cmds: [./x.sh]}
   beside: {dir: '{{.TASKFILE_DIR}}/sub', cmds: [./x.sh]}
   top: {cmds: ['{{.ROOT_DIR}}/sub/x.sh']}
-  where: {dir: 'sub{{.WHERE}}', cmds: [./x.sh]}
   all:
     cmds: [task: db:drop]
   chosen: {cmds: [{task: 're{{.WHICH}}'}]}
@@ -703,11 +701,21 @@ tasks:
 `,
     '/srv/sub/x.sh': 'docker compose down -v',
     '/srv/ops/x.sh': 'docker compose down -v',
-    '/srv/db/Taskfile.yml':
-      'version: 3\ntasks:\n  default: {cmds: [docker volume prune]}\n  drop:\n    cmds: [{task: really}, {task: :stop}]\n' +
-      '  really: docker compose down -v\n  back: [task: :reset]\n  ls: docker volume ls\n',
-    '/srv/ops/tasks.yaml': 'tasks:\n  x: ./x.sh\n',
-    '/opt/taskfile.dist.yaml': 'vars: {X: {sh: docker volume prune}}\ntasks: {up: docker compose up -d}\n',
+    '/srv/db/Taskfile.yml': `version: 3
+tasks:
+  default: {cmds: [docker volume prune]}
+  drop:
+    cmds:
+      - task: really
+      - task: :stop
+  really: docker compose down -v
+  back:
+  - task: :reset
+  ls: docker volume ls
+`,
+    '/srv/ops/tasks.yaml': 'version: 3\ntasks:\n  x: ./x.sh\n',
+    '/opt/taskfile.dist.yaml':
+      'version: 3\nvars: {X: {sh: docker volume prune}}\ntasks: {up: docker compose up -d}\n',
     '/odd/Taskfile.yml': 'tasks:\n\tx: docker compose down -v\n  [{\n- - - "\n',
     '/many/Taskfile.yml': `tasks:\n${'  - x: ['.repeat(3000)}`,
     '/deep/Taskfile.yml': `tasks:\n  x: ${'['.repeat(20_000)}${']'.repeat(20_000)}\n  y: a${' '.repeat(60_000)}b\n`,
@@ -779,7 +787,6 @@ tasks:
       'task nothing',
       'task other',
       'task here',
-      'task where',
       'task st$X',
       'task "$@"',
     ],
