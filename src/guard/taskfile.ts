@@ -90,7 +90,9 @@ const keyText = /^("[^"]*"|'[^']*'|[^\s"'#[\]{},&*!|>%@`-][^\s"'#]*):(?:[ \t]+|$
 /** Characters. */
 const longestKey = 200;
 /** Lists within lists; nobody writes more. */
-const deepest = 20;
+const deepest = 12;
+/** Characters of a list in brackets. */
+const longestList = 4000;
 /** Tasks that one command runs, each with what is set for it. */
 const mostCalls = 1000;
 /** Characters that are put in for variables. */
@@ -154,7 +156,8 @@ function* scalars(text: string): Generator<[string[], string]> {
 function* inBrackets(path: readonly string[], text: string): Generator<[string[], string]> {
   if (path.length > deepest) return;
   // `{{.NAME}} down` is no map.
-  const inner = /^(?:\[|\{(?!\{))(.*)[\]}][ \t]*(?:#.*)?$/s.exec(text)?.[1];
+  const inner =
+    text.length > longestList ? undefined : /^(?:\[|\{(?!\{))(.*)[\]}][ \t]*(?:#.*)?$/s.exec(text)?.[1];
   if (inner === undefined) {
     yield [[...path], plain(text)];
     return;
@@ -171,7 +174,8 @@ function parts(text: string): string[] {
   const found: string[] = [];
   let depth = 0;
   let from = 0;
-  const tokens = /"(?:[^"\\]|\\.)*"|'[^']*'|[[\]{},]/g;
+  // A quote that does not end goes on to the end of the text.
+  const tokens = /"(?:[^"\\]|\\.)*"?|'[^']*'?|[[\]{},]/gs;
   for (const { 0: token, index } of text.matchAll(tokens)) {
     if (token === '[' || token === '{') depth += 1;
     else if (token === ']' || token === '}') depth -= 1;

@@ -666,8 +666,14 @@ tasks:
     preconditions:
       - sh: docker volume prune -f
         msg: docker compose down -v
+  wanted:
+    preconditions:
+      - docker volume prune -f
   known:
     status: [docker volume prune -f]
+  long:
+    cmds:
+${'      - docker compose ps\n'.repeat(30)}      - docker compose down -v
   computed:
     vars: {X: {sh: docker volume prune -f}}
     cmds: ['echo {{.X}}']
@@ -720,7 +726,7 @@ tasks:
     '/many/Taskfile.yml': `tasks:\n${'  - x: ['.repeat(3000)}`,
     '/deep/Taskfile.yml': `tasks:\n  x: ${'['.repeat(20_000)}${']'.repeat(20_000)}\n  y: a${' '.repeat(60_000)}b\n`,
     '/grows/Taskfile.yml': `tasks:\n  x:\n    cmds: [{task: x, vars: {A: '{{.A}}docker'}}]\n`,
-    '/fills/Taskfile.yml': `vars: {A: ${'docker'.repeat(5000)}}\ntasks: {x: '${'{{.A}}'.repeat(5000)}'}\n`,
+    '/fills/Taskfile.yml': `vars:\n  A: ${'docker'.repeat(5000)}\ntasks:\n  x: '${'{{.A}}'.repeat(5000)}'\n`,
   };
   const rulesOf = (text: string): string[] =>
     judge(text, { cwd: '/srv', read: (path) => texts[path] }).findings.map((finding) => finding.rule);
@@ -741,7 +747,9 @@ tasks:
       'task end',
       'task end-task',
       'task asked',
+      'task wanted',
       'task known',
+      'task long',
       'task computed',
       'task shop-down',
       'task each',
