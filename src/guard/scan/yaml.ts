@@ -9,7 +9,7 @@ const textKeys = new Set(
     'run script before_script after_script pre_script post_script bash sh pwsh powershell cmd cmds commands ' +
     'shell raw ansible.builtin.shell ansible.builtin.command ansible.builtin.raw ansible.legacy.shell ' +
     'ansible.legacy.command inline inlineScript deploy_script test_script build_script install before_install after_success ' +
-    'after_failure before_deploy after_deploy preset prestart poststart exec'
+    'after_failure before_deploy after_deploy preset prestart poststart exec defer'
   ).split(' '),
 );
 /** Keys whose value is a command: text, or the words of one. */
@@ -32,6 +32,8 @@ export function yamlPieces(text: string): Piece[] {
       if (textKeys.has(name)) eachText(value);
       else if (commandKeys.has(name)) command(value, compose);
       else task(key, name, value);
+      // A task of a Taskfile may be nothing but its commands.
+      if (name === 'tasks' && isMap(value)) for (const one of value.items) eachText(one.value);
       walk(value, compose);
     }
   }

@@ -158,6 +158,12 @@ jobs:
     expect(found('Taskfile.yml', `tasks:\n  reset:\n    cmds:\n      - ${bad}\n`)).toEqual([
       '4:9 down-volumes',
     ]);
+    const tasks = `tasks:\n  a: ${bad}\n  b:\n    - ls\n    - ${bad}\n  c:\n    cmds:\n      - defer: ${bad}\n    desc: ${bad}\n`;
+    expect(found('Taskfile.yml', tasks)).toEqual([
+      '2:6 down-volumes',
+      '5:7 down-volumes',
+      '8:16 down-volumes',
+    ]);
     const play = `- hosts: all\n  tasks:\n    - name: x\n      ansible.builtin.shell: cd {{ dir }} && ${bad}\n    - command:\n        cmd: ${bad}\n`;
     expect(found('play.yml', play)).toEqual(['4:46 down-volumes', '6:14 down-volumes']);
   });
