@@ -41,7 +41,8 @@ const commandKeys = new Set(['cmds', 'cmd', 'sh', 'status', 'preconditions', 'de
 
 /**
  * Given the text of a Taskfile, return its tasks. Never throws. Of YAML it reads what people write there: blocks by their
- * indentation, lists and maps in brackets on one line, texts in quotes and below `|`.
+ * indentation, lists and maps in brackets on one line, texts in quotes and below `|`. The package that reads all of YAML takes
+ * longer to load than a verdict takes.
  */
 export function parseTaskfile(text: string): Taskfile {
   const found: Taskfile = {
