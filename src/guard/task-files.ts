@@ -4,6 +4,7 @@ import { runFile } from './interpreters.ts';
 import { startedThrough, type Invocation, type Machine } from './invocation.ts';
 import { orderedFrom as recipesFrom, parseJustfile } from './justfile.ts';
 import { parseMakefile, recipesOf } from './makefile.ts';
+import { Exhausted } from './scope.ts';
 import { orderedFrom, parseTaskfile } from './taskfile.ts';
 import { isUnknown, PASSED, SOME } from './unknown.ts';
 import { asWord, shownWords } from './words.ts';
@@ -179,8 +180,9 @@ const taskfileNames = ['Taskfile', 'taskfile', 'Taskfile.dist', 'taskfile.dist']
   ['yml', 'yaml'].map((ending) => `${name}.${ending}`),
 );
 
-/** How deep Taskfiles include each other, as far as it is followed. */
+/** How deep Taskfiles include each other, as far as it is followed, and how many are read. */
 const mostIncludes = 4;
+const mostTaskfiles = 100;
 
 interface File {
   path: string;
@@ -209,6 +211,7 @@ export function runTask(words: readonly string[], given: Invocation, machine: Ma
   if (taskTells.some((flag) => parsed.given.has(flag))) return SOME;
   const folder = valueOf(parsed, 'dir') === undefined ? resolvePath(`${root.path}/..`, undefined) : start;
   const within = startedThrough(given, shownWords(given.words));
+  let taskfiles = 0;
   run(root, names.length === 0 ? ['default'] : names, variables, folder, 0);
   return SOME;
 
@@ -219,6 +222,8 @@ export function runTask(words: readonly string[], given: Invocation, machine: Ma
     dir: string,
     depth: number,
   ): void {
+    taskfiles += 1;
+    if (taskfiles > mostTaskfiles) throw new Exhausted();
     const taskfile = parseTaskfile(text);
     // What it has by itself (https://taskfile.dev/docs/reference/templating).
     const beside = resolvePath(`${path}/..`, undefined);
@@ -240,13 +245,24 @@ export function runTask(words: readonly string[], given: Invocation, machine: Ma
           cwd: own !== undefined && isUnknown(own) ? undefined : resolvePath(own ?? '.', dir),
         });
     for (const [name, more] of others) {
-      // `docs:build`, and `:build` of the first one.
+      if (depth >= mostIncludes) continue;
       const [space = '', ...rest] = name.split(':');
-      const include = taskfile.includes.get(space);
-      const file = space === '' ? root : include && fileAt(resolvePath(include.file, beside));
-      if (file === undefined || depth >= mostIncludes) continue;
-      const place = include?.dir === undefined ? dir : resolvePath(include.dir, beside);
-      run(file, [rest.join(':') || 'default'], more, place, depth + 1);
+      const below = [rest.join(':') || 'default'];
+      // `docs:build`, and `:build` of the first one.
+      if (space === '' && root !== undefined) run(root, below, more, dir, depth + 1);
+      for (const [own, include] of taskfile.includes) {
+        const wantedOf =
+          own === space || include.aliases.includes(space) ? below : include.isFlat ? [name] : [];
+        const file = wantedOf.length === 0 ? undefined : fileAt(resolvePath(include.file, beside));
+        if (file !== undefined)
+          run(
+            file,
+            wantedOf,
+            more,
+            include.dir === undefined ? dir : resolvePath(include.dir, beside),
+            depth + 1,
+          );
+      }
     }
   }
 

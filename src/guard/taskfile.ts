@@ -22,6 +22,10 @@ interface Include {
   /** A file or a folder, seen from this one. */
   file: string;
   dir: string | undefined;
+  /** What else may stand in front. */
+  aliases: string[];
+  /** Its tasks are known without a name in front, too. */
+  isFlat: boolean;
 }
 
 /** What a Taskfile says (https://taskfile.dev/docs/reference/schema; compared with Task 3.54), as far as it is read here. */
@@ -56,10 +60,12 @@ export function parseTaskfile(text: string): Taskfile {
       if (keys.at(-1) === 'sh') found.always.push(value);
       else if (keys.length === 0) found.variables.set(name, value);
     } else if (section === 'includes') {
-      const include = found.includes.get(name) ?? { file: '', dir: undefined };
+      const include = found.includes.get(name) ?? { file: '', dir: undefined, aliases: [], isFlat: false };
       found.includes.set(name, include);
       if (keys.length === 0 || keys[0] === 'taskfile') include.file = value;
       else if (keys[0] === 'dir') include.dir = value;
+      else if (keys[0] === 'aliases') include.aliases.push(value);
+      else if (keys[0] === 'flatten') include.isFlat = value === 'true';
     } else if (section === 'tasks') note(taskOf(found, name), name, below, value);
   }
   return found;

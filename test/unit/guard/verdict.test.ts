@@ -601,6 +601,10 @@ includes:
   ops:
     taskfile: ops/tasks.yaml
     dir: ./ops
+    aliases: [o, op]
+  flat:
+    taskfile: ./flat.yml
+    flatten: true
 dotenv: ['.env']
 
 tasks:
@@ -719,6 +723,7 @@ tasks:
   - task: :reset
   ls: docker volume ls
 `,
+    '/srv/flat.yml': 'version: 3\ntasks:\n  plain: docker compose down -v\n  fine: docker compose ps\n',
     '/srv/ops/tasks.yaml': 'version: 3\ntasks:\n  x: ./x.sh\n',
     '/opt/taskfile.dist.yaml':
       'version: 3\nvars: {X: {sh: docker volume prune}}\ntasks: {up: docker compose up -d}\n',
@@ -726,6 +731,7 @@ tasks:
     '/many/Taskfile.yml': `tasks:\n${'  - x: ['.repeat(3000)}`,
     '/deep/Taskfile.yml': `tasks:\n  x: ${'['.repeat(20_000)}${']'.repeat(20_000)}\n  y: a${' '.repeat(60_000)}b\n`,
     '/grows/Taskfile.yml': `tasks:\n  x:\n    cmds: [{task: x, vars: {A: '{{.A}}docker'}}]\n`,
+    '/itself/Taskfile.yml': `includes:\n${Array.from({ length: 20 }, (_, at) => `  a${at}: {taskfile: ., flatten: true}\n`).join('')}# docker\n`,
     '/fills/Taskfile.yml': `vars:\n  A: ${'docker'.repeat(5000)}\ntasks:\n  x: '${'{{.A}}'.repeat(5000)}'\n`,
   };
   const rulesOf = (text: string): string[] =>
@@ -748,6 +754,9 @@ tasks:
       'task end-task',
       'task asked',
       'task wanted',
+      'task o:x',
+      'task op:x',
+      'task plain',
       'task known',
       'task long',
       'task computed',
@@ -770,7 +779,7 @@ tasks:
     ],
     ...['task -d /srv reset', 'task -t /srv/Taskfile.yml reset', 'task --taskfile=/srv/db really'],
     // Too much to follow, around a docker command.
-    ...['cd /grows && task x', 'cd /fills && task x'],
+    ...['cd /grows && task x', 'cd /fills && task x', 'cd /itself && task x'],
     ...['task $TASK', 'cd /opt && task up', 'cd /opt && task --dry up', 'cd /tmp; task -t ../srv/db'],
   ])('%s is a refusal', (text) => {
     expect(rulesOf(text)).not.toEqual([]);
@@ -795,6 +804,8 @@ tasks:
       'task nothing',
       'task other',
       'task here',
+      'task fine',
+      'task db:plain',
       'task st$X',
       'task "$@"',
     ],
