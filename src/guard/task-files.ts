@@ -6,7 +6,7 @@ import { orderedFrom as recipesFrom, parseJustfile } from './justfile.ts';
 import { parseMakefile, recipesOf } from './makefile.ts';
 import { Exhausted } from './scope.ts';
 import { orderedFrom, parseTaskfile } from './taskfile.ts';
-import { isUnknown, PASSED, SOME } from './unknown.ts';
+import { isAllUnknown, isUnknown, PASSED, SOME } from './unknown.ts';
 import { asWord, shownWords } from './words.ts';
 
 const makeFlags = flags(
@@ -252,7 +252,11 @@ export function runTask(words: readonly string[], given: Invocation, machine: Ma
       if (space === '' && root !== undefined) run(root, below, more, dir, depth + 1);
       for (const [own, include] of taskfile.includes) {
         const wantedOf =
-          own === space || include.aliases.includes(space) ? below : include.isFlat ? [name] : [];
+          own === space || include.aliases.includes(space)
+            ? below
+            : include.isFlat || isAllUnknown(space)
+              ? [name]
+              : [];
         const file = wantedOf.length === 0 ? undefined : fileAt(resolvePath(include.file, beside));
         if (file !== undefined)
           run(

@@ -136,7 +136,7 @@ function* scalars(text: string): Generator<[string[], string]> {
     if (pair !== undefined) stack.push({ column, key: pair.key });
     const written = pair?.value ?? rest;
     // An anchor or a tag, before what it is about.
-    const own = written.replace(/^(?:[&!]\S*[ \t]*)+/, '');
+    const own = written.replace(/^(?:[&!]\S*[ \t]*)+/, '').replace(/^#.*/s, '');
     const outer = stack.at(-1)?.column ?? 0;
     const more: string[] = [];
     const isBlock = /^[|>][-+0-9]*[ \t]*(?:#.*)?$/.test(own);
@@ -250,6 +250,7 @@ export function orderedFrom(
       const after = parts.at(-1) ?? '';
       for (const each of [...taskfile.tasks.keys(), ...taskfile.aliases.keys()])
         if (each.startsWith(before) && each.endsWith(after)) run(each, given);
+      other(wanted, given);
       return;
     }
     const name = taskfile.aliases.get(wanted) ?? wanted;

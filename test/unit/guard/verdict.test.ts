@@ -694,6 +694,7 @@ ${'      - docker compose ps\n'.repeat(30)}      - docker compose down -v
     cmds: [./x.sh]
   here: {dir: '{{.USER_WORKING_DIR}}', cmds: [./x.sh]}
   beside: {dir: '{{.TASKFILE_DIR}}/sub', cmds: [./x.sh]}
+  direct: ./x.sh
   top: {cmds: ['{{.ROOT_DIR}}/sub/x.sh']}
   all:
     cmds: [task: db:drop]
@@ -723,6 +724,11 @@ tasks:
   - task: :reset
   ls: docker volume ls
 `,
+    '/parts/Taskfile.yml':
+      'version: 3\nincludes: {db: ../srv/db}\ntasks:\n  up: &up docker compose up -d\n  all: # some\n    deps:\n      - db:drop # all of it\n',
+    '~/Taskfile.yml': 'version: 3\ntasks: {mine: docker compose down -v}\n',
+    '/only/Taskfile.yml': 'version: 3\nincludes: {db: ../srv/db}\ntasks: {up: docker compose up -d}\n',
+    '/anchor/Taskfile.yml': 'version: 3\ntasks:\n  x: &x docker compose down -v\n',
     '/srv/flat.yml': 'version: 3\ntasks:\n  plain: docker compose down -v\n  fine: docker compose ps\n',
     '/srv/ops/tasks.yaml': 'version: 3\ntasks:\n  x: ./x.sh\n',
     '/opt/taskfile.dist.yaml':
@@ -754,6 +760,13 @@ tasks:
       'task end-task',
       'task asked',
       'task wanted',
+      'cd /parts && task all',
+      'cd /parts && task $X',
+      'cd /parts && task "db:$X"',
+      'cd /anchor && task x',
+      'task -g mine',
+      'cd /only && task $X',
+      'cd /tmp && task -t /srv/Taskfile.yml -d /srv/ops direct',
       'task o:x',
       'task op:x',
       'task plain',
@@ -805,6 +818,9 @@ tasks:
       'task other',
       'task here',
       'task fine',
+      'task direct',
+      'cd /parts && task up$X',
+      'cd /parts && task -g x',
       'task db:plain',
       'task st$X',
       'task "$@"',
