@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -476,8 +476,11 @@ describe('a plugin that listens elsewhere', () => {
     const where = at('guard.sock');
     const words = [...there(other), '--socket', where];
     // dockerd finds it by a file that says where it is.
-    await mkdir(specs, { recursive: true });
-    onTestFinished(() => rm(path.join(specs, `${other}.spec`), { force: true }));
+    const made = await mkdir(specs, { recursive: true });
+    onTestFinished(async () => {
+      await rm(path.join(specs, `${other}.spec`), { force: true });
+      if (made !== undefined) await rmdir(specs);
+    });
     await writeFile(path.join(specs, `${other}.spec`), `unix://${where}`);
     const before = await readFile(at('daemon.json'), 'utf8');
     const early = await guard('install', 'engine', '--yes', ...words);
