@@ -1,99 +1,72 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const second = 1000;
 
-/**
- * Files of tests that take minutes begin first: one of them that began last would go on alone while the other workers have
- * nothing to do. In CI no earlier run has left behind how long each took.
- */
-const longest = [
-  ...[
-    'e2e/prove',
-    'e2e/encrypted',
-    'e2e/killed',
-    'e2e/move',
-    'e2e/edge',
-    'e2e/bad-migration',
-    'e2e/bad-edit',
-  ],
-  ...['e2e/restore', 'e2e/bad-release', 'e2e/topology', 'e2e/stacks/meeshy', 'e2e/guard-ask'],
-  ...['faults/hands', 'faults/killed-everywhere', 'faults/dumps', 'faults/engine', 'faults/killed-at-random'],
-  ...['conformance/database/mongodb', 'conformance/database/mysql'],
-];
+/** Seconds that each file took when they were last kept (scripts/test --keep-times). */
+const times = JSON.parse(readFileSync(new URL('test/times.json', import.meta.url), 'utf8')) as Record<
+  string,
+  number
+>;
 
+/** What takes longest begins first: if it began last, it would go on alone while the other workers have nothing to do. */
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const place = ({ moduleId }: TestSpecification): number => {
-      const found = longest.findIndex((name) => moduleId.endsWith(`/${name}.test.ts`));
-      return found === -1 ? longest.length : found;
-    };
-    return (await super.sort(files)).toSorted((one, other) => place(one) - place(other));
+    const seconds = ({ moduleId }: TestSpecification): number =>
+      // One that nobody has timed may be long.
+      times[moduleId.slice(moduleId.lastIndexOf('/test/') + 1)] ?? 60;
+    return Promise.resolve(files.toSorted((one, other) => seconds(other) - seconds(one)));
   }
 }
 
-/** One project a kind of test; `vitest run` runs them one after the other, the cheap ones first. */
+/** Which of the many instants of a fault are tried: how many commits there are, so that each commit tries the next ones. */
+function rotation(): string {
+  const given = process.env['SAFE_UPDATE_ROTATION'];
+  if (given !== undefined) return given;
+  try {
+    const count = execFileSync('git', ['rev-list', '--count', 'HEAD'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    return count.trim();
+  } catch {
+    // No git, no commit: the first of each.
+    return '0';
+  }
+}
+
+/** Tests of one kind. Those on an engine share their workers, so that the longest of all of them begins first. */
+const project = (name: string, limit: number) => ({
+  extends: true as const,
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout: limit * second,
+    hookTimeout: Math.min(limit, 360) * second,
+    sequence: { groupOrder: name === 'unit' ? 0 : 1 },
+  },
+});
+
 export default defineConfig({
   test: {
     // Names of stacks, ports and folders are unique in every test, so files at once get along; they wait more than they work,
-    // so there is one more than cores.
-    maxWorkers: 3,
+    // so there are more of them than cores.
+    maxWorkers: 5,
     sequence: { sequencer: LongestFirst },
-    // The program is started thousands of times, from its sources: what Node.js makes of them is made once.
     env: {
+      // The program is started thousands of times: what Node.js makes of it is made once.
       NODE_COMPILE_CACHE: fileURLToPath(new URL('node_modules/.cache/compiled', import.meta.url)),
+      SAFE_UPDATE_ROTATION: rotation(),
     },
     projects: [
-      {
-        extends: true,
-        test: {
-          name: 'unit',
-          include: ['test/unit/**/*.test.ts'],
-          testTimeout: 60 * second,
-          sequence: { groupOrder: 0 },
-        },
-      },
-      {
-        extends: true,
-        test: {
-          name: 'conformance',
-          include: ['test/conformance/**/*.test.ts'],
-          testTimeout: 120 * second,
-          hookTimeout: 120 * second,
-          sequence: { groupOrder: 1 },
-        },
-      },
-      {
-        extends: true,
-        test: {
-          name: 'integration',
-          include: ['test/integration/**/*.test.ts'],
-          testTimeout: 120 * second,
-          hookTimeout: 120 * second,
-          sequence: { groupOrder: 2 },
-        },
-      },
-      {
-        extends: true,
-        test: {
-          name: 'e2e',
-          include: ['test/e2e/**/*.test.ts'],
-          testTimeout: 360 * second,
-          hookTimeout: 360 * second,
-          sequence: { groupOrder: 3 },
-        },
-      },
-      {
-        extends: true,
-        test: {
-          name: 'faults',
-          include: ['test/faults/**/*.test.ts'],
-          testTimeout: 600 * second,
-          hookTimeout: 360 * second,
-          sequence: { groupOrder: 4 },
-        },
-      },
+      project('unit', 60),
+      project('conformance', 240),
+      project('integration', 240),
+      project('e2e', 600),
+      project('faults', 600),
     ],
   },
 });

@@ -3,8 +3,10 @@
 # official ones where Docker Hub can be reached, otherwise built from fixtures/images), and the fixture application in all
 # its behaviours.
 #
+#   images.sh [NAME ...]     only these, of: postgres redis mariadb mysql valkey mongo app
+#
 # Every image we build carries a key of what it was made from, as a label. Same key: nothing to do. An image without that
-# label is somebody else's, and is used as it is.
+# label is somebody else's, and is used as it is. Once there is a Debian, the others are made beside each other.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=progress.sh
@@ -105,33 +107,64 @@ base=$(key_of debian:bookworm-slim)
 # No Docker Hub for the base, none for the rest: only our own registry may still have it.
 if [[ $base != theirs ]]; then pull_limit=20; else pull_limit=600; fi
 
-key=$(key postgres "$base")
-library postgres:15 "$key" build postgres:15 "$key" postgres
-key=$(key redis "$base")
-library redis:7 "$key" build redis:7 "$key" redis
-key=$(key mysql "$base")
-library mariadb:10.11 "$key" build mariadb:10.11 "$key" mysql --file "$folders/mysql/mariadb.Dockerfile"
-library mysql:9 "$key" build mysql:9 "$key" mysql --file "$folders/mysql/mysql.Dockerfile"
-key=$(key valkey "$base")
-library valkey/valkey:8 "$key" build valkey/valkey:8 "$key" valkey
+# image_NAME: one each, of those that can be asked for.
 
-# build_mongo IMAGE KEY: no suite of Debian has it, so its programs are made first.
+image_postgres() {
+  local key
+  key=$(key postgres "$base")
+  library postgres:15 "$key" build postgres:15 "$key" postgres
+}
+
+image_redis() {
+  local key
+  key=$(key redis "$base")
+  library redis:7 "$key" build redis:7 "$key" redis
+}
+
+image_mariadb() {
+  local key
+  key=$(key mysql "$base")
+  library mariadb:10.11 "$key" build mariadb:10.11 "$key" mysql --file "$folders/mysql/mariadb.Dockerfile"
+}
+
+image_mysql() {
+  local key
+  key=$(key mysql "$base")
+  library mysql:9 "$key" build mysql:9 "$key" mysql --file "$folders/mysql/mysql.Dockerfile"
+}
+
+image_valkey() {
+  local key
+  key=$(key valkey "$base")
+  library valkey/valkey:8 "$key" build valkey/valkey:8 "$key" valkey
+}
+
+# build_mongo IMAGE KEY: no suite of Debian has it, so its programs are made first (mongo.sh, which may have been started
+# before there was an engine).
 build_mongo() {
   local context status=0
   context=$(mktemp -d)
   {
-    "$folders/mongo/build" "$context" &&
-      cp "$folders"/mongo/{Dockerfile,docker-entrypoint.sh} "$context" &&
+    "$here/mongo.sh" &&
+      cp -r "$lab_mongo"/{bin,mongosh} "$folders"/mongo/{Dockerfile,docker-entrypoint.sh} "$context" &&
       docker build --label "$label=$2" --tag "$1" "$context"
   } || status=$?
   rm -rf "$context"
   return "$status"
 }
 
-key=$(key mongo "$base")
-if command -v go >/dev/null && command -v npm >/dev/null; then
-  # It comes from the module proxy and npm; without it everything but the tests of MongoDB can still run. Not as the
-  # condition of an if, which would switch errexit off inside.
+# Without it everything but the tests of MongoDB can still run.
+image_mongo() {
+  local key built
+  key=$(key mongo "$base")
+  if ! command -v go >/dev/null || ! command -v npm >/dev/null; then
+    obtain mongo:7 || {
+      say "        NOT BUILT: mongo:7 cannot be pulled, and there is no Go toolchain and npm to build one with."
+      say "        The tests of MongoDB are skipped. Install Go 1.24 or newer, then run this script again."
+    }
+    return
+  fi
+  # Not as the condition of an if, which would switch errexit off inside.
   set +e
   (
     set -e
@@ -142,10 +175,7 @@ if command -v go >/dev/null && command -v npm >/dev/null; then
   if ((built != 0)); then
     say "        NOT BUILT: mongo:7, for the reason above. The tests of MongoDB are skipped."
   fi
-elif ! obtain mongo:7; then
-  say "        NOT BUILT: mongo:7 cannot be pulled, and there is no Go toolchain and npm to build one with."
-  say "        The tests of MongoDB are skipped. Install Go 1.24 or newer, then run this script again."
-fi
+}
 
 # stale KEY IMAGE...: whether any of these images of our own is missing, or made from something else.
 stale() {
@@ -158,11 +188,6 @@ stale() {
 }
 
 fixtures=safe-update-fixtures
-key=$(key app/base.Dockerfile "$base")
-if stale "$key" "$fixtures/app-base"; then
-  stage "image: $fixtures/app-base built" replacing "$fixtures/app-base" build "$fixtures/app-base" "$key" app \
-    --file "$folders/app/base.Dockerfile"
-fi
 
 # build_apps KEY: one image for each line of app/releases.
 build_apps() {
@@ -173,9 +198,26 @@ build_apps() {
   done <"$folders/app/releases"
 }
 
-key=$(key app "$base")
-apps=()
-while read -r tag _; do apps+=("$fixtures/app:$tag"); done <"$folders/app/releases"
-if stale "$key" "${apps[@]}"; then
-  stage "image: $fixtures/app built in ${#apps[@]} behaviours" build_apps "$key"
-fi
+image_app() {
+  local key apps=() tag
+  key=$(key app/base.Dockerfile "$base")
+  if stale "$key" "$fixtures/app-base"; then
+    stage "image: $fixtures/app-base built" replacing "$fixtures/app-base" build "$fixtures/app-base" "$key" app \
+      --file "$folders/app/base.Dockerfile"
+  fi
+  key=$(key app "$base")
+  while read -r tag _; do apps+=("$fixtures/app:$tag"); done <"$folders/app/releases"
+  if stale "$key" "${apps[@]}"; then
+    stage "image: $fixtures/app built in ${#apps[@]} behaviours" build_apps "$key"
+  fi
+}
+
+if (($# == 0)); then set -- mongo postgres app mariadb mysql valkey redis; fi
+beside=()
+for name; do
+  "image_$name" &
+  beside+=("$!")
+done
+status=0
+for pid in "${beside[@]}"; do wait "$pid" || status=1; done
+exit "$status"

@@ -8,6 +8,9 @@ if [[ -z ${SAFE_UPDATE_LAB:-} ]]; then
   fi
 fi
 export SAFE_UPDATE_LAB
+# Where the lab's own engine keeps its data, and the tests their folders, where that can be in memory; see engine.sh.
+export lab_memory=$SAFE_UPDATE_LAB/memory
+export lab_mongo=$SAFE_UPDATE_LAB/mongo
 lab_log=$SAFE_UPDATE_LAB/log/setup.log
 mkdir -p "$SAFE_UPDATE_LAB/log"
 
@@ -22,25 +25,28 @@ done_line() {
 # stage TEXT COMMAND...: runs COMMAND with its output in the log; one line when it is done. A failing COMMAND ends the
 # script, with the end of the log and its name.
 stage() {
-  local text=$1 started=$SECONDS from status=0
+  local text=$1 started=$SECONDS own status=0
   shift
-  if [[ -t 2 ]]; then printf '     …  %s' "$text" >&2; fi
-  printf '\n== %s\n' "$text" >>"$lab_log"
-  from=$(wc -l <"$lab_log")
+  if [[ -t 2 ]]; then printf '     …  %s\r' "$text" >&2; fi
+  # Others may be at work beside this one: what each printed is in one piece.
+  own=$(mktemp "$SAFE_UPDATE_LAB/log/stage.XXXXXX")
   # A subshell with its own errexit: `cmd || status=$?` alone would switch errexit off inside a function.
   set +e
   (
     set -e
     "$@"
-  ) >>"$lab_log" 2>&1 </dev/null
+  ) >"$own" 2>&1 </dev/null
   status=$?
   set -e
+  { printf '\n== %s\n' "$text" && cat "$own"; } >>"$lab_log"
   if ((status != 0)); then
     done_line "$started" "FAILED: $text"
-    tail -n "+$((from + 1))" "$lab_log" | tail -n 20 | sed 's/^/          /' >&2
+    tail -n 20 "$own" | sed 's/^/          /' >&2
     say "        All of the output: $lab_log"
+    rm -f "$own"
     exit 1
   fi
+  rm -f "$own"
   done_line "$started" "$text"
 }
 

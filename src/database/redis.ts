@@ -329,11 +329,25 @@ async function askDataPath(database: RunningDatabase): Promise<string> {
 
 async function dump(database: RunningDatabase, sink: Parameters<DatabaseEngine['dump']>[1]): Promise<void> {
   const { container } = database;
-  const client = clientOf(database, { title: titleOf(container) });
-  const facts = readFacts(
-    await runLoggedIn(database, client, 'asking for its settings', askFacts),
-    container,
-  );
+  const title = titleOf(container);
+  const asking = clientOf(database, { title });
+  const printed = await runLoggedIn(database, asking, 'asking for its settings', `${askFacts}\n${askDelay}`);
+  const facts = readFacts(printed, container);
+  const delay = /^delay ([1-9]\d*)\r?$/m.exec(printed)?.[1] ?? '';
+  // Without the signal, which may be why the dump was cut off.
+  const { signal: _, ...uncut } = database;
+  const client = clientOf(database, {
+    title,
+    afterCut: async () =>
+      delay === ''
+        ? undefined
+        : clientOf(uncut, { title }).attempt({
+            what: 'putting a setting back',
+            script: `${loggedIn}${putDelayBack}put_back`,
+            env: { ...environmentOf(database), SU_DELAY: delay },
+            timeout: Math.min(15_000, database.timeout),
+          }),
+  });
   if (facts.appendonly && majorOf(facts) < 4) {
     throw new SafeUpdateError(
       'database',
@@ -347,7 +361,7 @@ async function dump(database: RunningDatabase, sink: Parameters<DatabaseEngine['
     {
       what: 'the transfer of the keys',
       script: `${loggedIn}${transfer}`,
-      env: { ...environmentOf(database), SU_DIR: facts.dir, SU_FILE: facts.dbfilename },
+      env: { ...environmentOf(database), SU_DIR: facts.dir, SU_FILE: facts.dbfilename, SU_DELAY: delay },
     },
     sink,
     rdbName,
@@ -381,9 +395,25 @@ function majorOf({ version }: RedisFacts): number {
   return Number.parseInt(version, 10);
 }
 
+/** Seconds that a server waits before it sends its keys, in case another replica comes (7.0 and newer: 5). */
+const askDelay = `printf 'delay %s\\n' "$(ask CONFIG GET repl-diskless-sync-delay | sed -n 2p)"`;
+
+const putDelayBack = `put_back() { ask CONFIG SET repl-diskless-sync-delay "$SU_DELAY" >/dev/null 2>&1 </dev/null; }
+`;
+
+// No other replica comes while it is 0. It is put back when the script ends; where that was killed, by `afterCut`. A server
+// that is started again has what its configuration says.
+const withoutDelay = `${putDelayBack}if [ -n "$SU_DELAY" ]; then
+  trap put_back EXIT
+  trap 'exit 143' HUP INT TERM
+  ask CONFIG SET repl-diskless-sync-delay 0 >/dev/null 2>&1 </dev/null
+fi
+`;
+
 // As a replica first: nothing changes on the server's disk. Where it cannot be one (SYNC renamed away, a replica without
 // its master), the server writes its own file, which counts only if LASTSAVE has moved and the status is "ok".
 const transfer = String.raw`
+${withoutDelay}
 { said=$(ask --rdb - 2>&1 >&3 3>&- </dev/null); status=$?; } 3>&1
 case $said in
   *'Transfer finished with success'*) [ "$status" = 0 ] && exit 0 ;;
@@ -414,7 +444,7 @@ until [ "$(field rdb_bgsave_in_progress)" = 0 ] && [ "$(ask LASTSAVE)" -gt "$bef
   sleep 0.2
 done
 [ "$(field rdb_last_bgsave_status)" = ok ] || { echo 'BGSAVE failed; the log of the server says why' >&2; exit 1; }
-exec cat -- "$SU_DIR/$SU_FILE"`;
+cat -- "$SU_DIR/$SU_FILE"`;
 
 const markLength = 40;
 

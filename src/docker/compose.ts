@@ -35,8 +35,14 @@ export class Compose {
     this.#exec = exec;
   }
 
-  /** Throws SafeUpdateError `engine` if the plugin is missing or too old. */
-  async version(): Promise<string> {
+  #version: Promise<string> | undefined;
+
+  /** Throws SafeUpdateError `engine` if the plugin is missing or too old. Asked once: the plugin stays what it is. */
+  version(): Promise<string> {
+    return (this.#version ??= this.#askVersion());
+  }
+
+  async #askVersion(): Promise<string> {
     const result = await this.#exec.run({ argv: composeVersionArgv(), timeout: 20_000 });
     const version = result.stdout.trim().replace(/^v/, '');
     if (result.exitCode !== 0 || version === '') {

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { expect, it } from 'vitest';
+import { turn } from '../faults/campaign.ts';
 import { docker, testLabel } from './docker.ts';
-import { expectGoodUpdate, expectRolledBack, unpack } from './outcomes.ts';
+import { expectRolledBack, unpack } from './outcomes.ts';
 import {
   digest,
   eventually,
@@ -30,21 +31,22 @@ it('drop-table: a migration that destroys rows and files is undone; what it left
   expect(kept).toContain('too-late');
   expect(pictures(kept)).toHaveLength(3);
   expect(await tablesIn(stack, failed)).toEqual(['orders 3', 'schema_version 1']);
-  await expectGoodUpdate(stack);
 });
 
-it('drop-table-crash: a migration that fails half way is undone, and its work is kept', async () => {
-  const stack = await shop();
-  const before = await snapshot(stack);
-  await stack.push('drop-table-crash');
-  const reason = /app-1 (crashes again and again|is unhealthy)/;
-  const { failed } = await expectRolledBack(stack, before, await stack.update(), reason);
+it.runIf(turn(0, 3))(
+  'drop-table-crash: a migration that fails half way is undone, and its work is kept',
+  async () => {
+    const stack = await shop();
+    const before = await snapshot(stack);
+    await stack.push('drop-table-crash');
+    const reason = /app-1 (crashes again and again|is unhealthy)/;
+    const { failed } = await expectRolledBack(stack, before, await stack.update(), reason);
 
-  // Each restart has destroyed half of what was left.
-  expect(pictures(await uploadsIn(stack, failed)).length).toBeLessThan(6);
-  expect(await tablesIn(stack, failed)).toEqual(['orders 2', 'schema_version 1']);
-  await expectGoodUpdate(stack);
-});
+    // Each restart has destroyed half of what was left.
+    expect(pictures(await uploadsIn(stack, failed)).length).toBeLessThan(6);
+    expect(await tablesIn(stack, failed)).toEqual(['orders 2', 'schema_version 1']);
+  },
+);
 
 it('a rollback that is blocked says so, has put the data back to the byte, and is finished by recover', async () => {
   const port = await freePort();

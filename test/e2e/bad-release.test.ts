@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { expectGoodUpdate, expectRolledBack } from './outcomes.ts';
 import { releaseImage, type Release } from './releases.ts';
-import { docker, imageId, quick, shop, snapshot } from './stack.ts';
+import { docker, imageId, quick, shop, snapshot, type Stack } from './stack.ts';
 
 interface BadRelease {
   release: Release;
@@ -54,18 +54,27 @@ it('puts back the names that its own project uses, and no name that others have 
   expect(await imageId(`${others}:removed`)).toBeNull();
 });
 
-it.each(badReleases)(
-  '$release: a release that $is is rolled back',
-  async ({ release, reason, flags, said }) => {
-    const stack = await shop();
-    const before = await snapshot(stack);
-    await stack.push(release);
-    const { failed } = await expectRolledBack(stack, before, await stack.update(flags), reason);
+describe('one bad release after the other', () => {
+  let stack: Stack;
 
-    const log = `logs/${stack.project}-app-1.log`;
-    expect(failed.manifest.parts.map((part) => part.path)).toContain(log);
-    expect(await readFile(path.join(failed.folder, log), 'utf8')).toContain(said);
+  beforeAll(async () => {
+    stack = await shop();
+  });
 
+  it.each(badReleases)(
+    '$release: a release that $is is rolled back',
+    async ({ release, reason, flags, said }) => {
+      const before = await snapshot(stack);
+      await stack.push(release);
+      const { failed } = await expectRolledBack(stack, before, await stack.update(flags), reason);
+
+      const log = `logs/${stack.project}-app-1.log`;
+      expect(failed.manifest.parts.map((part) => part.path)).toContain(log);
+      expect(await readFile(path.join(failed.folder, log), 'utf8')).toContain(said);
+    },
+  );
+
+  it('and then a good one is an update like any other', async () => {
     await expectGoodUpdate(stack);
-  },
-);
+  });
+});

@@ -20,7 +20,7 @@ services:
   cache:
     image: ${images.cache}
     # Nothing about it says what it is.
-    entrypoint: [sh, -c, 'cp "$$(command -v redis-server)" /tmp/kv; exec /tmp/kv --save 60 1 --repl-diskless-sync-delay 0']
+    entrypoint: [sh, -c, 'cp "$$(command -v redis-server)" /tmp/kv; exec /tmp/kv --save 60 1']
     volumes: ['cache:/data']
   web:
     image: ${images.web}

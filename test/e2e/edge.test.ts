@@ -1,6 +1,7 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, it } from 'vitest';
+import { turn } from '../faults/campaign.ts';
 import { docker, dockerLines, keyOf, testLabel, type Inspect } from './docker.ts';
 import { expectRefused, expectRolledBack } from './outcomes.ts';
 import { push, registry } from './releases.ts';
@@ -73,7 +74,7 @@ async function contentOf(stack: Stack, volume: string): Promise<string> {
   ]);
 }
 
-it('a project without volumes: looked at, updated, and put back', async () => {
+it.runIf(turn(0, 3))('a project without volumes: looked at, updated, and put back', async () => {
   const stack = await stackOf('services: { web: { image: IMAGE, stop_grace_period: 0s } }');
   await stack.up();
   let before = await snapshot(stack);
@@ -169,7 +170,7 @@ volumes: { data: {} }`,
   await expectNothingLeft(stack, run);
 });
 
-it('a project that builds its image', async () => {
+it.runIf(turn(1, 3))('a project that builds its image', async () => {
   const stack = await stackOf(
     `services: { web: { build: ./web, stop_grace_period: 0s, volumes: ['data:/data'] } }\nvolumes: { data: {} }`,
   );
@@ -213,7 +214,7 @@ it('a project that builds its image', async () => {
   await expectNothingLeft(stack, run);
 });
 
-it('services and volumes with dots, dashes and capitals in their names', async () => {
+it.runIf(turn(2, 3))('services and volumes with dots, dashes and capitals in their names', async () => {
   const stack = await stackOf(`
 services:
   web.front: { image: IMAGE, stop_grace_period: 0s, volumes: ['data.v1:/data'], depends_on: [Web-back_2] }
@@ -235,8 +236,10 @@ volumes:
   expect([await contentOf(stack, 'data.v1'), await contentOf(stack, 'data-v1')]).toEqual(['dot', 'dash']);
 });
 
-it('a project of nothing but one-shots: each release runs them once, also the one after a bad one', async () => {
-  const stack = await stackOf(`
+it.runIf(turn(0, 3))(
+  'a project of nothing but one-shots: each release runs them once, also the one after a bad one',
+  async () => {
+    const stack = await stackOf(`
 x-once: &once
   image: IMAGE
   volumes: ['data:/data']
@@ -250,62 +253,66 @@ services:
     depends_on: { migrate: { condition: service_completed_successfully } }
 volumes: { data: {} }
 `);
-  await stack.compose(['up']);
-  const first = 'migrate first\nseed first';
-  expect(await contentOf(stack, 'data')).toBe(first);
-  expectNothingToDo(await stack.update(fast));
-  expect(await contentOf(stack, 'data')).toBe(first);
+    await stack.compose(['up']);
+    const first = 'migrate first\nseed first';
+    expect(await contentOf(stack, 'data')).toBe(first);
+    expectNothingToDo(await stack.update(fast));
+    expect(await contentOf(stack, 'data')).toBe(first);
 
-  await release(stack, 'bad');
-  const before = await snapshot(stack);
-  const bad = await stack.update(fast);
-  await expectRolledBack(stack, before, bad, /seed-1 exited with code 1/);
-  expect(await contentOf(stack, 'data')).toBe(first);
-  await release(stack, 'first');
-  expectNothingToDo(await stack.update(fast));
+    await release(stack, 'bad');
+    const before = await snapshot(stack);
+    const bad = await stack.update(fast);
+    await expectRolledBack(stack, before, bad, /seed-1 exited with code 1/);
+    expect(await contentOf(stack, 'data')).toBe(first);
+    await release(stack, 'first');
+    expectNothingToDo(await stack.update(fast));
 
-  await release(stack, 'second');
-  const run = await stack.update(fast);
-  expectUpdated(run);
-  expect(await contentOf(stack, 'data')).toBe(`${first}\nmigrate second\nseed second`);
-  await expectNothingLeft(stack, bad, run);
-});
+    await release(stack, 'second');
+    const run = await stack.update(fast);
+    expectUpdated(run);
+    expect(await contentOf(stack, 'data')).toBe(`${first}\nmigrate second\nseed second`);
+    await expectNothingLeft(stack, bad, run);
+  },
+);
 
-it('more replicas, then fewer: each keeps its own volume, and a bad release brings the number back', async () => {
-  const stack = await stackOf(`
+it.runIf(turn(1, 3))(
+  'more replicas, then fewer: each keeps its own volume, and a bad release brings the number back',
+  async () => {
+    const stack = await stackOf(`
 services:
   web: { image: IMAGE, stop_grace_period: 0s, volumes: [/state], deploy: { replicas: 1 } }
 `);
-  await stack.up();
-  await shell(await stack.container('web', 1), 'echo one >/state/keep');
-  const replicas = (number: number): Promise<void> =>
-    stack.edit(({ services }) => {
-      services['web']!['deploy'] = { replicas: number };
-    });
-  const volumes = async (): Promise<string[]> =>
-    (await stack.containers()).map((container) => mountAt(container, '/state'));
-  const [one] = await volumes();
+    await stack.up();
+    await shell(await stack.container('web', 1), 'echo one >/state/keep');
+    const replicas = (number: number): Promise<void> =>
+      stack.edit(({ services }) => {
+        services['web']!['deploy'] = { replicas: number };
+      });
+    const volumes = async (): Promise<string[]> =>
+      (await stack.containers()).map((container) => mountAt(container, '/state'));
+    const [one] = await volumes();
 
-  await replicas(2);
-  expectUpdated(await stack.update(fast));
-  expect(await running(stack)).toEqual({ 'web-1': 'first', 'web-2': 'first' });
-  const two = await volumes();
-  expect(two).toEqual([one, expect.stringMatching(/^[0-9a-f]{64}$/)]);
-  await shell(await stack.container('web', 2), 'echo two >/state/keep');
+    await replicas(2);
+    expectUpdated(await stack.update(fast));
+    expect(await running(stack)).toEqual({ 'web-1': 'first', 'web-2': 'first' });
+    const two = await volumes();
+    expect(two).toEqual([one, expect.stringMatching(/^[0-9a-f]{64}$/)]);
+    await shell(await stack.container('web', 2), 'echo two >/state/keep');
 
-  await replicas(1);
-  await release(stack, 'bad');
-  const before = await snapshot(stack);
-  await expectRolledBack(stack, before, await stack.update(fast), /exited with code 1/);
-  expect(await volumes()).toEqual(two);
+    await replicas(1);
+    await release(stack, 'bad');
+    const before = await snapshot(stack);
+    await expectRolledBack(stack, before, await stack.update(fast), /exited with code 1/);
+    expect(await volumes()).toEqual(two);
 
-  await release(stack, 'second');
-  expectUpdated(await stack.update(fast));
-  // Which of the two goes is compose's choice, where both are of a former release; its volume is left where it is.
-  expect(Object.values(await running(stack))).toEqual(['second']);
-  expect(two).toEqual(expect.arrayContaining(await volumes()));
-  expect(await dockerLines(['volume', 'inspect', '--format', '{{.Name}}', ...two])).toEqual(two);
-});
+    await release(stack, 'second');
+    expectUpdated(await stack.update(fast));
+    // Which of the two goes is compose's choice, where both are of a former release; its volume is left where it is.
+    expect(Object.values(await running(stack))).toEqual(['second']);
+    expect(two).toEqual(expect.arrayContaining(await volumes()));
+    expect(await dockerLines(['volume', 'inspect', '--format', '{{.Name}}', ...two])).toEqual(two);
+  },
+);
 
 const swapped = (image: string, added: string): string => `
 services:
@@ -316,7 +323,7 @@ volumes:
   new:
 `;
 
-it('a service that a release adds, and one that it no longer has', async () => {
+it.runIf(turn(2, 3))('a service that a release adds, and one that it no longer has', async () => {
   const stack = await stackOf(`
 services:
   stays: { image: IMAGE, stop_grace_period: 0s, volumes: ['kept:/data'] }

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { expect, it, vi } from 'vitest';
+import { expect, it } from 'vitest';
+import { recover } from '../faults/kill.ts';
 import {
   eventually,
   expectNothingLeft,
@@ -13,13 +14,7 @@ import {
   type Stack,
 } from './stack.ts';
 
-// Kills within the steps, and of other runs than an update, are tried in test/faults/killed-everywhere.test.ts: a few of them,
-// or with scripts/faults all. Every boundary of an update is tried here, each time.
-
-// The first of these is a dozen runs and as many recoveries.
-vi.setConfig({ testTimeout: 420_000 });
-
-const recover = async (stack: Stack) => stack.safeUpdate(['recover', '--json', '--stable-for', '1s']);
+// At which instants every kind of run is killed is in test/faults/kills.ts.
 
 /** Kills an update with -9 while it waits before this step, which it has been asked to do. */
 async function killBefore(stack: Stack, step: string): Promise<void> {
@@ -29,40 +24,9 @@ async function killBefore(stack: Stack, step: string): Promise<void> {
   await running.finished;
 }
 
-async function unfinishedBackups(stack: Stack): Promise<string[]> {
-  return (await readdir(stack.backupFolder)).filter((name) => name.endsWith('.partial'));
-}
-
-it('killed at the boundary of every step, it is undone by recover, again and again', async () => {
+it('killed when the release is recorded: it stays, and what the run had open on the engine goes', async () => {
   const stack = await shop();
   await stack.push('1.1.0');
-  const before = await snapshot(stack);
-  for (const step of [
-    'pin',
-    'pull',
-    'measure',
-    'dump',
-    'stop',
-    'archive',
-    'seal',
-    'remove',
-    'up',
-    'verify',
-    'commit',
-  ]) {
-    await killBefore(stack, step);
-    const run = await recover(stack);
-    expect(run.exitCode, `${step}: ${run.story}`).toBe(0);
-    expect(run.outcome?.result, step).toBe('recovered');
-    expectSame(before, await snapshot(stack));
-    expect(await unfinishedBackups(stack), step).toEqual([]);
-    await expectNothingLeft(stack, run);
-  }
-  const again = await recover(stack);
-  expect(again.exitCode).toBe(0);
-  expect(again.outcome?.result).toBe('nothing-to-do');
-
-  // The release is recorded by then: it stays. What the run had open on the engine goes.
   await killBefore(stack, 'prune');
   const recorded = await recover(stack);
   expect(recorded.exitCode, recorded.story).toBe(0);

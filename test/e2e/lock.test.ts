@@ -4,6 +4,7 @@ import { hostname, tmpdir } from 'node:os';
 import path from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { turn } from '../faults/campaign.ts';
 import { docker, inspectWhere } from './docker.ts';
 import { buildImage, keeper, listen, local, shell } from './stack-small.ts';
 import {
@@ -81,86 +82,95 @@ describe('several updates at once', () => {
     await expectNothingLeft(stack, ...runs);
   });
 
-  it('one that waits looks again once the other has ended, and gives up after its time', async () => {
-    const stack = await small();
-    await release(stack, 'second');
-    const first = stack.start([...quick, ...local, '--stable-for', '6s']);
-    await first.step('measure');
-    const [short, long] = [
-      stack.start([...quick, ...local, '--lock-wait', '1s']),
-      stack.start([...quick, ...local, '--lock-wait', '2m']),
-    ];
-    expectLocked(await short.finished, { pid: first.pid });
-    const [done, waited] = [await first.finished, await long.finished];
-    expect(done.exitCode, done.story).toBe(0);
-    expect(waited.exitCode, waited.story).toBe(0);
-    expect(waited.outcome?.result).toBe('nothing-to-do');
-    expect(waited.events).toContainEqual(
-      expect.objectContaining({ message: expect.stringMatching(/^Waiting for .* for 2 min/) as string }),
-    );
-    expect(await stack.backups()).toHaveLength(1);
-    await expectNothingLeft(stack, done, waited);
-  });
-
-  it('six, from other folders and with other flags: one holds the lock, and when it is killed the next one takes over', async () => {
-    const stack = await small();
-    const elsewhere = await mkdtemp(path.join(tmpdir(), `${stack.project}-elsewhere-`));
-    const link = path.join(elsewhere, 'link');
-    await symlink(stack.directory, link);
-    await release(stack, 'second');
-    const before = await snapshot(stack);
-    try {
-      const file = path.join(stack.directory, 'compose.yaml');
-      const flags = [...quick, ...local];
-      const env = { SAFE_UPDATE_PAUSE: 'measure' };
-      const all = [
-        stack.start(flags, { env }),
-        stack.start(flags, { env }),
-        stack.start(flags, { env, cwd: link }),
-        stack.start(['-f', file, ...flags], { env, cwd: elsewhere }),
-        stack.start(['--project-directory', stack.directory, ...flags, '-f', file], { env, cwd: '/' }),
-        stack.start(['--backups', path.join(stack.directory, 'backups'), ...flags, '--consistency', 'hot'], {
-          env,
-        }),
+  it.runIf(turn(0, 2))(
+    'one that waits looks again once the other has ended, and gives up after its time',
+    async () => {
+      const stack = await small();
+      await release(stack, 'second');
+      const first = stack.start([...quick, ...local, '--stable-for', '6s']);
+      await first.step('measure');
+      const [short, long] = [
+        stack.start([...quick, ...local, '--lock-wait', '1s']),
+        stack.start([...quick, ...local, '--lock-wait', '2m']),
       ];
-      const paused = all.map((run) =>
-        run
-          .until((event) => event.type === 'notice' && event.message === 'Paused at measure.')
-          .then(() => run),
+      expectLocked(await short.finished, { pid: first.pid });
+      const [done, waited] = [await first.finished, await long.finished];
+      expect(done.exitCode, done.story).toBe(0);
+      expect(waited.exitCode, waited.story).toBe(0);
+      expect(waited.outcome?.result).toBe('nothing-to-do');
+      expect(waited.events).toContainEqual(
+        expect.objectContaining({ message: expect.stringMatching(/^Waiting for .* for 2 min/) as string }),
       );
-      const holder = await Promise.any(paused);
-      const losers = all.filter((run) => run !== holder);
-      for (const { finished } of losers) expectLocked(await finished, { pid: holder.pid });
-      await Promise.allSettled(paused.filter((_, index) => all[index] !== holder));
-      expect(await inspectWhere(`label=safe-update.project=${stack.project}`)).toHaveLength(1);
+      expect(await stack.backups()).toHaveLength(1);
+      await expectNothingLeft(stack, done, waited);
+    },
+  );
 
-      // With nobody else about: not a single thing happens on the engine, whatever the command.
-      const listening = listen(stack);
-      for (const args of [
-        ['backup', '--yes', '--json'],
-        [...quick, ...local],
-      ])
-        expectLocked(await stack.safeUpdate(args), { pid: holder.pid });
-      expect(await listening.end()).toEqual([]);
-      expectUntouched(before, await snapshot(stack));
+  it.runIf(turn(1, 2))(
+    'six, from other folders and with other flags: one holds the lock, and when it is killed the next one takes over',
+    async () => {
+      const stack = await small();
+      const elsewhere = await mkdtemp(path.join(tmpdir(), `${stack.project}-elsewhere-`));
+      const link = path.join(elsewhere, 'link');
+      await symlink(stack.directory, link);
+      await release(stack, 'second');
+      const before = await snapshot(stack);
+      try {
+        const file = path.join(stack.directory, 'compose.yaml');
+        const flags = [...quick, ...local];
+        const env = { SAFE_UPDATE_PAUSE: 'measure' };
+        const all = [
+          stack.start(flags, { env }),
+          stack.start(flags, { env }),
+          stack.start(flags, { env, cwd: link }),
+          stack.start(['-f', file, ...flags], { env, cwd: elsewhere }),
+          stack.start(['--project-directory', stack.directory, ...flags, '-f', file], { env, cwd: '/' }),
+          stack.start(
+            ['--backups', path.join(stack.directory, 'backups'), ...flags, '--consistency', 'hot'],
+            {
+              env,
+            },
+          ),
+        ];
+        const paused = all.map((run) =>
+          run
+            .until((event) => event.type === 'notice' && event.message === 'Paused at measure.')
+            .then(() => run),
+        );
+        const holder = await Promise.any(paused);
+        const losers = all.filter((run) => run !== holder);
+        for (const { finished } of losers) expectLocked(await finished, { pid: holder.pid });
+        await Promise.allSettled(paused.filter((_, index) => all[index] !== holder));
+        expect(await inspectWhere(`label=safe-update.project=${stack.project}`)).toHaveLength(1);
 
-      holder.kill('SIGKILL');
-      await holder.finished;
-      const next = await stack.update([...local, '--stable-for', '1s']);
-      expect(next.exitCode, next.stdout + next.stderr).toBe(0);
-      expect(next.outcome?.result).toBe('updated');
-      const notices = next.events.flatMap((event) => (event.type === 'notice' ? [event.message] : []));
-      expect(notices).toContainEqual(
-        expect.stringMatching(`The lock of .* \\(pid ${holder.pid}\\), .* was taken over`),
-      );
-      expect(notices).toContainEqual(
-        expect.stringMatching(/update of 20.* was interrupted after the step pin/),
-      );
-      await expectNothingLeft(stack, next);
-    } finally {
-      await rm(elsewhere, { recursive: true });
-    }
-  });
+        // With nobody else about: not a single thing happens on the engine, whatever the command.
+        const listening = listen(stack);
+        for (const args of [
+          ['backup', '--yes', '--json'],
+          [...quick, ...local],
+        ])
+          expectLocked(await stack.safeUpdate(args), { pid: holder.pid });
+        expect(await listening.end()).toEqual([]);
+        expectUntouched(before, await snapshot(stack));
+
+        holder.kill('SIGKILL');
+        await holder.finished;
+        const next = await stack.update([...local, '--stable-for', '1s']);
+        expect(next.exitCode, next.stdout + next.stderr).toBe(0);
+        expect(next.outcome?.result).toBe('updated');
+        const notices = next.events.flatMap((event) => (event.type === 'notice' ? [event.message] : []));
+        expect(notices).toContainEqual(
+          expect.stringMatching(`The lock of .* \\(pid ${holder.pid}\\), .* was taken over`),
+        );
+        expect(notices).toContainEqual(
+          expect.stringMatching(/update of 20.* was interrupted after the step pin/),
+        );
+        await expectNothingLeft(stack, next);
+      } finally {
+        await rm(elsewhere, { recursive: true });
+      }
+    },
+  );
 });
 
 describe('the lock of', () => {

@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { turn } from '../faults/campaign.ts';
 import { docker, dockerLines, testLabel } from './docker.ts';
 import { secondEngine, type SecondEngine } from './second-engine.ts';
 import { shell } from './stack-small.ts';
@@ -100,7 +101,7 @@ describe('restore --as, beside the first', () => {
     expect(history.stdout).toContain('restore-as');
   });
 
-  it('fills databases from their dumps where the backup is hot', async () => {
+  it.runIf(turn(0, 4))('fills databases from their dumps where the backup is hot', async () => {
     const made = await stack.safeUpdate(['backup', '--consistency', 'hot', ...calm]);
     expect(made.exitCode, made.story).toBe(0);
     const before = await snapshot(stack);
@@ -112,132 +113,138 @@ describe('restore --as, beside the first', () => {
     await expectNothingLeft(other, run);
   });
 
-  it('shares nothing that has a name of its own: containers, volumes, networks, folders', async () => {
-    const named = await shop({
-      edit: (model) => {
-        const app = model.services['app']!;
-        app['container_name'] = 'PROJECT-the-app';
-        app['volumes'] = [
-          'uploads:/app/uploads',
-          'outside:/app/outside',
-          '/app/anonymous',
-          './data:/app/data',
-          './notice.txt:/app/notice.txt:ro',
-        ];
-        model['volumes'] = {
-          db_data: {},
-          cache_data: {},
-          uploads: { name: 'PROJECT-files' },
-          outside: { name: 'PROJECT-outside', external: true },
-        };
-        model['networks'] = { default: { name: 'PROJECT-net' } };
-      },
-      start: false,
-    });
-    await named.write(
-      'compose.yaml',
-      (await named.read('compose.yaml')).replaceAll('PROJECT', named.project),
-    );
-    await named.write(
-      'safe-update.yml',
-      `project: ${named.project} # ours\nbindMounts: { include: [./data] }\n`,
-    );
-    await named.write('notice.txt', 'mounted, and in no backup\n');
-    await mkdir(path.join(named.directory, 'data'));
-    const outside = `${named.project}-outside`;
-    await docker(['volume', 'create', '--label', `${testLabel}=${named.project}`, outside]);
-    await named.up();
-    await named.fill();
-    const places = ['outside', 'anonymous', 'data', 'uploads'];
-    const write = async (word: string): Promise<void> => {
-      for (const where of places)
-        await shell(await named.container('app'), `echo ${word} ${where} >/app/${where}/word`);
-    };
-    await write('first');
-    const made = await named.safeUpdate(['backup', '--yes', ...calm]);
-    expect(made.exitCode, made.story).toBe(0);
-    await write('later');
-    const before = await snapshot(named);
+  it.runIf(turn(1, 4))(
+    'shares nothing that has a name of its own: containers, volumes, networks, folders',
+    async () => {
+      const named = await shop({
+        edit: (model) => {
+          const app = model.services['app']!;
+          app['container_name'] = 'PROJECT-the-app';
+          app['volumes'] = [
+            'uploads:/app/uploads',
+            'outside:/app/outside',
+            '/app/anonymous',
+            './data:/app/data',
+            './notice.txt:/app/notice.txt:ro',
+          ];
+          model['volumes'] = {
+            db_data: {},
+            cache_data: {},
+            uploads: { name: 'PROJECT-files' },
+            outside: { name: 'PROJECT-outside', external: true },
+          };
+          model['networks'] = { default: { name: 'PROJECT-net' } };
+        },
+        start: false,
+      });
+      await named.write(
+        'compose.yaml',
+        (await named.read('compose.yaml')).replaceAll('PROJECT', named.project),
+      );
+      await named.write(
+        'safe-update.yml',
+        `project: ${named.project} # ours\nbindMounts: { include: [./data] }\n`,
+      );
+      await named.write('notice.txt', 'mounted, and in no backup\n');
+      await mkdir(path.join(named.directory, 'data'));
+      const outside = `${named.project}-outside`;
+      await docker(['volume', 'create', '--label', `${testLabel}=${named.project}`, outside]);
+      await named.up();
+      await named.fill();
+      const places = ['outside', 'anonymous', 'data', 'uploads'];
+      const write = async (word: string): Promise<void> => {
+        for (const where of places)
+          await shell(await named.container('app'), `echo ${word} ${where} >/app/${where}/word`);
+      };
+      await write('first');
+      const made = await named.safeUpdate(['backup', '--yes', ...calm]);
+      expect(made.exitCode, made.story).toBe(0);
+      await write('later');
+      const before = await snapshot(named);
 
-    const other = await place(named);
-    const args = ['restore', made.outcome?.backup ?? '', '--as', other.project, '--into', other.directory];
-    const refused = await named.safeUpdate([...args, '--no-ports', ...calm]);
-    expect(refused.exitCode, refused.story).toBe(3);
-    expect(refused.outcome?.error?.message).toMatch(/notice\.txt mounted, which is in no backup/);
-    expect(refused.outcome?.error?.state).toBe('Nothing was touched.');
-    await expectNothingMade(other);
+      const other = await place(named);
+      const args = ['restore', made.outcome?.backup ?? '', '--as', other.project, '--into', other.directory];
+      const refused = await named.safeUpdate([...args, '--no-ports', ...calm]);
+      expect(refused.exitCode, refused.story).toBe(3);
+      expect(refused.outcome?.error?.message).toMatch(/notice\.txt mounted, which is in no backup/);
+      expect(refused.outcome?.error?.state).toBe('Nothing was touched.');
+      await expectNothingMade(other);
 
-    await writeFile(path.join(other.directory, 'notice.txt'), 'copied by hand\n');
-    const run = await named.safeUpdate([...args, '--no-ports', ...calm]);
-    expect(run.exitCode, run.story).toBe(0);
-    expectUntouched(before, await snapshot(named));
-    const app = await other.container('app');
-    expect(app.Name).not.toContain(named.project);
-    for (const where of places) {
-      expect(await shell(app, `cat /app/${where}/word`)).toBe(`first ${where}`);
-      expect(await shell(await named.container('app'), `cat /app/${where}/word`)).toBe(`later ${where}`);
-    }
-    const sources = app.Mounts.map(({ Name, Source }) => Name ?? Source);
-    const theirs = (await named.containers()).flatMap(({ Mounts }) =>
-      Mounts.map(({ Name, Source }) => Name ?? Source),
-    );
-    expect(sources.filter((source) => theirs.includes(source))).toEqual([]);
-    expect(sources).toContain(path.join(other.directory, 'data'));
-    const networks = JSON.parse(
-      await docker(['inspect', '--format', '{{json .NetworkSettings.Networks}}', app.Id]),
-    ) as Record<string, unknown>;
-    expect(Object.keys(networks)).toEqual([`${other.project}_default`]);
-    // Its own name for itself has moved with it, and so has the comment.
-    expect(await other.read('safe-update.yml')).toContain(`project: ${other.project} # ours`);
-    const settled = await other.safeUpdate(['--yes', '--pull', 'never', ...calm]);
-    expect(settled.outcome?.result, settled.story).toBe('nothing-to-do');
-    expectUntouched(before, await snapshot(named));
-  });
+      await writeFile(path.join(other.directory, 'notice.txt'), 'copied by hand\n');
+      const run = await named.safeUpdate([...args, '--no-ports', ...calm]);
+      expect(run.exitCode, run.story).toBe(0);
+      expectUntouched(before, await snapshot(named));
+      const app = await other.container('app');
+      expect(app.Name).not.toContain(named.project);
+      for (const where of places) {
+        expect(await shell(app, `cat /app/${where}/word`)).toBe(`first ${where}`);
+        expect(await shell(await named.container('app'), `cat /app/${where}/word`)).toBe(`later ${where}`);
+      }
+      const sources = app.Mounts.map(({ Name, Source }) => Name ?? Source);
+      const theirs = (await named.containers()).flatMap(({ Mounts }) =>
+        Mounts.map(({ Name, Source }) => Name ?? Source),
+      );
+      expect(sources.filter((source) => theirs.includes(source))).toEqual([]);
+      expect(sources).toContain(path.join(other.directory, 'data'));
+      const networks = JSON.parse(
+        await docker(['inspect', '--format', '{{json .NetworkSettings.Networks}}', app.Id]),
+      ) as Record<string, unknown>;
+      expect(Object.keys(networks)).toEqual([`${other.project}_default`]);
+      // Its own name for itself has moved with it, and so has the comment.
+      expect(await other.read('safe-update.yml')).toContain(`project: ${other.project} # ours`);
+      const settled = await other.safeUpdate(['--yes', '--pull', 'never', ...calm]);
+      expect(settled.outcome?.result, settled.story).toBe('nothing-to-do');
+      expectUntouched(before, await snapshot(named));
+    },
+  );
 
-  it('leaves what it made, and says what that is, when the second does not come up', async () => {
-    const picky = await shop({
-      edit: ({ services }) => {
-        const app = services['app']!;
-        app['environment'] = { ...(app['environment'] as object), WHO: '${COMPOSE_PROJECT_NAME}' };
-        app['command'] = ['sh', '-c', 'case $$WHO in e2e-*-second) exit 7;; esac; exec python3 app.py'];
-        app['restart'] = 'no';
-      },
-    });
-    const made = await picky.safeUpdate(['backup', '--yes', ...calm]);
-    expect(made.exitCode, made.story).toBe(0);
-    const before = await snapshot(picky);
-    const other = Object.assign(await place(picky), { project: '' });
-    Object.assign(other, { project: `${picky.project}-second` });
-    const args = ['restore', made.outcome?.backup ?? '', '--as', other.project, '--into', other.directory];
-    const run = await picky.safeUpdate([...args, '--no-ports', ...calm]);
-    expect(run.exitCode, run.story).toBe(3);
-    expect(run.outcome?.error?.message).toMatch(/exited with code 7/);
-    const { state = '', hint = '' } = run.outcome?.error ?? {};
-    expect(state).toContain(`${picky.project} was not touched`);
-    for (const name of [`${other.project}-app-1`, `${other.project}_db_data`, other.directory])
-      expect(state).toContain(name);
-    expectUntouched(before, await snapshot(picky));
-    expect((await other.containers()).length).toBe(3);
+  it.runIf(turn(2, 4))(
+    'leaves what it made, and says what that is, when the second does not come up',
+    async () => {
+      const picky = await shop({
+        edit: ({ services }) => {
+          const app = services['app']!;
+          app['environment'] = { ...(app['environment'] as object), WHO: '${COMPOSE_PROJECT_NAME}' };
+          app['command'] = ['sh', '-c', 'case $$WHO in e2e-*-second) exit 7;; esac; exec python3 app.py'];
+          app['restart'] = 'no';
+        },
+      });
+      const made = await picky.safeUpdate(['backup', '--yes', ...calm]);
+      expect(made.exitCode, made.story).toBe(0);
+      const before = await snapshot(picky);
+      const other = Object.assign(await place(picky), { project: '' });
+      Object.assign(other, { project: `${picky.project}-second` });
+      const args = ['restore', made.outcome?.backup ?? '', '--as', other.project, '--into', other.directory];
+      const run = await picky.safeUpdate([...args, '--no-ports', ...calm]);
+      expect(run.exitCode, run.story).toBe(3);
+      expect(run.outcome?.error?.message).toMatch(/exited with code 7/);
+      const { state = '', hint = '' } = run.outcome?.error ?? {};
+      expect(state).toContain(`${picky.project} was not touched`);
+      for (const name of [`${other.project}-app-1`, `${other.project}_db_data`, other.directory])
+        expect(state).toContain(name);
+      expectUntouched(before, await snapshot(picky));
+      expect((await other.containers()).length).toBe(3);
 
-    const twice = await picky.safeUpdate([...args, '--no-ports', ...calm]);
-    expect(twice.exitCode, twice.story).toBe(3);
+      const twice = await picky.safeUpdate([...args, '--no-ports', ...calm]);
+      expect(twice.exitCode, twice.story).toBe(3);
 
-    // The commands that it names take exactly that away.
-    const commands = hint
-      .split('\n')
-      .filter((line) => /^(docker (rm|volume rm|network rm)|rm -r) /.test(line));
-    expect(commands).toHaveLength(4);
-    for (const command of commands) {
-      const [program = '', ...words] = command.split(' ');
-      if (program === 'docker') await docker(words);
-      else await rm(words.at(-1) ?? '', { recursive: true });
-    }
-    expectUntouched(before, await snapshot(picky));
-    await mkdir(other.directory);
-    await expectNothingMade(other);
-  });
+      // The commands that it names take exactly that away.
+      const commands = hint
+        .split('\n')
+        .filter((line) => /^(docker (rm|volume rm|network rm)|rm -r) /.test(line));
+      expect(commands).toHaveLength(4);
+      for (const command of commands) {
+        const [program = '', ...words] = command.split(' ');
+        if (program === 'docker') await docker(words);
+        else await rm(words.at(-1) ?? '', { recursive: true });
+      }
+      expectUntouched(before, await snapshot(picky));
+      await mkdir(other.directory);
+      await expectNothingMade(other);
+    },
+  );
 
-  it('is never taken for whole when it was killed', async () => {
+  it.runIf(turn(3, 4))('is never taken for whole when it was killed', async () => {
     const other = await place();
     const running = stack.start([
       ...['restore', backup, '--as', other.project, '--into', other.directory, '--no-ports'],

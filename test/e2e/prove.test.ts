@@ -3,6 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { networkInterfaces, tmpdir } from 'node:os';
 import path from 'node:path';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { turn } from '../faults/campaign.ts';
 import type { ListedBackup } from '../../src/backup/open.ts';
 import type { Manifest } from '../../src/backup/manifest.ts';
 import type { Proof } from '../../src/backup/proof.ts';
@@ -225,7 +226,7 @@ describe('verify --restore', () => {
     expect((await stack.safeUpdate(['verify', cold])).exitCode).toBe(0);
   });
 
-  it('proves a hot backup from its dumps, and says it in plain words', async () => {
+  it.runIf(turn(0, 3))('proves a hot backup from its dumps, and says it in plain words', async () => {
     const before = await snapshot(stack);
     const run = await withoutTrace(stack, () =>
       stack.safeUpdate(['verify', hot, '--restore', ...calm.slice(1)]),
@@ -238,20 +239,23 @@ describe('verify --restore', () => {
     expect((await proofOf(stack, hot))?.databases.map(({ from }) => from)).toEqual(['dump', 'dump']);
   });
 
-  it('needs neither the project nor its files, and leaves out what it is told to', async () => {
-    const folder = await mkdtemp(path.join(tmpdir(), 'elsewhere-'));
-    onTestFinished(() => rm(folder, { recursive: true }));
-    const flags = ['--backups', path.dirname(stack.backupFolder), '--without', 'app'];
-    const run = await tryOut(stack, cold, flags, { cwd: folder });
-    expect(run.exitCode, run.story).toBe(0);
-    const kept = await proofOf(stack, cold);
-    expect(kept).toMatchObject({ result: 'proven', services: ['cache', 'db'], without: ['app'] });
-    expect((await stack.safeUpdate(['backups'])).stdout).toContain('proven without app');
-    const unknown = await tryOut(stack, cold, ['--without', 'nobody']);
-    expect(unknown.exitCode, unknown.story).toBe(2);
-  });
+  it.runIf(turn(1, 3))(
+    'needs neither the project nor its files, and leaves out what it is told to',
+    async () => {
+      const folder = await mkdtemp(path.join(tmpdir(), 'elsewhere-'));
+      onTestFinished(() => rm(folder, { recursive: true }));
+      const flags = ['--backups', path.dirname(stack.backupFolder), '--without', 'app'];
+      const run = await tryOut(stack, cold, flags, { cwd: folder });
+      expect(run.exitCode, run.story).toBe(0);
+      const kept = await proofOf(stack, cold);
+      expect(kept).toMatchObject({ result: 'proven', services: ['cache', 'db'], without: ['app'] });
+      expect((await stack.safeUpdate(['backups'])).stdout).toContain('proven without app');
+      const unknown = await tryOut(stack, cold, ['--without', 'nobody']);
+      expect(unknown.exitCode, unknown.story).toBe(2);
+    },
+  );
 
-  it('retention keeps the last proven one, and what is being tried now', async () => {
+  it.runIf(turn(2, 3))('retention keeps the last proven one, and what is being tried now', async () => {
     const other = await backUp(stack, '--consistency', 'hot');
     const { running } = await pausedAt(stack, other, 'data');
     const newest = await backUp(stack, '--consistency', 'hot');
@@ -268,124 +272,137 @@ describe('verify --restore', () => {
 });
 
 describe('a test-restore that is under way', () => {
-  it('has no way to the stack it is of, to the host, or to the world, and is removed after a kill', async () => {
-    const stack = await shop({
-      edit: (model) => {
-        const app = model.services['app']!;
-        app['container_name'] = 'PROJECT-the-app';
-        app['labels'] = {
-          'traefik.enable': 'true',
-          'traefik.http.routers.shop.rule': 'Host(`shop.example.org`)',
-        };
-        app['networks'] = ['default', 'proxy'];
-        (app['volumes'] as string[]).push(
-          '/var/run/docker.sock:/var/run/docker.sock',
-          './notice.txt:/notice.txt',
-          '/app/anonymous',
-        );
-        app['cap_add'] = ['NET_ADMIN'];
-        model.services['beside'] = {
-          ...{ image: app['image'], entrypoint: ['sleep', '600'], init: true },
-          ...{ network_mode: 'service:app', pid: 'service:app' },
-        };
-        model['networks'] = { default: {}, proxy: { name: 'PROJECT-proxy', external: true } };
-      },
-      start: false,
-    });
-    await stack.write('notice.txt', 'read me\n');
-    await stack.write(
-      'compose.yaml',
-      (await stack.read('compose.yaml')).replaceAll('PROJECT', stack.project),
-    );
-    await docker(['network', 'create', '--label', `${testLabel}=${stack.project}`, `${stack.project}-proxy`]);
-    await stack.up();
-    await stack.fill();
-    const backup = await backUp(stack);
-    const before = await snapshot(stack);
-    const engine = await everything(stack);
+  it.runIf(turn(0, 2))(
+    'has no way to the stack it is of, to the host, or to the world, and is removed after a kill',
+    async () => {
+      const stack = await shop({
+        edit: (model) => {
+          const app = model.services['app']!;
+          app['container_name'] = 'PROJECT-the-app';
+          app['labels'] = {
+            'traefik.enable': 'true',
+            'traefik.http.routers.shop.rule': 'Host(`shop.example.org`)',
+          };
+          app['networks'] = ['default', 'proxy'];
+          (app['volumes'] as string[]).push(
+            '/var/run/docker.sock:/var/run/docker.sock',
+            './notice.txt:/notice.txt',
+            '/app/anonymous',
+          );
+          app['cap_add'] = ['NET_ADMIN'];
+          model.services['beside'] = {
+            ...{ image: app['image'], entrypoint: ['sleep', '600'], init: true },
+            ...{ network_mode: 'service:app', pid: 'service:app' },
+          };
+          model['networks'] = { default: {}, proxy: { name: 'PROJECT-proxy', external: true } };
+        },
+        start: false,
+      });
+      await stack.write('notice.txt', 'read me\n');
+      await stack.write(
+        'compose.yaml',
+        (await stack.read('compose.yaml')).replaceAll('PROJECT', stack.project),
+      );
+      await docker([
+        'network',
+        'create',
+        '--label',
+        `${testLabel}=${stack.project}`,
+        `${stack.project}-proxy`,
+      ]);
+      await stack.up();
+      await stack.fill();
+      const backup = await backUp(stack);
+      const before = await snapshot(stack);
+      const engine = await everything(stack);
 
-    const { running, proof } = await pausedAt(stack, backup, 'proven');
-    const doubles = await inspectWhere(`label=com.docker.compose.project=${proof}`);
-    expect(doubles.map(keyOf).sort()).toEqual(['app-1', 'beside-1', 'cache-1', 'db-1']);
-    const beside = doubles.find((double) => keyOf(double) === 'beside-1')!;
-    const app = doubles.find((double) => keyOf(double) === 'app-1')!;
-    expect(
-      Object.keys(app.Config.Labels).filter((label) => !/^(com\.docker\.compose|safe-update)\./.test(label)),
-    ).toEqual([]);
-    expect(
-      app.Mounts.filter(({ RW }) => RW).map(({ Type, Name = '' }) => [Type, Name.startsWith(`${proof}_`)]),
-    ).toEqual([
-      ['volume', true],
-      ['volume', true],
-    ]);
-    expect(app.Mounts.filter(({ RW }) => !RW).map(({ Destination }) => Destination)).toEqual(['/notice.txt']);
-    await expect(docker(['exec', app.Id, 'sh', '-c', 'echo x > /notice.txt'])).rejects.toThrow('Read-only');
-    expect(await docker(['exec', app.Id, 'cat', '/notice.txt'])).toBe('read me');
+      const { running, proof } = await pausedAt(stack, backup, 'proven');
+      const doubles = await inspectWhere(`label=com.docker.compose.project=${proof}`);
+      expect(doubles.map(keyOf).sort()).toEqual(['app-1', 'beside-1', 'cache-1', 'db-1']);
+      const beside = doubles.find((double) => keyOf(double) === 'beside-1')!;
+      const app = doubles.find((double) => keyOf(double) === 'app-1')!;
+      expect(
+        Object.keys(app.Config.Labels).filter(
+          (label) => !/^(com\.docker\.compose|safe-update)\./.test(label),
+        ),
+      ).toEqual([]);
+      expect(
+        app.Mounts.filter(({ RW }) => RW).map(({ Type, Name = '' }) => [Type, Name.startsWith(`${proof}_`)]),
+      ).toEqual([
+        ['volume', true],
+        ['volume', true],
+      ]);
+      expect(app.Mounts.filter(({ RW }) => !RW).map(({ Destination }) => Destination)).toEqual([
+        '/notice.txt',
+      ]);
+      await expect(docker(['exec', app.Id, 'sh', '-c', 'echo x > /notice.txt'])).rejects.toThrow('Read-only');
+      expect(await docker(['exec', app.Id, 'cat', '/notice.txt'])).toBe('read me');
 
-    // Every address that the live stack, the host and its gateways have.
-    const others = addressesOf(await stack.containers());
-    const host = Object.values(networkInterfaces()).flatMap((all) =>
-      (all ?? []).flatMap(({ family, address }) =>
-        family === 'IPv4' && !address.startsWith('127.') ? [address] : [],
-      ),
-    );
-    const own = addressesOf(doubles).map((address) => address.replace(/\.\d+$/, '.1'));
-    const proofNetwork = JSON.parse(await docker(['network', 'inspect', `${proof}_net0`])) as unknown;
-    expect(proofNetwork).toMatchObject([
-      { Internal: true, Options: { 'com.docker.network.bridge.inhibit_ipv4': 'true' } },
-    ]);
-    const targets = [
-      ...others.flatMap((address) => [8000, 5432, 6379].map((port) => `${address}:${port}`)),
-      ...[...host, ...own].map((address) => `${address}:${stack.port}`),
-      ...['host.docker.internal', 'example.org', `${stack.project}-the-app-2`].map((name) => `${name}:80`),
-      ...['1.1.1.1:53', '8.8.8.8:53'],
-    ];
-    // What the live application reaches of these, so that this can fail at all.
-    const controls = await reachable((await stack.container('app')).Id, targets);
-    expect(controls.length).toBeGreaterThan(4);
-    expect(controls).toContain(`${host[0] ?? ''}:${stack.port}`);
-    expect(await reachable(app.Id, targets)).toEqual([]);
-    expect(await reachable(app.Id, ['db:5432', 'cache:6379', `${stack.project}-the-app:8000`])).toHaveLength(
-      3,
-    );
-    const all = await dockerLines([
-      'ps',
-      '--format',
-      '{{.Ports}}',
-      '--filter',
-      `label=safe-update.proof=${proof}`,
-    ]);
-    expect(all.join()).not.toContain('->');
-    expect(await reachable(beside.Id, [...targets, '127.0.0.1:8000'])).toEqual(['127.0.0.1:8000']);
-    // Nor the other way: nothing that is meant for the live stack is answered by its double.
-    const doubled = addressesOf([app]).map((address) => `http://${address}:8000/members`);
-    const { Id: live } = await stack.container('app');
-    expect(await answers(live, ['http://127.0.0.1:8000/members'])).toHaveLength(1);
-    expect(await answers(live, doubled)).toEqual([]);
-    expect(await answers(app.Id, doubled)).toHaveLength(doubled.length);
+      // Every address that the live stack, the host and its gateways have.
+      const others = addressesOf(await stack.containers());
+      const host = Object.values(networkInterfaces()).flatMap((all) =>
+        (all ?? []).flatMap(({ family, address }) =>
+          family === 'IPv4' && !address.startsWith('127.') ? [address] : [],
+        ),
+      );
+      const own = addressesOf(doubles).map((address) => address.replace(/\.\d+$/, '.1'));
+      const proofNetwork = JSON.parse(await docker(['network', 'inspect', `${proof}_net0`])) as unknown;
+      expect(proofNetwork).toMatchObject([
+        { Internal: true, Options: { 'com.docker.network.bridge.inhibit_ipv4': 'true' } },
+      ]);
+      const targets = [
+        ...others.flatMap((address) => [8000, 5432, 6379].map((port) => `${address}:${port}`)),
+        ...[...host, ...own].map((address) => `${address}:${stack.port}`),
+        ...['host.docker.internal', 'example.org', `${stack.project}-the-app-2`].map((name) => `${name}:80`),
+        ...['1.1.1.1:53', '8.8.8.8:53'],
+      ];
+      // What the live application reaches of these, so that this can fail at all.
+      const controls = await reachable((await stack.container('app')).Id, targets);
+      expect(controls.length).toBeGreaterThan(4);
+      expect(controls).toContain(`${host[0] ?? ''}:${stack.port}`);
+      expect(await reachable(app.Id, targets)).toEqual([]);
+      expect(
+        await reachable(app.Id, ['db:5432', 'cache:6379', `${stack.project}-the-app:8000`]),
+      ).toHaveLength(3);
+      const all = await dockerLines([
+        'ps',
+        '--format',
+        '{{.Ports}}',
+        '--filter',
+        `label=safe-update.proof=${proof}`,
+      ]);
+      expect(all.join()).not.toContain('->');
+      expect(await reachable(beside.Id, [...targets, '127.0.0.1:8000'])).toEqual(['127.0.0.1:8000']);
+      // Nor the other way: nothing that is meant for the live stack is answered by its double.
+      const doubled = addressesOf([app]).map((address) => `http://${address}:8000/members`);
+      const { Id: live } = await stack.container('app');
+      expect(await answers(live, ['http://127.0.0.1:8000/members'])).toHaveLength(1);
+      expect(await answers(live, doubled)).toEqual([]);
+      expect(await answers(app.Id, doubled)).toHaveLength(doubled.length);
 
-    // Somebody else's command takes nothing from one that is alive.
-    expect((await stack.safeUpdate(['recover', ...calm])).exitCode).toBe(0);
-    expect(
-      (await inspectWhere(`label=com.docker.compose.project=${proof}`)).map(({ State }) => State.Running),
-    ).toEqual([true, true, true, true]);
-    expectUntouched(before, await snapshot(stack));
+      // Somebody else's command takes nothing from one that is alive.
+      expect((await stack.safeUpdate(['recover', ...calm])).exitCode).toBe(0);
+      expect(
+        (await inspectWhere(`label=com.docker.compose.project=${proof}`)).map(({ State }) => State.Running),
+      ).toEqual([true, true, true, true]);
+      expectUntouched(before, await snapshot(stack));
 
-    running.kill('SIGKILL');
-    await running.finished;
-    expect(await tracesOf(proof)).not.toEqual([]);
-    const again = await tryOut(stack, backup);
-    expect(again.exitCode, again.story).toBe(0);
-    expect(again.story).toContain(`left was removed: ${proof}`);
-    expect(again.story).toContain('app is tried without /var/run/docker.sock: it is of the machine.');
-    expect(again.story).toMatch(/app is tried without: (CAP_)?NET_ADMIN\./);
-    expect(await tracesOf(proof)).toEqual([]);
-    expect(await everything(stack)).toEqual(engine);
-    expectUntouched(before, await snapshot(stack));
-    await expectNothingLeft(stack, again);
-  });
+      running.kill('SIGKILL');
+      await running.finished;
+      expect(await tracesOf(proof)).not.toEqual([]);
+      const again = await tryOut(stack, backup);
+      expect(again.exitCode, again.story).toBe(0);
+      expect(again.story).toContain(`left was removed: ${proof}`);
+      expect(again.story).toContain('app is tried without /var/run/docker.sock: it is of the machine.');
+      expect(again.story).toMatch(/app is tried without: (CAP_)?NET_ADMIN\./);
+      expect(await tracesOf(proof)).toEqual([]);
+      expect(await everything(stack)).toEqual(engine);
+      expectUntouched(before, await snapshot(stack));
+      await expectNothingLeft(stack, again);
+    },
+  );
 
-  it('removes every trace when it is interrupted', async () => {
+  it.runIf(turn(1, 2))('removes every trace when it is interrupted', async () => {
     const stack = await shop();
     const backup = await backUp(stack);
     for (const step of ['data', 'up', 'dumps']) {
@@ -486,31 +503,37 @@ describe('a backup that does not come up', () => {
     expect((await stack.safeUpdate(['backups'])).stdout).toMatch(new RegExp(`${id}.*failed 20`));
   });
 
-  it('is not proven where an archive holds something else than its list says, with every checksum right', async () => {
-    const [id, other] = [await backUp(stack), await backUp(stack)];
-    const name = `volumes/${stack.project}_uploads.tar.zst`;
-    const archive = await readFile(
-      path.join(stack.backupFolder, other, `volumes/${stack.project}_cache_data.tar.zst`),
-    );
-    await tamper(stack, id, name, () => archive);
-    const run = await expectNotProven(stack, id);
-    expect(run.outcome?.error?.message).toContain('is not equal to its backup');
-  });
+  it.runIf(turn(0, 3))(
+    'is not proven where an archive holds something else than its list says, with every checksum right',
+    async () => {
+      const [id, other] = [await backUp(stack), await backUp(stack)];
+      const name = `volumes/${stack.project}_uploads.tar.zst`;
+      const archive = await readFile(
+        path.join(stack.backupFolder, other, `volumes/${stack.project}_cache_data.tar.zst`),
+      );
+      await tamper(stack, id, name, () => archive);
+      const run = await expectNotProven(stack, id);
+      expect(run.outcome?.error?.message).toContain('is not equal to its backup');
+    },
+  );
 
-  it('is not proven where only the dump is bad, which a restore would not need', async () => {
-    const id = await backUp(stack);
-    const before = await readFile(path.join(stack.backupFolder, id, 'manifest.json'), 'utf8');
-    const { databases } = JSON.parse(before) as Manifest;
-    const [dump = ''] = databases.find(({ service }) => service === 'cache')?.parts ?? [];
-    // Without its end mark, which eight bytes of checksum follow: that it is not whole is then no matter of chance.
-    await tamper(stack, id, dump, (content) => content.fill(0, content.length - 9));
-    const run = await expectNotProven(stack, id);
-    expect(run.steps).toContain('dumps');
-    expect(run.outcome?.error?.message).toContain('The Redis dump cannot be put back');
-    expect(await proofOf(stack, id)).toMatchObject({ result: 'failed' });
-  });
+  it.runIf(turn(1, 3))(
+    'is not proven where only the dump is bad, which a restore would not need',
+    async () => {
+      const id = await backUp(stack);
+      const before = await readFile(path.join(stack.backupFolder, id, 'manifest.json'), 'utf8');
+      const { databases } = JSON.parse(before) as Manifest;
+      const [dump = ''] = databases.find(({ service }) => service === 'cache')?.parts ?? [];
+      // Without its end mark, which eight bytes of checksum follow: that it is not whole is then no matter of chance.
+      await tamper(stack, id, dump, (content) => content.fill(0, content.length - 9));
+      const run = await expectNotProven(stack, id);
+      expect(run.steps).toContain('dumps');
+      expect(run.outcome?.error?.message).toContain('The Redis dump cannot be put back');
+      expect(await proofOf(stack, id)).toMatchObject({ result: 'failed' });
+    },
+  );
 
-  it('is not proven where something is not there that was counted', async () => {
+  it.runIf(turn(2, 3))('is not proven where something is not there that was counted', async () => {
     const id = await backUp(stack);
     await tamper(stack, id, 'manifest.json', (content) => {
       const manifest = JSON.parse(content.toString()) as Manifest;
@@ -538,39 +561,42 @@ describe('a backup that does not come up', () => {
     expect(await proofOf(stack, id)).toBeUndefined();
   });
 
-  it('says the last words of a service that needs what it cannot reach; without it the backup is proven', async () => {
-    const needy = await shop({
-      edit: (model) => {
-        model.services['mail'] = {
-          image: model.services['app']!['image'],
-          entrypoint: ['sh', '-c', 'echo looking for somebody outside; exec sleep 600'],
-          healthcheck: {
-            test: ['CMD', 'python3', '-c', "import socket; socket.create_connection(('gate', 80), 2)"],
-            // What it looks for comes up after it.
-            ...{ interval: '1s', timeout: '3s', retries: 10 },
-          },
-          extra_hosts: ['gate:host-gateway'],
-        };
-        // Something of the host that answers.
-        const check = model.services['mail']['healthcheck'] as { test: string[] };
-        check.test[3] =
-          "import socket, os; socket.create_connection(('gate', int(os.environ['APP_PORT'])), 2)";
-        model.services['mail']['environment'] = { APP_PORT: '${APP_PORT}' };
-      },
-    });
-    await eventually(async () => {
-      expect((await needy.container('mail')).State.Health?.Status).toBe('healthy');
-    });
-    const id = await backUp(needy, '--consistency', 'hot');
-    const run = await expectNotProven(needy, id);
-    expect(run.outcome?.error?.code).toBe('unhealthy');
-    expect(run.outcome?.error?.message).toMatch(
-      /mail-1 is unhealthy[^]*last words of mail:[^]*looking for somebody outside/,
-    );
-    expect(run.outcome?.error?.hint).toContain('--without SERVICE');
-    expect((await proofOf(needy, id))?.reason).not.toContain('somebody');
-    const without = await tryOut(needy, id, ['--without', 'mail']);
-    expect(without.exitCode, without.story).toBe(0);
-    expect(await proofOf(needy, id)).toMatchObject({ result: 'proven', without: ['mail'] });
-  });
+  it.runIf(turn(0, 3))(
+    'says the last words of a service that needs what it cannot reach; without it the backup is proven',
+    async () => {
+      const needy = await shop({
+        edit: (model) => {
+          model.services['mail'] = {
+            image: model.services['app']!['image'],
+            entrypoint: ['sh', '-c', 'echo looking for somebody outside; exec sleep 600'],
+            healthcheck: {
+              test: ['CMD', 'python3', '-c', "import socket; socket.create_connection(('gate', 80), 2)"],
+              // What it looks for comes up after it.
+              ...{ interval: '1s', timeout: '3s', retries: 10 },
+            },
+            extra_hosts: ['gate:host-gateway'],
+          };
+          // Something of the host that answers.
+          const check = model.services['mail']['healthcheck'] as { test: string[] };
+          check.test[3] =
+            "import socket, os; socket.create_connection(('gate', int(os.environ['APP_PORT'])), 2)";
+          model.services['mail']['environment'] = { APP_PORT: '${APP_PORT}' };
+        },
+      });
+      await eventually(async () => {
+        expect((await needy.container('mail')).State.Health?.Status).toBe('healthy');
+      });
+      const id = await backUp(needy, '--consistency', 'hot');
+      const run = await expectNotProven(needy, id);
+      expect(run.outcome?.error?.code).toBe('unhealthy');
+      expect(run.outcome?.error?.message).toMatch(
+        /mail-1 is unhealthy[^]*last words of mail:[^]*looking for somebody outside/,
+      );
+      expect(run.outcome?.error?.hint).toContain('--without SERVICE');
+      expect((await proofOf(needy, id))?.reason).not.toContain('somebody');
+      const without = await tryOut(needy, id, ['--without', 'mail']);
+      expect(without.exitCode, without.story).toBe(0);
+      expect(await proofOf(needy, id)).toMatchObject({ result: 'proven', without: ['mail'] });
+    },
+  );
 });

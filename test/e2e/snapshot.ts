@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect } from 'vitest';
 import { digests, type Digest } from './digest.ts';
-import { docker, dockerLines, eventually, imageId, inspectWhere, keyOf, type Inspect } from './docker.ts';
+import { ask, docker, eventually, imageId, inspectWhere, keyOf, labelled, type Inspect } from './docker.ts';
 import type { Finished, Stack } from './stack.ts';
 
 interface Service {
@@ -64,31 +64,15 @@ export async function snapshot(stack: Stack): Promise<Snapshot> {
     else if (kind === 'mongo') taken.rows[key] = await eventually(() => documents(container));
     else taken.keys[key] = await eventually(() => keys(container, stack.secret));
   }
-  const labelled = await dockerLines([
-    'volume',
-    'ls',
-    '--quiet',
-    '--filter',
-    `label=com.docker.compose.project=${stack.project}`,
-  ]);
   const mounted = containers.flatMap(({ Mounts }) =>
     Mounts.flatMap(({ Type, Name }) => (Type === 'volume' ? [Name ?? ''] : [])),
   );
-  taken.volumes = [...new Set([...labelled, ...mounted])].sort();
+  taken.volumes = [...new Set([...(await labelled('volumes', stack.project)), ...mounted])].sort();
   taken.digests = await digests(
     stack.project,
     taken.volumes.filter((volume) => !open.has(volume)),
   );
-  taken.networks = (
-    await dockerLines([
-      'network',
-      'ls',
-      '--format',
-      '{{.Name}}',
-      '--filter',
-      `label=com.docker.compose.project=${stack.project}`,
-    ])
-  ).sort();
+  taken.networks = await labelled('networks', stack.project);
   for (const entry of await readdir(stack.directory, { withFileTypes: true })) {
     if (entry.isFile()) taken.files[entry.name] = await stack.read(entry.name);
   }
@@ -152,14 +136,13 @@ export async function expectNothingLeft(
   }
 
   const backups = await stack.backups();
-  const pins = await dockerLines([
-    'image',
-    'ls',
-    '--format',
-    '{{.Tag}}',
-    '--filter',
-    `reference=safe-update/pin-${stack.project}`,
-  ]);
+  const repository = `safe-update/pin-${stack.project}`;
+  const images = await ask<{ RepoTags: string[] | null }[]>('/images/json', {
+    filters: { reference: [repository] },
+  });
+  const pins = images
+    .flatMap(({ RepoTags }) => RepoTags ?? [])
+    .flatMap((name) => (name.startsWith(`${repository}:`) ? [name.slice(repository.length + 1)] : []));
   const stray = pins.filter((pin) => !backups.some(({ manifest }) => pin.startsWith(`${manifest.run}-`)));
   expect(stray, 'pins that no backup leads to').toEqual([]);
 

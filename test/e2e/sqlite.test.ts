@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { execa } from 'execa';
 import { expect, it } from 'vitest';
+import { turn } from '../faults/campaign.ts';
 import { docker } from './docker.ts';
 import { expectIntact } from './outcomes.ts';
 import { buildImage, local, shell } from './stack-small.ts';
@@ -100,29 +101,35 @@ it('a release that empties a SQLite file is rolled back, and one file comes back
   expect(await shell(await stack.container('web'), 'ls -A /data /data/db')).not.toContain('safe-update');
 });
 
-it('a hot backup holds a sound copy of a SQLite file that is written to, and a rollback takes it', async () => {
-  const stack = await started();
-  const run = await stack.safeUpdate(['backup', '--consistency', 'hot', ...fast]);
-  expect(run.exitCode, run.story).toBe(0);
-  const [backup] = await stack.backups();
-  if (backup === undefined) throw new Error('no backup');
-  await expectIntact(backup);
-  const [dumped] = backup.manifest.databases;
-  expect(dumped?.parts.map((part) => path.posix.basename(part))).toEqual(['database.sqlite', 'sqlite.json']);
-  const { stdout } = await execa('python3', [
-    '-c',
-    `import sqlite3, sys; c = sqlite3.connect(sys.argv[1])
+it.runIf(turn(1, 2))(
+  'a hot backup holds a sound copy of a SQLite file that is written to, and a rollback takes it',
+  async () => {
+    const stack = await started();
+    const run = await stack.safeUpdate(['backup', '--consistency', 'hot', ...fast]);
+    expect(run.exitCode, run.story).toBe(0);
+    const [backup] = await stack.backups();
+    if (backup === undefined) throw new Error('no backup');
+    await expectIntact(backup);
+    const [dumped] = backup.manifest.databases;
+    expect(dumped?.parts.map((part) => path.posix.basename(part))).toEqual([
+      'database.sqlite',
+      'sqlite.json',
+    ]);
+    const { stdout } = await execa('python3', [
+      '-c',
+      `import sqlite3, sys; c = sqlite3.connect(sys.argv[1])
 print(c.execute("PRAGMA integrity_check").fetchall(), c.execute("SELECT count(*) FROM notes").fetchall())`,
-    path.join(backup.folder, dumped?.parts[0] ?? ''),
-  ]);
-  expect(stdout).toBe("[('ok',)] [(2,)]");
+      path.join(backup.folder, dumped?.parts[0] ?? ''),
+    ]);
+    expect(stdout).toBe("[('ok',)] [(2,)]");
 
-  const before = await sql(stack, 'SELECT text FROM notes');
-  const image = await buildImage(stack, 'bad', release('2', 'notes.execute("DROP TABLE notes")'));
-  await stack.write('compose.yaml', compose(image));
-  const update = await stack.start([...fast, '--consistency', 'hot']).finished;
-  expect(update.exitCode, update.story).toBe(4);
-  expect(update.outcome?.error?.message).toContain('"notes.db".notes is gone (it had 2 rows)');
-  expect(await sql(stack, 'SELECT text FROM notes')).toBe(before);
-  expect(await sql(stack, 'PRAGMA integrity_check')).toBe("[('ok',)]");
-});
+    const before = await sql(stack, 'SELECT text FROM notes');
+    const image = await buildImage(stack, 'bad', release('2', 'notes.execute("DROP TABLE notes")'));
+    await stack.write('compose.yaml', compose(image));
+    const update = await stack.start([...fast, '--consistency', 'hot']).finished;
+    expect(update.exitCode, update.story).toBe(4);
+    expect(update.outcome?.error?.message).toContain('"notes.db".notes is gone (it had 2 rows)');
+    expect(await sql(stack, 'SELECT text FROM notes')).toBe(before);
+    expect(await sql(stack, 'PRAGMA integrity_check')).toBe("[('ok',)]");
+  },
+);

@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { turn } from '../faults/campaign.ts';
 import type { Plan } from '../../src/model/plan.ts';
 import { docker, dockerLines, testLabel } from './docker.ts';
 import { expectRolledBack } from './outcomes.ts';
@@ -294,7 +295,7 @@ secrets:
 `;
 
 describe('names, addresses, ports, limits, labels, inline configs, secrets and borrowed namespaces', () => {
-  it('are as before after a bad release that also changes a network', async () => {
+  it.runIf(turn(0, 3))('are as before after a bad release that also changes a network', async () => {
     const stack = await project({ 'file.conf': 'from the folder\n' });
     const subnet = (): string => `10.${randomInt(64, 128)}.${randomInt(256)}`;
     await stack.write('compose.yaml', everything(stack, [subnet(), subnet()]));
@@ -339,13 +340,15 @@ describe('names, addresses, ports, limits, labels, inline configs, secrets and b
     expect(await shell(await stack.container('beside'), 'hostname')).toBe('front-host');
   });
 
-  it('a service that lives in the network of another follows it when that one has to be made again', async () => {
-    const stack = await project({});
-    // The first has no volume, so it is removed; the second is kept for `up` to replace, for the sake of its volume.
-    const [plain, keeping] = [keeper(), keeper({ volumes: ['/state'] })];
-    await stack.write(
-      'compose.yaml',
-      `
+  it.runIf(turn(1, 3))(
+    'a service that lives in the network of another follows it when that one has to be made again',
+    async () => {
+      const stack = await project({});
+      // The first has no volume, so it is removed; the second is kept for `up` to replace, for the sake of its volume.
+      const [plain, keeping] = [keeper(), keeper({ volumes: ['/state'] })];
+      await stack.write(
+        'compose.yaml',
+        `
 services:
   front: { image: ${await buildImage(stack, 'plain', plain)}, stop_grace_period: 0s, hostname: front-host }
   beside:
@@ -353,51 +356,55 @@ services:
     stop_grace_period: 0s
     network_mode: service:front
 `,
-    );
-    await stack.up();
-    await shell(await stack.container('beside'), 'echo kept >/state/keep');
-    await stack.edit(({ services }) => {
-      // No machine has that many, and the engine says so only when the container is made.
-      services['front']!['cpus'] = 9999;
-    });
-    const before = await snapshot(stack);
-    const run = await stack.update([...local, '--stable-for', '1s']);
-    await expectRolledBack(stack, before, run, /CPUs/);
-    expect(await shell(await stack.container('beside'), 'hostname; cat /state/keep')).toBe(
-      'front-host\nkept',
-    );
-  });
+      );
+      await stack.up();
+      await shell(await stack.container('beside'), 'echo kept >/state/keep');
+      await stack.edit(({ services }) => {
+        // No machine has that many, and the engine says so only when the container is made.
+        services['front']!['cpus'] = 9999;
+      });
+      const before = await snapshot(stack);
+      const run = await stack.update([...local, '--stable-for', '1s']);
+      await expectRolledBack(stack, before, run, /CPUs/);
+      expect(await shell(await stack.container('beside'), 'hostname; cat /state/keep')).toBe(
+        'front-host\nkept',
+      );
+    },
+  );
 
   // Compose's label holds a hash in which the other service is a container's id; `config --hash` has its name there.
-  it('a service that refers to the container of another is changed when that one is, and else not', async () => {
-    const stack = await project({});
-    const common = 'command: [sleep, infinity], stop_grace_period: 0s';
-    const compose = (image: string): string => `services:
+  it.runIf(turn(2, 3))(
+    'a service that refers to the container of another is changed when that one is, and else not',
+    async () => {
+      const stack = await project({});
+      const common = 'command: [sleep, infinity], stop_grace_period: 0s';
+      const compose = (image: string): string => `services:
   front: { image: ${image}, ${common}, volumes: ['data:/data'] }
   beside: { image: debian:bookworm-slim, ${common}, network_mode: 'service:front' }
   lent: { image: debian:bookworm-slim, ${common}, pid: 'service:front', volumes_from: ['front:ro'] }
 volumes: { data: {} }
 `;
-    await stack.write('compose.yaml', compose('debian:bookworm-slim'));
-    await stack.up();
-    const planned = async (): Promise<Plan> =>
-      JSON.parse((await stack.safeUpdate(['plan', '--json', ...local])).stdout) as Plan;
-    expect((await planned()).nothingToDo).toBe(true);
+      await stack.write('compose.yaml', compose('debian:bookworm-slim'));
+      await stack.up();
+      const planned = async (): Promise<Plan> =>
+        JSON.parse((await stack.safeUpdate(['plan', '--json', ...local])).stdout) as Plan;
+      expect((await planned()).nothingToDo).toBe(true);
 
-    await stack.write('compose.yaml', compose(await buildImage(stack, 'next', keeper({}))));
-    expect((await planned()).services.map(({ service, fate }) => `${service}: ${fate}`)).toEqual([
-      'beside: replace',
-      'front: replace',
-      'lent: replace',
-    ]);
-    expect((await stack.update(['--stable-for', '1s', ...local])).exitCode).toBe(0);
-    const front = (await stack.container('front')).Id;
-    const beside = (await stack.container('beside')).Id;
-    expect(await docker(['inspect', '--format', '{{.HostConfig.NetworkMode}}', beside])).toBe(
-      `container:${front}`,
-    );
-    expect((await planned()).nothingToDo).toBe(true);
-  });
+      await stack.write('compose.yaml', compose(await buildImage(stack, 'next', keeper({}))));
+      expect((await planned()).services.map(({ service, fate }) => `${service}: ${fate}`)).toEqual([
+        'beside: replace',
+        'front: replace',
+        'lent: replace',
+      ]);
+      expect((await stack.update(['--stable-for', '1s', ...local])).exitCode).toBe(0);
+      const front = (await stack.container('front')).Id;
+      const beside = (await stack.container('beside')).Id;
+      expect(await docker(['inspect', '--format', '{{.HostConfig.NetworkMode}}', beside])).toBe(
+        `container:${front}`,
+      );
+      expect((await planned()).nothingToDo).toBe(true);
+    },
+  );
 });
 
 const onFolder = ({ image }: Stack): string => `

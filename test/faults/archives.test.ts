@@ -303,7 +303,7 @@ describe('with the stack that it is of', () => {
     ],
   ];
 
-  it.each(chosen(damages, 9))(
+  it.each(chosen(damages, 4))(
     '%s: verify says so, and a restore touches nothing',
     async (_, damage, said) => {
       const folder = path.join(stack.backupFolder, id);

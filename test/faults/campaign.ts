@@ -1,18 +1,48 @@
 /**
  * How much of the fault campaign runs. `scripts/test` runs every fault, but of those that are tried at many instants or
- * with many seeds only some; `scripts/faults` runs all of them.
+ * with many seeds only some, and other ones for every commit; `scripts/test --all` runs all of them.
  */
 export const whole = process.env['SAFE_UPDATE_FAULTS'] === 'all';
+
+/**
+ * Which of the many are tried: a number that the commit gives (see vitest.config.ts), so that the same commit is tried at the
+ * same instants again. scripts/test prints it, and takes another one: SAFE_UPDATE_ROTATION=123 scripts/test …
+ */
+export const rotation = Number(process.env['SAFE_UPDATE_ROTATION'] ?? 0);
+
+/**
+ * Whether it is the turn of one of several tests that try the same of different things: of `of` of them one for every commit, all
+ * with the whole campaign, and all of a file that is asked for by name. What a fault or a promise stands on alone has no turns.
+ */
+export function turn(place: number, of: number): boolean {
+  return whole || process.env['SAFE_UPDATE_TURNS'] === 'all' || rotation % of === place % of;
+}
+
+/** Files that have turns as a whole, with their place and how many share it. */
+export const turns: Readonly<Record<string, readonly [place: number, of: number]>> = {
+  'test/e2e/stacks/meeshy.test.ts': [0, 3],
+  'test/e2e/stacks/formation.test.ts': [0, 3],
+  'test/e2e/stacks/ecommerce.test.ts': [1, 3],
+  'test/e2e/stacks/novaclub.test.ts': [2, 3],
+  'test/e2e/stacks/f-brain.test.ts': [2, 3],
+  'test/e2e/by-hand.test.ts': [0, 2],
+  'test/e2e/by-hand-databases.test.ts': [1, 2],
+};
 
 /** As many as the campaign wants: a few, or all. */
 export function amount({ some, all }: { some: number; all: number }): number {
   return whole ? all : some;
 }
 
-/** Some of these, spread evenly over them, or all. */
+/** Some of these, spread evenly over them, beginning elsewhere for every commit; or all. */
 export function chosen<T>(from: readonly T[], some: number): T[] {
   if (whole || from.length <= some) return [...from];
-  return Array.from({ length: some }, (_, index) => from[Math.floor((index * from.length) / some)] as T);
+  const first = rotation % from.length;
+  const indices = Array.from(
+    { length: some },
+    (_, index) => (first + Math.floor((index * from.length) / some)) % from.length,
+  );
+  return indices.sort((one, other) => one - other).map((index) => from[index] as T);
 }
 
 /** Numbers from 0 to 1, the same ones for the same seed: a failure can be tried again. (mulberry32) */

@@ -147,7 +147,7 @@ it('any tree comes back: backup, restore over something else, export, import, re
       expect(back.exitCode, back.story).toBe(0);
       await restore();
     }),
-    { numRuns: amount({ some: 4, all: 60 }), endOnFailure: true },
+    { numRuns: amount({ some: 2, all: 60 }), endOnFailure: true },
   );
 });
 

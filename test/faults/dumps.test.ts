@@ -16,6 +16,7 @@ import {
   type Running,
   type Stack,
 } from '../e2e/stack.ts';
+import { chosen, turn } from './campaign.ts';
 
 /** Where the server's own programs are in its image. */
 const programs = '/usr/lib/postgresql/15/bin';
@@ -65,7 +66,7 @@ describe('pg_dump', () => {
     await stack.push('1.1.0');
   });
 
-  it.each([
+  const lies: [name: string, said: string, reason: RegExp][] = [
     ['pg_dump', 'half', /connection to server was lost/],
     ['pg_dump', 'signal', /PostgreSQL/],
     ['pg_dump', 'truncated', /dump/],
@@ -76,7 +77,9 @@ describe('pg_dump', () => {
     ['pg_dumpall', 'truncated', /globals|dump/],
     ['pg_dumpall', 'empty', /globals|dump/],
     ['pg_dumpall', 'html', /globals|dump/],
-  ])('%s: %s', async (name, said, reason) => {
+  ];
+
+  it.each(chosen(lies, 5))('%s: %s', async (name, said, reason) => {
     const before = await snapshot(stack);
     await mode(name, said);
     const run = await stack.update();
@@ -86,7 +89,7 @@ describe('pg_dump', () => {
     expect(run.steps).not.toContain('stop');
   });
 
-  it('hangs: the limit ends it, and what it started in the container too', async () => {
+  it.runIf(turn(0, 2))('hangs: the limit ends it, and what it started in the container too', async () => {
     const before = await snapshot(stack);
     await mode('pg_dump', 'hang');
     const run = await stack.update();
@@ -95,29 +98,32 @@ describe('pg_dump', () => {
     expect(await processes(stack, 'db')).not.toMatch(/54321|pg_dump/);
   });
 
-  it('waits for a table that somebody has locked: the limit ends it, in the server too', async () => {
-    const before = await snapshot(stack);
-    const { Id } = await stack.container('db');
-    const lock = 'BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)';
-    const holder = execa('docker', ['exec', Id, 'psql', '-U', 'shop', '-d', 'shop', '-c', lock], {
-      reject: false,
-    });
-    const held =
-      "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'orders'::regclass";
-    await eventually(async () => {
-      expect(await stack.sql(held)).toBe('1');
-    });
-    const run = await stack.update();
-    expect(await processes(stack, 'db')).not.toMatch(/pg_dump/);
-    const ours =
-      "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'safe-update%' OR application_name = 'pg_dump'";
-    expect(await stack.sql(ours)).toBe('0');
-    await stack.sql(
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
-    );
-    await holder;
-    await expectRefused(stack, before, run, { exitCode: 3, reason: /took longer than 20/ });
-  });
+  it.runIf(turn(1, 2))(
+    'waits for a table that somebody has locked: the limit ends it, in the server too',
+    async () => {
+      const before = await snapshot(stack);
+      const { Id } = await stack.container('db');
+      const lock = 'BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)';
+      const holder = execa('docker', ['exec', Id, 'psql', '-U', 'shop', '-d', 'shop', '-c', lock], {
+        reject: false,
+      });
+      const held =
+        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'orders'::regclass";
+      await eventually(async () => {
+        expect(await stack.sql(held)).toBe('1');
+      });
+      const run = await stack.update();
+      expect(await processes(stack, 'db')).not.toMatch(/pg_dump/);
+      const ours =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'safe-update%' OR application_name = 'pg_dump'";
+      expect(await stack.sql(ours)).toBe('0');
+      await stack.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
+      );
+      await holder;
+      await expectRefused(stack, before, run, { exitCode: 3, reason: /took longer than 20/ });
+    },
+  );
 
   it('works again: so does the update', async () => {
     const run = await stack.update();
@@ -234,7 +240,7 @@ describe('logins', () => {
     await expectDumped(stack, await backup(stack));
   });
 
-  it('a password in a file', async () => {
+  it.runIf(turn(0, 2))('a password in a file', async () => {
     const stack = await server(
       { POSTGRES_PASSWORD_FILE: '/run/secrets/password', POSTGRES_INITDB_ARGS: strict },
       { secrets: ['password'] },
@@ -243,7 +249,7 @@ describe('logins', () => {
     await expectDumped(stack, await backup(stack));
   });
 
-  it('a password with everything in it that a shell or compose might read', async () => {
+  it.runIf(turn(1, 2))('a password with everything in it that a shell or compose might read', async () => {
     const password = 'a$b $(id) `id` "q" \'s\' \\n $HOME ${x} ;|&<> %s é';
     const stack = await server({
       POSTGRES_PASSWORD: password.replaceAll('$', '$$$$'),
@@ -255,22 +261,25 @@ describe('logins', () => {
     await expectDumped(stack, run);
   });
 
-  it('no password at all, for the server trusts everybody', async () => {
+  it.runIf(turn(0, 2))('no password at all, for the server trusts everybody', async () => {
     const stack = await server({ POSTGRES_HOST_AUTH_METHOD: 'trust' });
     await sql(stack, '', things);
     await expectDumped(stack, await backup(stack));
   });
 
-  it('a password that was changed in the compose file only, after the volume had been made', async () => {
-    const stack = await server({ POSTGRES_PASSWORD: 'former-password', POSTGRES_INITDB_ARGS: strict });
-    await sql(stack, 'former-password', things);
-    await stack.write(
-      'compose.yaml',
-      (await stack.read('compose.yaml')).replace('former-password', stack.secret),
-    );
-    await stack.up();
-    await expectNotDumped(stack, await backup(stack), ['former-password', stack.secret]);
-  });
+  it.runIf(turn(1, 2))(
+    'a password that was changed in the compose file only, after the volume had been made',
+    async () => {
+      const stack = await server({ POSTGRES_PASSWORD: 'former-password', POSTGRES_INITDB_ARGS: strict });
+      await sql(stack, 'former-password', things);
+      await stack.write(
+        'compose.yaml',
+        (await stack.read('compose.yaml')).replace('former-password', stack.secret),
+      );
+      await stack.up();
+      await expectNotDumped(stack, await backup(stack), ['former-password', stack.secret]);
+    },
+  );
 
   it('a Redis that lets nobody in', async () => {
     const stack = await shop();
@@ -323,34 +332,40 @@ describe('the helper', () => {
     await docker(['kill', helper.Id]);
   }
 
-  it('is killed while it archives: the stack runs again as before, and no backup is left', async () => {
-    const before = await snapshot(stack);
-    const known = (await stack.backups()).map(({ id }) => id);
-    const running = stack.start(quick);
-    await killHelper(running, 'archive');
-    const run = await running.finished;
-    expect(run.exitCode, run.story).toBe(4);
-    expect(run.steps).not.toContain('seal');
-    expectSame(before, await snapshot(stack));
-    expect((await stack.backups()).map(({ id }) => id)).toEqual(known);
-    await expectNothingLeft(stack, run);
-  });
+  it.runIf(turn(0, 2))(
+    'is killed while it archives: the stack runs again as before, and no backup is left',
+    async () => {
+      const before = await snapshot(stack);
+      const known = (await stack.backups()).map(({ id }) => id);
+      const running = stack.start(quick);
+      await killHelper(running, 'archive');
+      const run = await running.finished;
+      expect(run.exitCode, run.story).toBe(4);
+      expect(run.steps).not.toContain('seal');
+      expectSame(before, await snapshot(stack));
+      expect((await stack.backups()).map(({ id }) => id)).toEqual(known);
+      await expectNothingLeft(stack, run);
+    },
+  );
 
-  it('is killed while it puts data back: nothing runs on half of it, and recover completes it', async () => {
-    const before = await snapshot(stack);
-    const running = stack.start(quick);
-    await killHelper(running, 'undo-data');
-    const run = await running.finished;
-    expect(run.exitCode, run.story).toBe(5);
-    expect(run.outcome?.error?.hint).toMatch(/safe-update recover/);
-    expect((await stack.containers()).filter(({ State }) => State.Running)).toEqual([]);
-    for (const backup of await stack.backups()) await expectIntact(backup);
+  it.runIf(turn(1, 2))(
+    'is killed while it puts data back: nothing runs on half of it, and recover completes it',
+    async () => {
+      const before = await snapshot(stack);
+      const running = stack.start(quick);
+      await killHelper(running, 'undo-data');
+      const run = await running.finished;
+      expect(run.exitCode, run.story).toBe(5);
+      expect(run.outcome?.error?.hint).toMatch(/safe-update recover/);
+      expect((await stack.containers()).filter(({ State }) => State.Running)).toEqual([]);
+      for (const backup of await stack.backups()) await expectIntact(backup);
 
-    const recovered = await stack.safeUpdate(['recover', '--json', '--stable-for', '1s']);
-    expect(recovered.exitCode, recovered.story).toBe(0);
-    expectSame(before, await snapshot(stack));
-    await expectNothingLeft(stack, run, recovered);
-  });
+      const recovered = await stack.safeUpdate(['recover', '--json', '--stable-for', '1s']);
+      expect(recovered.exitCode, recovered.story).toBe(0);
+      expectSame(before, await snapshot(stack));
+      await expectNothingLeft(stack, run, recovered);
+    },
+  );
 
   it('has no image from the beginning: refused', async () => {
     const before = await snapshot(stack);
@@ -361,25 +376,28 @@ describe('the helper', () => {
     await expectRefused(stack, before, run, { exitCode: 3, reason: /helper image/, backups: known });
   });
 
-  it('has no image any more when it is needed to put data back: stopped safe, and completed when it is there again', async () => {
-    const before = await snapshot(stack);
-    const running = stack.start(quick);
-    await running.step('verify');
-    await docker(['image', 'rm', image]);
-    const run = await running.finished;
-    expect(run.exitCode, run.story).toBe(5);
-    expect(run.outcome?.error?.hint).toMatch(/safe-update recover/);
-    const blocked = await stack.safeUpdate(['recover', '--json', '--stable-for', '1s']);
-    expect(blocked.exitCode, blocked.story).toBeGreaterThan(0);
-    expect(blocked.outcome?.error?.message).toMatch(/image/i);
-    for (const backup of await stack.backups()) await expectIntact(backup);
+  it.runIf(turn(0, 2))(
+    'has no image any more when it is needed to put data back: stopped safe, and completed when it is there again',
+    async () => {
+      const before = await snapshot(stack);
+      const running = stack.start(quick);
+      await running.step('verify');
+      await docker(['image', 'rm', image]);
+      const run = await running.finished;
+      expect(run.exitCode, run.story).toBe(5);
+      expect(run.outcome?.error?.hint).toMatch(/safe-update recover/);
+      const blocked = await stack.safeUpdate(['recover', '--json', '--stable-for', '1s']);
+      expect(blocked.exitCode, blocked.story).toBeGreaterThan(0);
+      expect(blocked.outcome?.error?.message).toMatch(/image/i);
+      for (const backup of await stack.backups()) await expectIntact(backup);
 
-    await docker(['tag', await helperId(), image]);
-    const recovered = await stack.safeUpdate(['recover', '--json', '--stable-for', '1s']);
-    expect(recovered.exitCode, recovered.story).toBe(0);
-    expectSame(before, await snapshot(stack));
-    await expectNothingLeft(stack, run, blocked, recovered);
-  });
+      await docker(['tag', await helperId(), image]);
+      const recovered = await stack.safeUpdate(['recover', '--json', '--stable-for', '1s']);
+      expect(recovered.exitCode, recovered.story).toBe(0);
+      expectSame(before, await snapshot(stack));
+      await expectNothingLeft(stack, run, blocked, recovered);
+    },
+  );
 });
 
 async function helperId(): Promise<string> {
@@ -395,7 +413,7 @@ describe('a writer outside of the project', () => {
       'while :; do for i in 1 2 3 4 5 6 7 8; do echo $i >/x/outside-$i; done; rm -f /x/outside-*; done',
   };
 
-  it.each(Object.entries(writers))(
+  it.each(chosen(Object.entries(writers), 1))(
     'a file that %s: cold, it is an error; hot, it is said to be inexact',
     async (_, script) => {
       const stack = await shop();

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ownEngine, type OwnEngine } from '../e2e/second-engine.ts';
 import { docker, expectNothingLeft, expectSame, expectUntouched, quick, snapshot } from '../e2e/stack.ts';
+import { chosen, turn } from './campaign.ts';
 import { confirmed, runWhile } from './kill.ts';
 import { expectOldOrNew, shopOn } from './old-or-new.ts';
 
@@ -16,22 +17,27 @@ afterAll(async () => {
   await engine.end();
 });
 
-it.each([
+const ends = [
   ['SIGTERM', 'dump'],
-  ['SIGTERM', 'archive'],
   ['SIGKILL', 'archive'],
+  ['SIGTERM', 'archive'],
   ['SIGKILL', 'up'],
-] as const)('dockerd is ended by %s in the step %s, and comes back after a while', async (signal, step) => {
-  const stack = await shopOn(engine);
-  await stack.push('1.1.0');
-  const before = await snapshot(stack);
-  const running = stack.start(quick);
-  await running.step(step);
-  await engine.restart(signal, 5000);
-  await expectOldOrNew(stack, before, await running.finished);
-});
+] as const;
 
-it('dockerd is killed in the rollback, and comes back after a while', async () => {
+it.each(chosen(ends, 2))(
+  'dockerd is ended by %s in the step %s, and comes back after a while',
+  async (signal, step) => {
+    const stack = await shopOn(engine);
+    await stack.push('1.1.0');
+    const before = await snapshot(stack);
+    const running = stack.start(quick);
+    await running.step(step);
+    await engine.restart(signal, 5000);
+    await expectOldOrNew(stack, before, await running.finished);
+  },
+);
+
+it.runIf(turn(0, 2))('dockerd is killed in the rollback, and comes back after a while', async () => {
   const stack = await shopOn(engine);
   await stack.push('drop-table');
   const before = await snapshot(stack);
@@ -64,33 +70,41 @@ const prunes = [
   ['system', 'prune', '--all', '--force', '--volumes'],
 ];
 
-it.each([
+const meanwhile = [
   ['a good update', 'archive', '1.1.0'],
   ['a bad update', 'archive', 'drop-table'],
   ['the rollback of a bad update', 'undo-data', 'drop-table'],
-] as const)('somebody prunes everything while the stack is down: in %s', async (_, step, release) => {
-  const stack = await shopOn(engine);
-  await stack.push(release);
-  const before = await snapshot(stack);
-  const run = await runWhile(stack, step, async () => {
-    for (const prune of prunes) await docker(prune);
-  });
-  await expectOldOrNew(stack, before, run);
-});
+] as const;
 
-it('somebody prunes everything after an update: a later rollback finds its images, or says that it cannot', async () => {
-  const stack = await shopOn(engine);
-  await stack.push('1.1.0');
-  const before = await snapshot(stack);
-  const updated = await stack.update();
-  expect(updated.exitCode, updated.story).toBe(0);
-  await docker(['image', 'prune', '--all', '--force']);
-  const between = await snapshot(stack);
-  const back = await stack.safeUpdate(['rollback', ...confirmed(stack)]);
-  if (back.exitCode === 0) expectSame(before, await snapshot(stack));
-  else {
-    expect(back.exitCode, back.story).toBe(3);
-    expectUntouched(between, await snapshot(stack));
-  }
-  await expectNothingLeft(stack, back);
-});
+it.each(chosen(meanwhile, 1))(
+  'somebody prunes everything while the stack is down: in %s',
+  async (_, step, release) => {
+    const stack = await shopOn(engine);
+    await stack.push(release);
+    const before = await snapshot(stack);
+    const run = await runWhile(stack, step, async () => {
+      for (const prune of prunes) await docker(prune);
+    });
+    await expectOldOrNew(stack, before, run);
+  },
+);
+
+it.runIf(turn(1, 2))(
+  'somebody prunes everything after an update: a later rollback finds its images, or says that it cannot',
+  async () => {
+    const stack = await shopOn(engine);
+    await stack.push('1.1.0');
+    const before = await snapshot(stack);
+    const updated = await stack.update();
+    expect(updated.exitCode, updated.story).toBe(0);
+    await docker(['image', 'prune', '--all', '--force']);
+    const between = await snapshot(stack);
+    const back = await stack.safeUpdate(['rollback', ...confirmed(stack)]);
+    if (back.exitCode === 0) expectSame(before, await snapshot(stack));
+    else {
+      expect(back.exitCode, back.story).toBe(3);
+      expectUntouched(between, await snapshot(stack));
+    }
+    await expectNothingLeft(stack, back);
+  },
+);

@@ -13,6 +13,7 @@ import {
   type Snapshot,
   type Stack,
 } from '../e2e/stack.ts';
+import { turn } from './campaign.ts';
 import { recover } from './kill.ts';
 
 async function stackOf(compose: (image: string) => string, script?: string): Promise<Stack> {
@@ -127,16 +128,19 @@ it('the former release is not well either after the rollback: its data is back, 
   await rm(wanted);
 });
 
-it('the former release takes its time to be well again after the rollback: it is given all of it', async () => {
-  const { stack, before, wanted } = await stackThatNeedsAFile();
-  const running = stack.start([...quick, ...fast]);
-  await running.step('undo-verify');
-  // Long after it is called unhealthy, and longer than it has to be stable.
-  await sleep(6000);
-  await writeFile(wanted, '');
-  const run = await running.finished;
-  expect(run.exitCode, run.story).toBe(4);
-  await stack.write('compose.yaml', before.files['compose.yaml'] ?? '');
-  expectSame(before, await snapshot(stack));
-  await expectNothingLeft(stack, run);
-});
+it.runIf(turn(0, 2))(
+  'the former release takes its time to be well again after the rollback: it is given all of it',
+  async () => {
+    const { stack, before, wanted } = await stackThatNeedsAFile();
+    const running = stack.start([...quick, ...fast]);
+    await running.step('undo-verify');
+    // Long after it is called unhealthy, and longer than it has to be stable.
+    await sleep(6000);
+    await writeFile(wanted, '');
+    const run = await running.finished;
+    expect(run.exitCode, run.story).toBe(4);
+    await stack.write('compose.yaml', before.files['compose.yaml'] ?? '');
+    expectSame(before, await snapshot(stack));
+    await expectNothingLeft(stack, run);
+  },
+);

@@ -22,13 +22,23 @@ export const table: readonly Fault[] = [
     number: 1,
     fault: 'kill -9 at the begin and the end of every step',
     required: recovered,
-    tests: [[faults('killed-everywhere'), 'killed at the begin'], [e2e('killed')]],
+    tests: [
+      [faults('killed-updates')],
+      [faults('killed-undoing')],
+      [faults('killed-restores')],
+      [e2e('killed')],
+    ],
   },
   {
     number: 2,
     fault: 'kill -9 in the middle of a step, and at random instants',
     required: recovered,
-    tests: [[faults('killed-everywhere'), 'killed at the begin'], [faults('killed-at-random')]],
+    tests: [
+      [faults('killed-updates')],
+      [faults('killed-undoing')],
+      [faults('killed-restores')],
+      [faults('killed-at-random')],
+    ],
   },
   {
     number: 3,
@@ -332,7 +342,13 @@ export const table: readonly Fault[] = [
     number: 47,
     fault: 'kill -9 or a signal in a rollback, a restore, a prune, a recover',
     required: recovered,
-    tests: [[faults('killed-everywhere')], [faults('killed-at-random')], [e2e('killed')]],
+    tests: [
+      [faults('killed-undoing')],
+      [faults('killed-restores')],
+      [faults('killed-at-random')],
+      [e2e('interrupted')],
+      [e2e('killed')],
+    ],
   },
   {
     number: 48,
@@ -348,7 +364,7 @@ export const table: readonly Fault[] = [
     fault: 'a restore that fails half way',
     required: 'what was there before can still be had; again completes it',
     tests: [
-      [faults('killed-everywhere'), 'a restore'],
+      [faults('killed-restores'), 'a restore'],
       [faults('engine-disk'), 'put back'],
     ],
   },

@@ -27,7 +27,7 @@ export function subjectOf({ image, server: program, cli, password }: Programs): 
     image,
     servers: {
       'a password in the command': {
-        command: [program, '--requirepass', password, '--repl-diskless-sync-delay', '0'],
+        command: [program, '--requirepass', password],
         secret: password,
       },
       'an append-only file, the password from a variable in a shell': {
@@ -35,7 +35,7 @@ export function subjectOf({ image, server: program, cli, password }: Programs): 
         command: [
           'sh',
           '-c',
-          `exec docker-entrypoint.sh ${program} --appendonly yes --requirepass "$CACHE_PASSWORD" --repl-diskless-sync-delay 0`,
+          `exec docker-entrypoint.sh ${program} --appendonly yes --requirepass "$CACHE_PASSWORD"`,
         ],
         secret: 'from $a shell',
       },
@@ -50,7 +50,7 @@ export function subjectOf({ image, server: program, cli, password }: Programs): 
       },
       'no password, a read-only root, no root, a former major version': {
         options: ['--read-only', '--user', '999:999'],
-        command: [program, '--appendonly', 'yes', '--repl-diskless-sync-delay', '0'],
+        command: [program, '--appendonly', 'yes'],
         dumped: (files) =>
           files.with('redis.json', (content) =>
             Buffer.from(content.toString().replace(/"version": "[^"]*"/, '"version": "6.2.14"')),

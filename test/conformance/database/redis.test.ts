@@ -20,6 +20,29 @@ describe('Redis in particular', () => {
     if (engine.restorer.into === 'stopped data folder') await engine.restorer.restore(folder, dump);
   };
 
+  test('a dump waits for no second replica, and leaves the setting that says so as it was, also where it is cut off', async () => {
+    const server = await start('redis:7', { command: ['redis-server', '--repl-diskless-sync-delay', '17'] });
+    await until('it is ready', () => engine.ready(server.database()));
+    const delay = async (): Promise<string> =>
+      (await redis(server, 'CONFIG', 'GET', 'repl-diskless-sync-delay')).split('\n')[1] ?? '';
+    await redis(server, 'SET', 'a', '1');
+    await engine.dump(server.database(), new Files());
+    const log = await docker(['logs', server.container.id]);
+    expect(log).toContain('Starting BGSAVE for SYNC with target: replicas sockets');
+    expect(log).not.toContain('Delay next BGSAVE');
+    expect(await delay()).toBe('17');
+
+    // A key a second: long enough to be cut off in the middle.
+    await redis(server, 'EVAL', "for n = 1, 300 do redis.call('SET', 'key:' .. n, n) end return 1", '0');
+    await redis(server, 'CONFIG', 'SET', 'rdb-key-save-delay', '1000000');
+    const cut = new AbortController();
+    const dumping = failure(engine.dump(server.database({ signal: cut.signal }), new Files()));
+    await until('it has begun', async () => (await delay()) === '0');
+    cut.abort();
+    expect((await dumping).message).toContain('was interrupted');
+    expect(await delay()).toBe('17');
+  });
+
   test('a save that fails is not answered with the save before', async () => {
     const server = await start('redis:7', {
       command: ['redis-server', '--rename-command', 'SYNC', '', '--save', ''],
@@ -38,7 +61,7 @@ describe('Redis in particular', () => {
 
   test('the restored files belong to whom the former ones did, and stale ones are gone', async () => {
     const server = await start('redis:7', {
-      command: ['redis-server', '--appendonly', 'yes', '--save', '', '--repl-diskless-sync-delay', '0'],
+      command: ['redis-server', '--appendonly', 'yes', '--save', ''],
     });
     await until('it is ready', () => engine.ready(server.database()));
     await redis(server, 'SET', 'a', '1');
