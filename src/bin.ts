@@ -12,7 +12,7 @@ if (major < 22 || (major === 22 && minor < 15)) {
   void run().then((code) => (process.exitCode = code));
 }
 
-// Not awaited above: what is built of this is no module of ECMAScript, see scripts/bundle-guard.ts.
+// Not awaited above: what is built of this is no module of ECMAScript, see scripts/bundle.ts.
 async function run(): Promise<number> {
   if (process.argv[2] === 'guard') {
     const { startGuard } = await import('./start-guard.ts');

@@ -7,7 +7,7 @@ interface Guard {
 }
 
 /**
- * What scripts/bundle-guard.ts makes of the guard: files with the extension .cjs, of which the first line names the contents,
+ * What scripts/bundle.ts makes of the guard: files with the extension .cjs, of which the first line names the contents,
  * and the rest is a function.
  */
 const folder = `${import.meta.dirname}/cli/guard`;

@@ -12,6 +12,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=progress.sh
 . "$here/progress.sh"
 
+# Where the engine is, what is made for it is made in memory too.
+if [[ -d $lab_memory/tmp ]]; then export TMPDIR=$lab_memory/tmp; fi
+
 folders=$(cd "$here/../../fixtures/images" && pwd)
 label=safe-update.lab
 export DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1 BUILDKIT_PROGRESS=plain

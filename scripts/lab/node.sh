@@ -27,7 +27,7 @@ use_node() {
 # build_program ROOT: dist/, if anything that it is made from is newer.
 build_program() {
   local program=$1/dist/bin.cjs
-  if [[ -e $program && -z $(find "$1/src" "$1/package.json" "$1"/tsconfig*.json "$1/scripts/bundle-guard.ts" -newer "$program" -print -quit) ]]; then
+  if [[ -e $program && -z $(find "$1/src" "$1/package.json" "$1"/tsconfig*.json "$1/scripts/bundle.ts" -newer "$program" -print -quit) ]]; then
     return
   fi
   stage "safe-update: built" npm run --silent --prefix "$1" build

@@ -6,6 +6,7 @@ import { messageOf, SafeUpdateError, type ErrorCode, type FailedRun } from '../m
 import type { Outcome, RunKind } from '../model/event.ts';
 import type { Plan, StepName } from '../model/plan.ts';
 import type { Context } from './context.ts';
+import { fetchAndDump, withLeftOut } from './fetch.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
 import { planBackup, planUpdate } from './plan.ts';
 import { interruption, recover } from './recover.ts';
@@ -67,14 +68,20 @@ export async function update(context: Context, options: RunOptions): Promise<Out
   const state = await startState(session, first, before, 'pre-update');
   return finishOrUndo(state, async () => {
     await doStep(state, 'pin');
-    for (const name of ['pull', 'build'] as const) {
-      if (before.steps.some((step) => step.name === name)) await doStep(state, name);
-    }
-    state.observed = await look(context);
-    requireSameContainers(first, state.observed);
-    state.record = { ...state.record, volumes: state.observed.volumes };
+    const dumped = await fetchAndDump(state, before);
+    const looked = await look(context);
+    requireSameContainers(first, looked);
+    state.observed = withLeftOut(looked, state.observed);
+    const { volumes, notCovered } = state.observed;
+    state.record = { ...state.record, volumes, notCovered };
+    const measured = new Map(state.plan.volumes.map(({ name, bytes }) => [name, bytes]));
     state.plan = planUpdate(state.observed, { ...context.settings, pulled: true });
+    for (const volume of state.plan.volumes) {
+      const bytes = measured.get(volume.name);
+      if (bytes !== undefined) volume.bytes = bytes;
+    }
     if (state.plan.nothingToDo) {
+      await state.backup?.writer.abandon();
       await dropNewPins(session);
       session.journal.write({ type: 'end', result: 'nothing-to-do', at: context.clock.now().toISOString() });
       await dropStack(session.state, session.run);
@@ -83,7 +90,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
     context.emit({ type: 'planned', plan: state.plan });
     refuseOf(state.observed);
     refuse(imageRefusals(state.observed, state.plan, await platformsOf(context, first)), context.accept);
-    const done = ['lock', 'pin', 'pull', 'build'];
+    const done = ['lock', 'pin', 'pull', 'build', ...(dumped ? ['measure', 'dump'] : [])];
     for (const { name } of state.plan.steps) if (!done.includes(name)) await doStep(state, name);
     return {
       ...outcomeOf(context, first, session.run, 'updated', from),

@@ -54,6 +54,8 @@ export interface Update {
   /** What the sealed backup says of itself. */
   manifest?: Manifest;
   watching?: { events: EngineEvent[]; stop: () => void };
+  /** While images are fetched and databases dumped beside each other: what ends either, and who hears of each line of the pull. */
+  beside?: { signal: AbortSignal; onPull: (line: string) => void };
 }
 
 export const titles: Record<StepName, string> = {
@@ -115,24 +117,25 @@ const apply = {
     return `${images.length} images`;
   },
 
-  async pull({ session, observed }, { on }) {
+  async pull({ session, observed, beside }, { on }) {
     const { compose, settings, signal, emit } = session.context;
     await requireRoomForImages(session, observed, on);
     await compose.pull(observed.project, on, {
       timeout: settings.timeouts.pull,
-      signal,
+      signal: beside?.signal ?? signal,
       onLine: (line) => {
         emit({ type: 'step-progress', step: 'pull', item: line.trim() });
+        beside?.onPull(line);
       },
     });
     return on.join(', ');
   },
 
-  async build({ session, observed }, { on }) {
+  async build({ session, observed, beside }, { on }) {
     const { compose, settings, signal, emit } = session.context;
     await compose.build(observed.project, on, {
       timeout: settings.timeouts.pull,
-      signal,
+      signal: beside?.signal ?? signal,
       onLine: (line) => {
         emit({ type: 'step-progress', step: 'build', item: line.trim() });
       },
@@ -191,7 +194,8 @@ const apply = {
     const { session, observed } = state;
     const { context } = session;
     const backup = await backupOf(state);
-    const databases = await runningDatabases(context, observed.containers);
+    const signal = state.beside?.signal ?? context.signal;
+    const databases = await runningDatabases({ ...context, signal }, observed.containers);
     const dumps = databases.map(async ({ engine, database }) => {
       const { service } = database.container;
       const dataPath = await askDataPath(engine, database, context.accept);

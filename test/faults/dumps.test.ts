@@ -332,7 +332,7 @@ describe('the helper', () => {
     await docker(['kill', helper.Id]);
   }
 
-  it.runIf(turn(0, 2))(
+  it.runIf(turn(1, 3))(
     'is killed while it archives: the stack runs again as before, and no backup is left',
     async () => {
       const before = await snapshot(stack);
@@ -348,7 +348,7 @@ describe('the helper', () => {
     },
   );
 
-  it.runIf(turn(1, 2))(
+  it.runIf(turn(2, 3))(
     'is killed while it puts data back: nothing runs on half of it, and recover completes it',
     async () => {
       const before = await snapshot(stack);
@@ -376,7 +376,7 @@ describe('the helper', () => {
     await expectRefused(stack, before, run, { exitCode: 3, reason: /helper image/, backups: known });
   });
 
-  it.runIf(turn(0, 2))(
+  it.runIf(turn(0, 3))(
     'has no image any more when it is needed to put data back: stopped safe, and completed when it is there again',
     async () => {
       const before = await snapshot(stack);

@@ -24,7 +24,7 @@ const ends = [
   ['SIGKILL', 'up'],
 ] as const;
 
-it.each(chosen(ends, 2))(
+it.each(chosen(ends, 1))(
   'dockerd is ended by %s in the step %s, and comes back after a while',
   async (signal, step) => {
     const stack = await shopOn(engine);
@@ -49,19 +49,22 @@ it.runIf(turn(0, 2))('dockerd is killed in the rollback, and comes back after a 
   await expectOldOrNew(stack, before, run);
 });
 
-it('dockerd is started anew between two runs, and networks and ids are others', async () => {
-  const stack = await shopOn(engine);
-  await stack.push('1.1.0');
-  const before = await snapshot(stack);
-  const updated = await stack.update();
-  expect(updated.exitCode, updated.story).toBe(0);
-  await engine.restart('SIGTERM');
-  await stack.compose(['down']);
-  await stack.up();
-  const back = await stack.safeUpdate(['rollback', ...confirmed(stack)]);
-  expect(back.exitCode, back.story).toBe(0);
-  expectSame(before, await snapshot(stack));
-});
+it.runIf(turn(1, 2))(
+  'dockerd is started anew between two runs, and networks and ids are others',
+  async () => {
+    const stack = await shopOn(engine);
+    await stack.push('1.1.0');
+    const before = await snapshot(stack);
+    const updated = await stack.update();
+    expect(updated.exitCode, updated.story).toBe(0);
+    await engine.restart('SIGTERM');
+    await stack.compose(['down']);
+    await stack.up();
+    const back = await stack.safeUpdate(['rollback', ...confirmed(stack)]);
+    expect(back.exitCode, back.story).toBe(0);
+    expectSame(before, await snapshot(stack));
+  },
+);
 
 /** What tired people type when a disk is full. */
 const prunes = [
@@ -76,7 +79,7 @@ const meanwhile = [
   ['the rollback of a bad update', 'undo-data', 'drop-table'],
 ] as const;
 
-it.each(chosen(meanwhile, 1))(
+it.runIf(turn(0, 2)).each(chosen(meanwhile, 1))(
   'somebody prunes everything while the stack is down: in %s',
   async (_, step, release) => {
     const stack = await shopOn(engine);

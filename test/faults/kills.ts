@@ -104,20 +104,20 @@ export const killedRuns = {
     args: () => quick,
     steps: [...update.slice(0, update.indexOf('commit')), ...undone],
     from: 'dump',
-    some: 2,
+    some: 1,
   },
   'recover itself': {
     make: () => shopBefore('drop-table'),
     prepare: (stack) => killed(stack, quick, { at: 'verify:begin' }),
     args: () => ['recover', '--json', '--stable-for', '1s'],
     steps: undone,
-    some: 2,
+    some: 1,
   },
   'a rollback': {
     make: updatedShop,
     args: (stack) => ['rollback', ...confirmed(stack)],
     steps: restored,
-    some: 2,
+    some: 1,
     end: firstRelease,
   },
   'a backup': {
@@ -125,7 +125,7 @@ export const killedRuns = {
     args: () => ['backup', ...quick],
     steps: backup,
     planned: backup.slice(1),
-    some: 2,
+    some: 1,
   },
   'a restore': {
     make: updatedShop,

@@ -125,8 +125,34 @@ describe('a registry', () => {
     expect(between.faults, 'it failed').toBeGreaterThan(0);
     await expectRefused(stack, before, run, { exitCode: 3, reason });
     expect(await imageId(image)).toBe(former);
-    expect(run.steps).not.toContain('dump');
+    // Nothing is dumped before it is certain that there is a new image.
+    if (!String(fault).endsWith('layer')) expect(run.steps).not.toContain('dump');
     expect(run.outcome?.error?.code).toBe(String(fault).startsWith('stalls') ? 'timeout' : 'compose');
+  });
+
+  it('that stalls in a layer: the databases are dumped meanwhile, and a dump that fails ends the pull', async () => {
+    const before = await snapshot(stack);
+    between.fault = 'stalls in a layer';
+    const slow = await stack.update();
+    const ends = slow.events.flatMap((event) =>
+      event.type === 'step-done' || event.type === 'step-failed' ? [`${event.step} ${event.type}`] : [],
+    );
+    expect(ends, slow.story).toEqual([
+      ...['lock step-done', 'pin step-done'],
+      ...['measure step-done', 'dump step-done', 'pull step-failed'],
+    ]);
+    await expectRefused(stack, before, slow, { exitCode: 3, reason: /pull did not end within/ });
+
+    const { Id } = await stack.container('db');
+    const programs = '/usr/lib/postgresql/15/bin';
+    await docker(['exec', '--user', '0', Id, 'mv', `${programs}/pg_dump`, `${programs}/gone`]);
+    const run = await stack.update();
+    await docker(['exec', '--user', '0', Id, 'mv', `${programs}/gone`, `${programs}/pg_dump`]);
+    between.fault = 'none';
+    expect(run.outcome?.error?.code, run.story).toBe('database');
+    const pull = run.events.find((event) => event.type === 'step-failed' && event.step === 'pull');
+    expect(pull).toMatchObject({ message: 'docker compose pull was interrupted.' });
+    await expectRefused(stack, before, run, { exitCode: 3, reason: /pg_dump/ });
   });
 
   it('that works again: the same update ends well', async () => {

@@ -330,7 +330,7 @@ describe('guard install git', () => {
       home,
     );
     expect(exitCode).toBe(3);
-    expect(stderr).toContain('no git repository');
+    expect(stderr.replaceAll(/\s+/g, ' ')).toContain('no git repository');
   });
 });
 
