@@ -3,7 +3,7 @@
 # official ones where Docker Hub can be reached, otherwise built from fixtures/images), and the fixture application in all
 # its behaviours.
 #
-#   images.sh [NAME ...]     only these, of: postgres redis mariadb mysql valkey mongo app
+#   images.sh [NAME ...]     only these, of: postgres redis mariadb mysql valkey mongo app helper
 #
 # Every image we build carries a key of what it was made from, as a label. Same key: nothing to do. An image without that
 # label is somebody else's, and is used as it is. Once there is a Debian, the others are made beside each other.
@@ -215,7 +215,16 @@ image_app() {
   fi
 }
 
-if (($# == 0)); then set -- mongo postgres app mariadb mysql valkey redis; fi
+# What safe-update would build when it first needs it: here once, not by each of the tests that begin first.
+image_helper() {
+  local folder=$here/../../helper image
+  image=safe-update/helper:$(if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi <"$folder/Dockerfile" | cut -c1-12)
+  if [[ -z $(id_of "$image") ]]; then
+    stage "image: ${image%:*} built" docker build --label "$label=$base" --tag "$image" "$folder"
+  fi
+}
+
+if (($# == 0)); then set -- mongo postgres app helper mariadb mysql valkey redis; fi
 beside=()
 for name; do
   "image_$name" &

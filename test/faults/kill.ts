@@ -56,30 +56,6 @@ async function reached(running: Running, instant: Instant): Promise<void> {
   await Promise.race([sleep(instant.after), running.finished]);
 }
 
-export interface Timed {
-  step: string;
-  milliseconds: number;
-}
-
-/** The steps of a finished run and how long each took. */
-export function stepsOf({ events }: Finished): Timed[] {
-  return events.flatMap((event) =>
-    event.type === 'step-done' || event.type === 'step-failed'
-      ? [{ step: event.step, milliseconds: event.milliseconds }]
-      : [],
-  );
-}
-
-/** The begin, the middle and the end of every one of these steps. A step that fails has no end to wait at. */
-export function instantsIn(steps: readonly Timed[], journalled: readonly string[]): Instant[] {
-  return steps.flatMap(({ step, milliseconds }) => [
-    ...(journalled.includes(step) ? [{ at: step }] : []),
-    { at: `${step}:begin` },
-    { in: step, after: milliseconds / 2 },
-    ...(step === 'verify' ? [] : [{ at: `${step}:end` }]),
-  ]);
-}
-
 /** What a run that was not stopped in time leaves: the version of the application by which it is known, and its proof. */
 export interface End {
   version: string;

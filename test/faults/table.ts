@@ -23,7 +23,8 @@ export const table: readonly Fault[] = [
     fault: 'kill -9 at the begin and the end of every step',
     required: recovered,
     tests: [
-      [faults('killed-updates')],
+      [faults('killed-good-updates')],
+      [faults('killed-bad-updates')],
       [faults('killed-undoing')],
       [faults('killed-restores')],
       [e2e('killed')],
@@ -34,7 +35,8 @@ export const table: readonly Fault[] = [
     fault: 'kill -9 in the middle of a step, and at random instants',
     required: recovered,
     tests: [
-      [faults('killed-updates')],
+      [faults('killed-good-updates')],
+      [faults('killed-bad-updates')],
       [faults('killed-undoing')],
       [faults('killed-restores')],
       [faults('killed-at-random')],
