@@ -9,8 +9,8 @@ if [[ -z ${SAFE_UPDATE_LAB:-} ]]; then
 fi
 export SAFE_UPDATE_LAB
 # Where the lab's own engine keeps its data, and the tests their folders, where that can be in memory; see engine.sh. Short: the
-# path of a socket has 107 bytes.
-export lab_memory=/run/safe-update-lab
+# path of a socket has 107 bytes. Not in /run, which no test-restore mounts anything of.
+export lab_memory=/tmp/safe-update-lab
 export lab_mongo=$SAFE_UPDATE_LAB/mongo
 lab_log=$SAFE_UPDATE_LAB/log/setup.log
 mkdir -p "$SAFE_UPDATE_LAB/log"

@@ -73,7 +73,7 @@ describe.each(badEdits.filter((_, place) => turn(place, badEdits.length)))(
   },
 );
 
-it('a port that another container holds is rolled back to the former one', async () => {
+it.runIf(turn(0, 2))('a port that another container holds is rolled back to the former one', async () => {
   const stack = await shop();
   const port = await freePort();
   const holder = await docker([
@@ -93,7 +93,7 @@ it('a port that another container holds is rolled back to the former one', async
 
 const histories: BadEdit['after'][] = ['docker compose up', 'a first update'];
 
-it.each(histories.filter((_, place) => turn(place, histories.length)))(
+it.runIf(turn(1, 2)).each(histories.filter((_, place) => turn(place, histories.length)))(
   'a compose file that is no YAML, after %s, is refused',
   async (after) => {
     const stack = await shopAfter(after);
@@ -106,8 +106,5 @@ it.each(histories.filter((_, place) => turn(place, histories.length)))(
       reason: /compose.yaml/,
       backups,
     });
-
-    await stack.write('compose.yaml', good);
-    await expectGoodUpdate(stack, after === 'a first update' ? '1.0.0' : '1.1.0');
   },
 );

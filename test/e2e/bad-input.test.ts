@@ -17,6 +17,7 @@ import {
   type Finished,
   type Stack,
 } from './stack.ts';
+import { turn } from '../faults/campaign.ts';
 
 /** What failed, what state things are in, and what to do next: all three, and the exit code. */
 function expectError(run: Finished, exitCode: number, message: RegExp, hint = /\w{3}/): void {
@@ -131,7 +132,7 @@ describe('with a stack that runs', () => {
     await expectNothingLeft(stack, run);
   });
 
-  it('no space left in the middle of the archive: the stack runs again', async () => {
+  it.runIf(turn(0, 2))('no space left in the middle of the archive: the stack runs again', async () => {
     const folder = await smallDisk(stack, '3m');
     const before = await snapshot(stack);
     const run = await stack.update(['--backups', folder, '--accept', 'space']);
@@ -144,35 +145,38 @@ describe('with a stack that runs', () => {
     await expectNothingLeft(stack, run);
   });
 
-  it('a backup folder that can no longer be written when the stack has stopped: it runs again all the same', async () => {
-    const folder = await smallDisk(stack, '100m');
-    const before = await snapshot(stack);
-    const running = stack.start([...quick, '--backups', folder, '--accept', 'space']);
-    await running.step('stop');
-    await eventually(() => execa('mount', ['-o', 'remount,ro', folder]));
-    const run = await running.finished;
-    expect(run.exitCode, run.story).toBe(4);
-    expect(run.outcome?.error?.message).toMatch(/read-only file system/i);
-    expectSame(before, await snapshot(stack));
+  it.runIf(turn(1, 2))(
+    'a backup folder that can no longer be written when the stack has stopped: it runs again all the same',
+    async () => {
+      const folder = await smallDisk(stack, '100m');
+      const before = await snapshot(stack);
+      const running = stack.start([...quick, '--backups', folder, '--accept', 'space']);
+      await running.step('stop');
+      await eventually(() => execa('mount', ['-o', 'remount,ro', folder]));
+      const run = await running.finished;
+      expect(run.exitCode, run.story).toBe(4);
+      expect(run.outcome?.error?.message).toMatch(/read-only file system/i);
+      expectSame(before, await snapshot(stack));
 
-    // What could not be noted is done again, and does no harm.
-    await execa('mount', ['-o', 'remount,rw', folder]);
-    const recovered = await stack.safeUpdate([
-      'recover',
-      '--json',
-      '--stable-for',
-      '1s',
-      '--backups',
-      folder,
-    ]);
-    expect(recovered.exitCode, recovered.story).toBe(0);
-    expect(recovered.outcome?.result).toBe('recovered');
-    expectSame(before, await snapshot(stack));
-    expect(await readdir(path.join(folder, stack.project))).toEqual(['.gitignore', '.safe-update']);
-    const again = await stack.safeUpdate(['recover', '--json', '--backups', folder]);
-    expect(again.outcome?.result).toBe('nothing-to-do');
-    await expectNothingLeft(stack, run, recovered);
-  });
+      // What could not be noted is done again, and does no harm.
+      await execa('mount', ['-o', 'remount,rw', folder]);
+      const recovered = await stack.safeUpdate([
+        'recover',
+        '--json',
+        '--stable-for',
+        '1s',
+        '--backups',
+        folder,
+      ]);
+      expect(recovered.exitCode, recovered.story).toBe(0);
+      expect(recovered.outcome?.result).toBe('recovered');
+      expectSame(before, await snapshot(stack));
+      expect(await readdir(path.join(folder, stack.project))).toEqual(['.gitignore', '.safe-update']);
+      const again = await stack.safeUpdate(['recover', '--json', '--backups', folder]);
+      expect(again.outcome?.result).toBe('nothing-to-do');
+      await expectNothingLeft(stack, run, recovered);
+    },
+  );
 
   it('no password in any command line while it works', async () => {
     const lines = new Set<string>();

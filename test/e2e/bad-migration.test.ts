@@ -48,52 +48,55 @@ it.runIf(turn(0, 3))(
   },
 );
 
-it('a rollback that is blocked says so, has put the data back to the byte, and is finished by recover', async () => {
-  const port = await freePort();
-  const stack = await shop({
-    edit({ services: { db } }) {
-      if (db !== undefined) db['ports'] = [`${port}:5432`];
-    },
-  });
-  const before = await snapshot(stack);
-  await stack.push('drop-table');
-  const running = stack.start(quick);
+it.runIf(turn(0, 2))(
+  'a rollback that is blocked says so, has put the data back to the byte, and is finished by recover',
+  async () => {
+    const port = await freePort();
+    const stack = await shop({
+      edit({ services: { db } }) {
+        if (db !== undefined) db['ports'] = [`${port}:5432`];
+      },
+    });
+    const before = await snapshot(stack);
+    await stack.push('drop-table');
+    const running = stack.start(quick);
 
-  // While the stack is down, somebody else takes the database's port.
-  await running.step('undo-keep');
-  const thief = createServer().listen(port, '0.0.0.0');
-  await once(thief, 'listening');
-  try {
-    const run = await running.finished;
-    expect(run.exitCode, run.story).toBe(5);
-    expect(run.outcome?.error?.code).toBe('rollback-incomplete');
-    expect(run.outcome?.error?.message).toMatch(
-      /app-1 is unhealthy.*(address already in use|port is already allocated)/s,
-    );
-    expect(run.outcome?.error?.hint).toContain('safe-update recover');
+    // While the stack is down, somebody else takes the database's port.
+    await running.step('undo-keep');
+    const thief = createServer().listen(port, '0.0.0.0');
+    await once(thief, 'listening');
+    try {
+      const run = await running.finished;
+      expect(run.exitCode, run.story).toBe(5);
+      expect(run.outcome?.error?.code).toBe('rollback-incomplete');
+      expect(run.outcome?.error?.message).toMatch(
+        /app-1 is unhealthy.*(address already in use|port is already allocated)/s,
+      );
+      expect(run.outcome?.error?.hint).toContain('safe-update recover');
 
-    // Nothing has started on them since they were put back: the one moment at which a database's files can be compared.
-    const [backup] = await stack.backups();
-    if (backup === undefined) throw new Error('no backup');
-    expect(run.outcome?.error?.state).toContain(backup.id);
-    expect((await stack.container('db')).State.Running).toBe(false);
-    expect((await stack.container('app')).State.Running).toBe(false);
-    for (const volume of ['db_data', 'uploads'].map((key) => `${stack.project}_${key}`)) {
-      const inBackup = await digest(stack.project, await unpack(stack, backup, volume));
-      expect(await digest(stack.project, volume), volume).toEqual(inBackup);
+      // Nothing has started on them since they were put back: the one moment at which a database's files can be compared.
+      const [backup] = await stack.backups();
+      if (backup === undefined) throw new Error('no backup');
+      expect(run.outcome?.error?.state).toContain(backup.id);
+      expect((await stack.container('db')).State.Running).toBe(false);
+      expect((await stack.container('app')).State.Running).toBe(false);
+      for (const volume of ['db_data', 'uploads'].map((key) => `${stack.project}_${key}`)) {
+        const inBackup = await digest(stack.project, await unpack(stack, backup, volume));
+        expect(await digest(stack.project, volume), volume).toEqual(inBackup);
+      }
+    } finally {
+      thief.close();
+      await once(thief, 'close');
     }
-  } finally {
-    thief.close();
-    await once(thief, 'close');
-  }
 
-  const recovered = await stack.safeUpdate(['recover', '--json', '--stable-for', '2s']);
-  expect(recovered.exitCode, recovered.story).toBe(0);
-  expect(recovered.outcome?.result).toBe('recovered');
-  expectSame(before, await snapshot(stack));
-  await expectNothingLeft(stack, await running.finished, recovered);
-  expect((await stack.backups()).map(({ manifest }) => manifest.kind)).toEqual(['pre-update', 'failed']);
-});
+    const recovered = await stack.safeUpdate(['recover', '--json', '--stable-for', '2s']);
+    expect(recovered.exitCode, recovered.story).toBe(0);
+    expect(recovered.outcome?.result).toBe('recovered');
+    expectSame(before, await snapshot(stack));
+    await expectNothingLeft(stack, await running.finished, recovered);
+    expect((await stack.backups()).map(({ manifest }) => manifest.kind)).toEqual(['pre-update', 'failed']);
+  },
+);
 
 /** Names of the files in the archive of the uploads. */
 async function uploadsIn(stack: Stack, backup: SealedBackup): Promise<string[]> {

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { expectGoodUpdate, expectRolledBack } from './outcomes.ts';
 import { releaseImage, type Release } from './releases.ts';
+import { turn } from '../faults/campaign.ts';
 import { docker, imageId, quick, shop, snapshot, type Stack } from './stack.ts';
 
 interface BadRelease {
@@ -37,22 +38,25 @@ const badReleases: BadRelease[] = [
   },
 ];
 
-it('puts back the names that its own project uses, and no name that others have given to the same image meanwhile', async () => {
-  const stack = await shop({ fill: false });
-  const others = `${stack.project}/of-another-project`;
-  await docker(['tag', releaseImage('1.0.0'), `${others}:moved`]);
-  await docker(['tag', releaseImage('1.0.0'), `${others}:removed`]);
-  await stack.push('crash');
-  const running = stack.start(quick);
-  await running.step('stop');
-  await docker(['tag', releaseImage('1.1.0'), `${others}:moved`]);
-  await docker(['image', 'rm', `${others}:removed`]);
+it.runIf(turn(1, 2))(
+  'puts back the names that its own project uses, and no name that others have given to the same image meanwhile',
+  async () => {
+    const stack = await shop({ fill: false });
+    const others = `${stack.project}/of-another-project`;
+    await docker(['tag', releaseImage('1.0.0'), `${others}:moved`]);
+    await docker(['tag', releaseImage('1.0.0'), `${others}:removed`]);
+    await stack.push('crash');
+    const running = stack.start(quick);
+    await running.step('stop');
+    await docker(['tag', releaseImage('1.1.0'), `${others}:moved`]);
+    await docker(['image', 'rm', `${others}:removed`]);
 
-  expect((await running.finished).exitCode).toBe(4);
-  expect(await imageId(stack.image)).toBe(await imageId(releaseImage('1.0.0')));
-  expect(await imageId(`${others}:moved`)).toBe(await imageId(releaseImage('1.1.0')));
-  expect(await imageId(`${others}:removed`)).toBeNull();
-});
+    expect((await running.finished).exitCode).toBe(4);
+    expect(await imageId(stack.image)).toBe(await imageId(releaseImage('1.0.0')));
+    expect(await imageId(`${others}:moved`)).toBe(await imageId(releaseImage('1.1.0')));
+    expect(await imageId(`${others}:removed`)).toBeNull();
+  },
+);
 
 describe('one bad release after the other', () => {
   let stack: Stack;
@@ -61,18 +65,18 @@ describe('one bad release after the other', () => {
     stack = await shop();
   });
 
-  it.each(badReleases)(
-    '$release: a release that $is is rolled back',
-    async ({ release, reason, flags, said }) => {
-      const before = await snapshot(stack);
-      await stack.push(release);
-      const { failed } = await expectRolledBack(stack, before, await stack.update(flags), reason);
+  // One that ends well and one that does not are one crash to the engine: in turns.
+  const tried = badReleases.filter(({ release }) => release !== 'exit0' || turn(0, 2));
 
-      const log = `logs/${stack.project}-app-1.log`;
-      expect(failed.manifest.parts.map((part) => part.path)).toContain(log);
-      expect(await readFile(path.join(failed.folder, log), 'utf8')).toContain(said);
-    },
-  );
+  it.each(tried)('$release: a release that $is is rolled back', async ({ release, reason, flags, said }) => {
+    const before = await snapshot(stack);
+    await stack.push(release);
+    const { failed } = await expectRolledBack(stack, before, await stack.update(flags), reason);
+
+    const log = `logs/${stack.project}-app-1.log`;
+    expect(failed.manifest.parts.map((part) => part.path)).toContain(log);
+    expect(await readFile(path.join(failed.folder, log), 'utf8')).toContain(said);
+  });
 
   it('and then a good one is an update like any other', async () => {
     await expectGoodUpdate(stack);

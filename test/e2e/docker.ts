@@ -100,9 +100,9 @@ export async function imageId(name: string): Promise<string | null> {
   return image?.Id ?? null;
 }
 
-/** The volumes and networks that carry compose's label of this project. */
-export async function labelled(kind: 'volumes' | 'networks', project: string): Promise<string[]> {
-  const filters = { label: [`com.docker.compose.project=${project}`] };
+/** The volumes or networks that carry this label, `name=value`. */
+export async function labelled(kind: 'volumes' | 'networks', label: string): Promise<string[]> {
+  const filters = { label: [label] };
   const found = await ask<{ Volumes: { Name: string }[] | null } | { Name: string }[]>(`/${kind}`, {
     filters,
   });
@@ -111,6 +111,8 @@ export async function labelled(kind: 'volumes' | 'networks', project: string): P
 
 /** Where the engine keeps a volume's files, if that is a folder that this process can read; else undefined. */
 export async function folderOfVolume(name: string): Promise<string | undefined> {
+  // Of a bind mount it is the path.
+  if (name.startsWith('/')) return name;
   const { Mountpoint, Driver, Options } = await ask<{
     Mountpoint: string;
     Driver: string;

@@ -13,6 +13,7 @@ import {
   type Snapshot,
   type Stack,
 } from './stack.ts';
+import { turn } from '../faults/campaign.ts';
 
 // At which instants every kind of run is killed is in test/faults/kills.ts.
 
@@ -90,7 +91,7 @@ it('a signal before anything is stopped leaves everything as it is', async () =>
   }
 });
 
-it('a signal while the stack is down starts the same containers again', async () => {
+it.runIf(turn(0, 2))('a signal while the stack is down starts the same containers again', async () => {
   const stack = await shop();
   await stack.push('1.1.0');
   const before = await snapshot(stack);
@@ -106,21 +107,24 @@ it('a signal while the stack is down starts the same containers again', async ()
   await expectNothingLeft(stack, run);
 });
 
-it('SIGINT during the verification rolls back, and a second and third one do not disturb that', async () => {
-  const stack = await shop();
-  await stack.push('drop-table');
-  const before = await snapshot(stack);
-  const running = stack.start(quick);
-  await running.step('verify');
-  running.kill('SIGINT');
-  await running.step('undo-keep');
-  running.kill('SIGINT');
-  await running.step('undo-start');
-  running.kill('SIGTERM');
-  const run = await running.finished;
-  expect(run.exitCode, run.story).toBe(130);
-  expect(run.outcome?.error?.state).toMatch(/^Rolled back and verified/);
-  expectSame(before, await snapshot(stack));
-  await expectNothingLeft(stack, run);
-  expect(await readdir(path.join(stack.backupFolder))).toContain(run.outcome?.failedBackup);
-});
+it.runIf(turn(1, 2))(
+  'SIGINT during the verification rolls back, and a second and third one do not disturb that',
+  async () => {
+    const stack = await shop();
+    await stack.push('drop-table');
+    const before = await snapshot(stack);
+    const running = stack.start(quick);
+    await running.step('verify');
+    running.kill('SIGINT');
+    await running.step('undo-keep');
+    running.kill('SIGINT');
+    await running.step('undo-start');
+    running.kill('SIGTERM');
+    const run = await running.finished;
+    expect(run.exitCode, run.story).toBe(130);
+    expect(run.outcome?.error?.state).toMatch(/^Rolled back and verified/);
+    expectSame(before, await snapshot(stack));
+    await expectNothingLeft(stack, run);
+    expect(await readdir(path.join(stack.backupFolder))).toContain(run.outcome?.failedBackup);
+  },
+);

@@ -40,6 +40,7 @@ export interface Snapshot {
 
 export async function snapshot(stack: Stack): Promise<Snapshot> {
   const containers = await stack.containers();
+  const ofProject = `com.docker.compose.project=${stack.project}`;
   const taken: Snapshot = {
     services: {},
     volumes: [],
@@ -67,12 +68,12 @@ export async function snapshot(stack: Stack): Promise<Snapshot> {
   const mounted = containers.flatMap(({ Mounts }) =>
     Mounts.flatMap(({ Type, Name }) => (Type === 'volume' ? [Name ?? ''] : [])),
   );
-  taken.volumes = [...new Set([...(await labelled('volumes', stack.project)), ...mounted])].sort();
+  taken.volumes = [...new Set([...(await labelled('volumes', ofProject)), ...mounted])].sort();
   taken.digests = await digests(
     stack.project,
     taken.volumes.filter((volume) => !open.has(volume)),
   );
-  taken.networks = await labelled('networks', stack.project);
+  taken.networks = await labelled('networks', ofProject);
   for (const entry of await readdir(stack.directory, { withFileTypes: true })) {
     if (entry.isFile()) taken.files[entry.name] = await stack.read(entry.name);
   }

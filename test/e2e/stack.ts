@@ -44,7 +44,7 @@ import { afterAll, onTestFinished } from 'vitest';
 import { parse, stringify } from 'yaml';
 import type { Manifest } from '../../src/backup/manifest.ts';
 import type { Outcome, RunEvent } from '../../src/model/event.ts';
-import { docker, dockerLines, inspectWhere, keyOf, testLabel, type Inspect } from './docker.ts';
+import { ask, docker, inspectWhere, keyOf, labelled, testLabel, type Inspect } from './docker.ts';
 import { push, registry, releaseImage, type Release } from './releases.ts';
 import { fillFromTemplate, keepAsTemplate, shopSecret } from './template.ts';
 
@@ -450,47 +450,51 @@ ${(await finished).story}`);
 
   /** Removes all that belongs to this stack, and nothing else. Can be called twice. */
   async remove(): Promise<void> {
-    const labels = ['com.docker.compose.project', 'safe-update.project', testLabel].map(
-      (label) => `label=${label}=${this.project}`,
-    );
-    const each = async (list: string[], remove: string[]): Promise<void> => {
-      for (const label of labels) {
-        const found = await dockerLines([...list, '--filter', label]);
-        if (found.length > 0) await docker([...remove, ...found]);
-      }
-    };
     // A run that its test did not wait for would make things again while they are removed.
     for (const running of this.#running) {
       running.kill('SIGKILL');
       await running.finished;
     }
     await this.containers();
-    await each(['ps', '--all', '--quiet'], ['rm', '--force', '--volumes']);
-    await each(['volume', 'ls', '--quiet'], ['volume', 'rm', '--force']);
-    await each(['network', 'ls', '--quiet'], ['network', 'rm']);
-    if (this.#anonymous.size > 0) await docker(['volume', 'rm', '--force', ...this.#anonymous]);
+    const labels = ['com.docker.compose.project', 'safe-update.project', testLabel].map(
+      (label) => `${label}=${this.project}`,
+    );
+    const containers = await Promise.all(
+      labels.map((label) =>
+        ask<{ Id: string }[]>('/containers/json', { all: '1', filters: { label: [label] } }),
+      ),
+    );
+    await removed(
+      ['rm', '--force', '--volumes'],
+      containers.flat().map(({ Id }) => Id),
+    );
+    const volumes = await Promise.all(labels.map((label) => labelled('volumes', label)));
+    await removed(['volume', 'rm', '--force'], [...volumes.flat(), ...this.#anonymous]);
+    const networks = await Promise.all(labels.map((label) => labelled('networks', label)));
+    await removed(['network', 'rm'], networks.flat());
     // Names only: what other stacks run from the same image stays.
-    for (const repository of [
-      `*/${this.project}/*`,
-      `safe-update/pin-${this.project}`,
-      `${this.project}-*`,
-      `${this.project}/*`,
-    ]) {
-      const format = '{{.Repository}}{{if eq .Tag "<none>"}}@{{.Digest}}{{else}}:{{.Tag}}{{end}}';
-      const names = await dockerLines([
-        'image',
-        'ls',
-        '--digests',
-        '--format',
-        format,
-        '--filter',
-        `reference=${repository}`,
-      ]);
-      for (const name of new Set(names)) await docker(['image', 'rm', name]);
-    }
+    const images = await ask<{ RepoTags: string[] | null; RepoDigests: string[] | null }[]>('/images/json');
+    const own = new RegExp(
+      `^(?:[^/]+/${this.project}/|safe-update/pin-${this.project}[:@]|${this.project}[-/])`,
+    );
+    const names = images.flatMap(({ RepoTags, RepoDigests }) => {
+      const tags = (RepoTags ?? []).filter((name) => own.test(name));
+      const digests = (RepoDigests ?? []).filter((name) => own.test(name));
+      // A digest is a name of its own only where there is no tag.
+      return [
+        ...tags,
+        ...digests.filter((name) => !tags.some((tag) => tag.startsWith(`${name.split('@')[0] ?? ''}:`))),
+      ];
+    });
+    await removed(['image', 'rm'], names);
     await rm(this.directory, { recursive: true, force: true });
     made.delete(this);
   }
+}
+
+/** Removes what is there of these. */
+async function removed(command: readonly string[], names: readonly string[]): Promise<void> {
+  if (names.length > 0) await docker([...command, ...new Set(names)]);
 }
 
 const oddFiles = `

@@ -18,15 +18,44 @@ export function turn(place: number, of: number): boolean {
   return whole || process.env['SAFE_UPDATE_TURNS'] === 'all' || rotation % of === place % of;
 }
 
-/** Files that have turns as a whole, with their place and how many share it. */
-export const turns: Readonly<Record<string, readonly [place: number, of: number]>> = {
-  'test/e2e/stacks/meeshy.test.ts': [0, 3],
-  'test/e2e/stacks/formation.test.ts': [0, 3],
-  'test/e2e/stacks/ecommerce.test.ts': [1, 3],
-  'test/e2e/stacks/novaclub.test.ts': [2, 3],
-  'test/e2e/stacks/f-brain.test.ts': [2, 3],
-  'test/e2e/by-hand.test.ts': [0, 2],
-  'test/e2e/by-hand-databases.test.ts': [1, 2],
+/** A file that has turns as a whole: its place, how many share it, and what it is about: where that has changed, it runs. */
+export interface FileTurn {
+  place: number;
+  of: number;
+  about: readonly string[];
+}
+
+const stacks = ['test/e2e/stacks', 'fixtures'];
+const handbook = ['docs/backup-format.md', 'src/backup'];
+
+export const turns: Readonly<Record<string, FileTurn>> = {
+  'test/e2e/stacks/meeshy.test.ts': { place: 0, of: 3, about: stacks },
+  'test/e2e/stacks/formation.test.ts': { place: 0, of: 3, about: stacks },
+  'test/e2e/stacks/ecommerce.test.ts': { place: 1, of: 3, about: stacks },
+  'test/e2e/stacks/novaclub.test.ts': { place: 2, of: 3, about: stacks },
+  'test/e2e/stacks/f-brain.test.ts': { place: 2, of: 3, about: stacks },
+  'test/e2e/by-hand.test.ts': { place: 0, of: 2, about: handbook },
+  'test/e2e/by-hand-databases.test.ts': { place: 1, of: 2, about: handbook },
+  'test/conformance/database/mongodb.test.ts': {
+    place: 0,
+    of: 2,
+    about: ['src/database/mongodb.ts', 'src/database/mongodb-archive.ts', 'fixtures/images/mongo'],
+  },
+  'test/conformance/database/valkey.test.ts': {
+    place: 1,
+    of: 2,
+    about: ['src/database/redis.ts', 'fixtures/images/valkey'],
+  },
+  'test/conformance/database/mariadb.test.ts': {
+    place: 0,
+    of: 2,
+    about: ['src/database/mysql.ts', 'src/database/mysql-session.ts', 'src/database/mysql-accounts.ts'],
+  },
+  'test/conformance/database/mysql.test.ts': {
+    place: 1,
+    of: 2,
+    about: ['src/database/mysql.ts', 'src/database/mysql-session.ts', 'src/database/mysql-accounts.ts'],
+  },
 };
 
 /** As many as the campaign wants: a few, or all. */

@@ -120,10 +120,10 @@ describe('no space left', () => {
     }
   });
 
-  it('no inodes left', async () => {
+  it.runIf(turn(0, 2))('no inodes left', async () => {
     const stack = await ready();
     const before = await snapshot(stack);
-    for (const inodes of chosen(range(3, 20, 1), 2)) {
+    for (const inodes of chosen(range(3, 20, 1), 1)) {
       const folder = await smallDisk(stack, '20m', `,nr_inodes=${inodes}`, `inodes-${inodes}`);
       const run = await stack.update([...local, '--backups', folder]);
       await expectOneOrTheOther(stack, before, run, `${inodes} inodes`, folder);
@@ -171,7 +171,8 @@ describe.runIf(strace.present)(`a system call that fails${strace.without}`, () =
     expect(first.exitCode, first.story).toBe(0);
     let before = await snapshot(stack);
     const ends: Record<string, number> = {};
-    for (const [what, nth] of chosen(faults, 3)) {
+    const tried = chosen(faults, 3);
+    for (const [what, nth] of tried) {
       const about = `${what}, the ${nth}th`;
       const known = new Set((await stack.backups()).map(({ id }) => id));
       const run = await stack.update(local, failing(what, String(nth)));
@@ -222,7 +223,9 @@ describe.runIf(strace.present)(`a system call that fails${strace.without}`, () =
       // Alike, but made anew.
       if (run.exitCode !== 3) before = await snapshot(stack);
     }
-    expect(Object.keys(ends)).toEqual(expect.arrayContaining(['3', '4']));
+    // Of all of them, some before the stack was stopped and some after it.
+    if (whole) expect(Object.keys(ends)).toEqual(expect.arrayContaining(['3', '4']));
+    expect(ends['0'] ?? 0).toBeLessThan(tried.length);
     const verify = await stack.safeUpdate(['verify', first.outcome?.backup ?? '']);
     expect(verify.exitCode, verify.stderr).toBe(0);
   });

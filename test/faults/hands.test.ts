@@ -6,23 +6,26 @@ import { docker, eventually, expectNothingLeft, expectSame, quick, shop, snapsho
 import { chosen, turn } from './campaign.ts';
 import { confirmed, expectRecovered, goodRelease, killed, recover, runWhile } from './kill.ts';
 
-it('files that are changed or deleted during a bad update: the rollback needs none of them and changes none', async () => {
-  const stack = await shop();
-  await stack.push('drop-table');
-  const before = await snapshot(stack);
-  const composeFile = path.join(stack.directory, 'compose.yaml');
-  const run = await runWhile(stack, 'verify', async () => {
-    await rename(composeFile, `${composeFile}.kept`);
-    await stack.write('.env', 'DB_PASSWORD=other\n');
-  });
-  expect(run.exitCode, run.story).toBe(4);
-  expect(await readdir(stack.directory)).not.toContain('compose.yaml');
-  expect(await stack.read('.env')).toBe('DB_PASSWORD=other\n');
-  await rename(`${composeFile}.kept`, composeFile);
-  await stack.write('.env', before.files['.env'] ?? '');
-  expectSame(before, await snapshot(stack));
-  await expectNothingLeft(stack, run);
-});
+it.runIf(turn(1, 2))(
+  'files that are changed or deleted during a bad update: the rollback needs none of them and changes none',
+  async () => {
+    const stack = await shop();
+    await stack.push('drop-table');
+    const before = await snapshot(stack);
+    const composeFile = path.join(stack.directory, 'compose.yaml');
+    const run = await runWhile(stack, 'verify', async () => {
+      await rename(composeFile, `${composeFile}.kept`);
+      await stack.write('.env', 'DB_PASSWORD=other\n');
+    });
+    expect(run.exitCode, run.story).toBe(4);
+    expect(await readdir(stack.directory)).not.toContain('compose.yaml');
+    expect(await stack.read('.env')).toBe('DB_PASSWORD=other\n');
+    await rename(`${composeFile}.kept`, composeFile);
+    await stack.write('.env', before.files['.env'] ?? '');
+    expectSame(before, await snapshot(stack));
+    await expectNothingLeft(stack, run);
+  },
+);
 
 it.runIf(turn(0, 2))(
   'files that are deleted after an update: rolling back by hand needs none of them',

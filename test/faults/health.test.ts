@@ -13,7 +13,7 @@ import {
   type Snapshot,
   type Stack,
 } from '../e2e/stack.ts';
-import { turn } from './campaign.ts';
+import { chosen, turn } from './campaign.ts';
 import { recover } from './kill.ts';
 
 async function stackOf(compose: (image: string) => string, script?: string): Promise<Stack> {
@@ -57,10 +57,12 @@ volumes: { state: }
   await expectNothingLeft(stack, run);
 });
 
-it.each([
+const ends = [
   ['ends with 1', 'exit 1', /migrate.*exit(ed)?.* 1/],
   ['never ends', 'exec sleep infinity', /did not end within|migrate/],
-] as const)('a one-shot that %s, when it had ended well before', async (_, script, reason) => {
+] as const;
+
+it.each(chosen(ends, 1))('a one-shot that %s, when it had ended well before', async (_, script, reason) => {
   const compose = (image: string, command: string): string => `services:
   migrate:
     image: ${image}
@@ -112,21 +114,24 @@ volumes: { state: }
   return { stack, before, wanted };
 }
 
-it('the former release is not well either after the rollback: its data is back, that is said, and recover ends it', async () => {
-  const { stack, before, wanted } = await stackThatNeedsAFile();
-  const run = await stack.update([...fast, '--verify-timeout', '8s']);
-  expect(run.exitCode, run.story).toBe(5);
-  expect(run.outcome?.error?.message).toMatch(/so did the rollback.*web-1 is unhealthy/s);
-  expect(run.outcome?.error?.hint).toMatch(/safe-update recover/);
-  expect(await shell(await stack.container('web'), 'cat /state/keep')).toBe('kept');
+it.runIf(turn(1, 2))(
+  'the former release is not well either after the rollback: its data is back, that is said, and recover ends it',
+  async () => {
+    const { stack, before, wanted } = await stackThatNeedsAFile();
+    const run = await stack.update([...fast, '--verify-timeout', '8s']);
+    expect(run.exitCode, run.story).toBe(5);
+    expect(run.outcome?.error?.message).toMatch(/so did the rollback.*web-1 is unhealthy/s);
+    expect(run.outcome?.error?.hint).toMatch(/safe-update recover/);
+    expect(await shell(await stack.container('web'), 'cat /state/keep')).toBe('kept');
 
-  await writeFile(wanted, '');
-  await stack.write('compose.yaml', before.files['compose.yaml'] ?? '');
-  const recovered = await recover(stack);
-  expect(recovered.exitCode, recovered.story).toBe(0);
-  expectSame(before, await snapshot(stack));
-  await rm(wanted);
-});
+    await writeFile(wanted, '');
+    await stack.write('compose.yaml', before.files['compose.yaml'] ?? '');
+    const recovered = await recover(stack);
+    expect(recovered.exitCode, recovered.story).toBe(0);
+    expectSame(before, await snapshot(stack));
+    await rm(wanted);
+  },
+);
 
 it.runIf(turn(0, 2))(
   'the former release takes its time to be well again after the rollback: it is given all of it',

@@ -47,8 +47,10 @@ it('cannot plant a backup, a journal or a configuration that would be used', asy
     for (const command of commands) {
       const run = await stack.safeUpdate(command);
       expect(run.exitCode, `${command.join(' ')}: ${run.stderr}`).toBe(3);
-      expect(run.stderr).toMatch(why);
-      expect(run.stderr).toMatch(/Nothing was touched/);
+      // Wherever a long path has it break its lines.
+      const said = run.stderr.replaceAll(/\s+/g, ' ');
+      expect(said).toMatch(why);
+      expect(said).toMatch(/Nothing was touched/);
     }
   };
 
