@@ -12,7 +12,7 @@ export const rotation = Number(process.env['SAFE_UPDATE_ROTATION'] ?? 0);
 
 /**
  * Whether it is the turn of one of several tests that try the same of different things: of `of` of them one for every commit, all
- * with the whole campaign, and all of a file that is asked for by name. What a fault or a promise stands on alone has no turns.
+ * with the whole campaign, and all of a file that is asked for by name. A fault or a promise stands on none that has turns alone.
  */
 export function turn(place: number, of: number): boolean {
   return whole || process.env['SAFE_UPDATE_TURNS'] === 'all' || rotation % of === place % of;

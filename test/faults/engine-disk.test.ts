@@ -65,7 +65,7 @@ async function pushLarge(stack: Stack): Promise<void> {
   }
 }
 
-it.runIf(turn(0, 3))(
+it.runIf(turn(0, 2))(
   'too little space for images is refused before they are pulled; accepted, the pull fails, and nothing is touched',
   async () => {
     const stack = await shopThere();
@@ -93,7 +93,7 @@ it.runIf(turn(0, 3))(
   },
 );
 
-it.runIf(turn(1, 3))(
+it.runIf(turn(1, 2))(
   'no space left while data is put back: nothing starts on half of it, and recover completes it when there is room',
   async () => {
     const stack = await shopThere();

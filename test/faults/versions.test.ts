@@ -38,7 +38,7 @@ describe.runIf(docker26.present)(`Engine 26 with Compose 2.26${docker26.without}
     await engine.end();
   });
 
-  it.runIf(turn(0, 3))('a release that destroys data is rolled back', async () => {
+  it.runIf(turn(0, 2))('a release that destroys data is rolled back', async () => {
     const stack = await shopOn(engine);
     await stack.push('drop-table');
     const before = await snapshot(stack);
