@@ -12,7 +12,7 @@ export const rotation = Number(process.env['SAFE_UPDATE_ROTATION'] ?? 0);
 
 /**
  * Whether it is the turn of one of several tests that try the same of different things: of `of` of them one for every commit, all
- * with the whole campaign, and all of a file that is asked for by name. A fault or a promise stands on none that has turns alone.
+ * with the whole campaign, and all of a file that is asked for by name. Each fault and each promise also has a test without turns, or one of its tests in each turn.
  */
 export function turn(place: number, of: number): boolean {
   return whole || process.env['SAFE_UPDATE_TURNS'] === 'all' || rotation % of === place % of;
@@ -63,10 +63,18 @@ export function amount({ some, all }: { some: number; all: number }): number {
   return whole ? all : some;
 }
 
-/** Some of these, spread evenly over them, beginning elsewhere for every commit; or all. */
+/** Some of these, spread evenly over them, other ones for every commit; or all. */
 export function chosen<T>(from: readonly T[], some: number): T[] {
-  if (whole || from.length <= some) return [...from];
-  const first = rotation % from.length;
+  return whole ? [...from] : spread(from, some, rotation);
+}
+
+/**
+ * Some of these for a commit's number. Where they begin is mixed from that: counted on like turns, a list inside of a test that has
+ * turns would begin at the same place each time it is that test's turn. Pure.
+ */
+export function spread<T>(from: readonly T[], some: number, number: number): T[] {
+  if (from.length <= some) return [...from];
+  const first = Math.floor(randomNumbers(number)() * from.length);
   const indices = Array.from(
     { length: some },
     (_, index) => (first + Math.floor((index * from.length) / some)) % from.length,
