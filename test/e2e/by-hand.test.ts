@@ -115,7 +115,7 @@ describe('docs/backup-format.md, followed by hand', () => {
       model.services['cache']!['command'] = ['redis-server', '--requirepass', '${CACHE_PASSWORD}'];
     });
     await stack.compose(['up', '--detach', '--no-deps', 'cache']);
-    await stack.redis(['SET', 'other', 'value']);
+    await eventually(() => stack.redis(['SET', 'other', 'value']));
     await run('Redis or Valkey keys', variables, only('false'));
     expect((await eventually(() => snapshot(stack))).keys).toEqual(before.keys);
     await stack.write('compose.yaml', compose);
