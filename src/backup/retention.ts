@@ -1,4 +1,5 @@
 import type { Retention } from '../model/retention.ts';
+import type { Listing, Manifest } from './manifest.ts';
 import type { ListedBackup } from './open.ts';
 
 export interface RetentionOptions {
@@ -8,35 +9,70 @@ export interface RetentionOptions {
 }
 
 /**
- * Given the backups, oldest first, returns the ids to remove. Never the newest sealed one, never the newest one that a
- * test-restore has proven, never one in use, and nothing whose manifest cannot be read: that is for a person to look at. `failed` backups, which keep what was
- * written during a failed update, are counted on their own, so that they do not push out the good ones. Pure.
+ * Given the backups, oldest first, returns the ids to remove. Never the newest sealed one of its kind, never the newest one
+ * that a test-restore has proven, never one in use, never the last one that holds a volume or a database, and nothing whose
+ * manifest cannot be read: that is for a person to look at. Pure.
+ *
+ * Three kinds are counted by themselves, so that none pushes out another: whole ones, what a restore kept or what holds no
+ * data, and what was kept of failed updates.
  *
  * Which is newer is said by the order, which is that of their sequence, whatever the clock was. Hours, days and so on are
  * those of this machine's time zone.
  */
 export function expired(backups: readonly ListedBackup[], { keep, inUse }: RetentionOptions): string[] {
-  const whole = backups.flatMap(({ id, manifest, proof }) =>
+  const read = backups.flatMap(({ id, manifest, proof }) =>
     manifest === undefined
       ? []
       : [
           {
             id,
             at: new Date(manifest.createdAt),
-            isFailed: manifest.kind === 'failed',
+            kind: kindOf(manifest),
+            // What an encrypted one holds is not known; its place is not that of a plain one, which would stay for ever.
+            holds: manifest.format === 1 ? placesIn(manifest) : undefined,
             isProven: proof?.result === 'proven',
           },
         ],
   );
-  return [whole.filter(({ isFailed }) => !isFailed), whole.filter(({ isFailed }) => isFailed)]
+  const kinds = ['whole', 'part', 'failed'] as const;
+  const whole = read.filter(({ kind }) => kind === 'whole');
+  const lastOfItsPlace = whole.filter(({ holds = [] }, index) =>
+    holds.some((place) => whole.slice(index + 1).every((newer) => newer.holds?.includes(place) === false)),
+  );
+  return kinds
+    .map((kind) => read.filter((backup) => backup.kind === kind))
     .flatMap((group) => {
-      const newestFirst = group.toReversed();
-      const kept = new Set(keptBy(keep, newestFirst));
+      const kept = new Set(keptBy(keep, group.toReversed()));
       const lastProven = group.findLast(({ isProven }) => isProven);
       return group.filter(({ id }) => !kept.has(id) && id !== lastProven?.id);
     })
     .map(({ id }) => id)
-    .filter((id) => !inUse.includes(id));
+    .filter((id) => !inUse.includes(id) && !lastOfItsPlace.some((backup) => backup.id === id));
+}
+
+/** What is counted together. A backup that a person or an update made is whole if it holds any data at all. Pure. */
+function kindOf(manifest: Listing): 'whole' | 'part' | 'failed' {
+  if (manifest.kind === 'failed') return 'failed';
+  return manifest.kind === 'pre-restore' || !holdsData(manifest) ? 'part' : 'whole';
+}
+
+/** Whether there is any data in a backup, rather than configuration alone. Pure. */
+export function holdsData(manifest: Listing): boolean {
+  return manifest.format === 1 ? placesIn(manifest, true).length > 0 : manifest.content > 0;
+}
+
+/**
+ * The volumes with anything in them, and the databases, that a backup holds. Anonymous volumes only where that is asked for:
+ * a new container has new ones, of other names. Pure.
+ */
+function placesIn(manifest: Manifest, anonymous = false): string[] {
+  return [
+    ...manifest.volumes
+      // The first entry is the volume's own folder.
+      .filter(({ kind, entries }) => entries > 1 && (anonymous || kind !== 'anonymous'))
+      .map(({ name }) => `volume ${name}`),
+    ...manifest.databases.map(({ service }) => `database ${service}`),
+  ];
 }
 
 interface Dated {

@@ -187,9 +187,9 @@ describe('an encrypted backup on disk', () => {
     expect(listed?.manifest).toMatchObject({
       ...{ format: 2, encrypted: 'age', kind: 'pre-update', sequence: 1, run: manifest.run, content: 1000 },
     });
-    expect(expired([listed!, { id: 'b', manifest: example('b') }], { keep: { last: 1 }, inUse: [] })).toEqual(
-      [id],
-    );
+    expect(
+      expired([listed!, { id: 'b', manifest: { ...manifest, id: 'b' } }], { keep: { last: 1 }, inUse: [] }),
+    ).toEqual([id]);
     const kept = await openKept(storeWith({}), id);
     await verifyBackup(kept);
     const file = path.join(folder, 'shop', id, 'parts', '0001.age');

@@ -1,14 +1,29 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { backupKinds, type BackupKind } from '../../../src/backup/id.ts';
+import type { Manifest } from '../../../src/backup/manifest.ts';
 import type { ListedBackup } from '../../../src/backup/open.ts';
 import { expired } from '../../../src/backup/retention.ts';
 import type { Retention } from '../../../src/model/retention.ts';
 import { manifest } from '../model/examples.ts';
 
-function sealed(id: string, kind: BackupKind = 'pre-update'): ListedBackup {
-  return { id, manifest: manifest(id, { kind }) };
+const place = { driver: 'local', servedAt: [], archive: '', files: '', bytes: 0, sockets: 0, digest: '' };
+
+/** A volume; its own folder is the first of its entries. */
+function volumeOf(name: string, entries = 3): Manifest['volumes'][number] {
+  return { ...place, name, kind: 'named', key: name, entries, exact: true };
 }
+
+const db: Manifest['databases'][number] = { service: 'db', engine: 'postgres', dataPath: '/data', parts: [] };
+
+function whole(id: string, facts: Partial<Manifest> = {}): ListedBackup {
+  return { id, manifest: manifest(id, { volumes: [volumeOf('db_data')], ...facts }) };
+}
+
+function sealed(id: string, kind: BackupKind = 'pre-update'): ListedBackup {
+  return whole(id, { kind });
+}
+
 const broken = (id: string): ListedBackup => ({ id, problem: 'its manifest is damaged' });
 const none: readonly string[] = [];
 
@@ -78,10 +93,8 @@ describe('expired', () => {
     expect(expired(backups, { keep: { last: 1 }, inUse: none })).toEqual(['a']);
   });
 
-  const at = (text: string): ListedBackup => ({
-    id: text,
-    manifest: manifest(text, { createdAt: new Date(`${text.replace(' ', 'T')}:00`).toISOString() }),
-  });
+  const at = (text: string): ListedBackup =>
+    whole(text, { createdAt: new Date(`${text.replace(' ', 'T')}:00`).toISOString() });
 
   it.each<[string, Retention, string[]]>([
     ['the last two', { last: 2 }, ['03-30 01:00', '03-31 02:00']],
@@ -104,6 +117,49 @@ describe('expired', () => {
     expect(backups.map(({ id }) => id).filter((id) => !gone.includes(id))).toEqual(
       expected.map((day) => `2026-${day}`),
     );
+  });
+
+  it.each<[string, BackupKind, Partial<Manifest>]>([
+    ['what a restore kept', 'pre-restore', {}],
+    ['a backup without data', 'manual', { volumes: [], databases: [] }],
+    ['one whose only volume is empty', 'manual', { volumes: [volumeOf('db', 1)] }],
+  ])('is counted by itself, so that it pushes no whole backup out: %s', (_, kind, facts) => {
+    const partly = (id: string): ListedBackup => ({ id, manifest: manifest(id, { kind, ...facts }) });
+    const backups = [sealed('a'), partly('b'), partly('c'), partly('d'), sealed('e', 'manual'), partly('f')];
+    expect(expired(backups, { keep: { last: 2 }, inUse: none })).toEqual(['b', 'c']);
+    expect(expired(backups, { keep: { last: 1 }, inUse: none })).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  it('is never the last that holds a volume or a database, unless the volume was an anonymous one', () => {
+    const holding = (id: string, ...names: string[]): ListedBackup => ({
+      id,
+      manifest: manifest(id, { volumes: names.map((name) => volumeOf(name)), databases: [] }),
+    });
+    const later = ['d', 'e', 'f'].map((id) => holding(id, 'db'));
+    expect(
+      expired([holding('a', 'db', 'uploads'), holding('b', 'db', 'uploads'), holding('c', 'db'), ...later], {
+        ...{ keep: { last: 2 }, inUse: none },
+      }),
+    ).toEqual(['a', 'c', 'd']);
+    const emptied = { ...volumeOf('uploads', 1) };
+    const empty = manifest('c', { volumes: [volumeOf('db'), emptied], databases: [] });
+    expect(
+      expired([holding('a', 'db', 'uploads'), { id: 'c', manifest: empty }, ...later], {
+        ...{ keep: { last: 1 }, inUse: none },
+      }),
+    ).toEqual(['c', 'd', 'e']);
+    const anonymous = manifest('a', {
+      volumes: [volumeOf('db'), { ...volumeOf('0123'), kind: 'anonymous' }],
+      databases: [],
+    });
+    expect(expired([{ id: 'a', manifest: anonymous }, ...later], { keep: { last: 3 }, inUse: none })).toEqual(
+      ['a'],
+    );
+    const counted = manifest('a', { volumes: [volumeOf('db')], databases: [db] });
+    expect(expired([{ id: 'a', manifest: counted }, ...later], { keep: { last: 1 }, inUse: none })).toEqual([
+      'd',
+      'e',
+    ]);
   });
 
   it('keeps the newest by its sequence, whatever the clock was', () => {
@@ -135,8 +191,8 @@ describe('expired', () => {
           expect(readable.map((one) => one.id)).toContain(id);
           expect(inUse).not.toContain(id);
         }
-        for (const failed of [false, true]) {
-          const group = readable.filter(({ manifest: found }) => (found?.kind === 'failed') === failed);
+        for (const kinds of [['pre-update', 'manual'], ['pre-restore'], ['failed']]) {
+          const group = readable.filter(({ manifest: found }) => kinds.includes(found?.kind ?? ''));
           const stay = group.filter(({ id }) => !gone.includes(id));
           const proven = group.findLast(({ proof }) => proof?.result === 'proven');
           if (proven !== undefined) expect(stay).toContain(proven);
