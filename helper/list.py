@@ -24,7 +24,7 @@ import time
 
 KINDS = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFIFO: "p", stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
 first_name = {}
-total = {"entries": 0, "bytes": 0, "sockets": 0, "longest": 0, "changed": 0}
+total = {"entries": 0, "files": 0, "bytes": 0, "sockets": 0, "longest": 0, "changed": 0}
 digest = hashlib.sha256()
 # Large files are hashed beside the walk, on another core; their lines wait for them, so that the order stays.
 LARGE = 1 << 20
@@ -156,6 +156,7 @@ def emit(path, shown):
         extra.append(f"{os.major(status.st_rdev)},{os.minor(status.st_rdev)}")
     elif kind == stat.S_IFREG:
         size = str(status.st_size)
+        total["files"] += 1
     inode = (status.st_dev, status.st_ino)
     linked = kind in (stat.S_IFREG, stat.S_IFLNK) and status.st_nlink > 1
     if linked and inode in first_name:

@@ -129,6 +129,7 @@ export class BackupInProgress {
       archive: stored.archive,
       files: stored.files,
       entries: stored.summary.entries,
+      fileCount: stored.summary.files,
       bytes: stored.summary.bytes,
       sockets: stored.summary.sockets,
       digest: stored.summary.digest,

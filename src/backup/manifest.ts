@@ -56,6 +56,8 @@ const manifestSchema = z.object({
       archive: z.string(),
       files: z.string(),
       entries: z.number(),
+      /** Regular files among them; absent in backups of older versions. */
+      fileCount: z.number().optional(),
       bytes: z.number(),
       sockets: z.number(),
       /** sha256 over the list of files, uncompressed. */

@@ -264,6 +264,12 @@ const shape = {
           .describe(
             'A volume that containers of another project mount too is refused, because restoring it changes what they see. `allow` says that this is known and wanted.',
           ),
+        mayBecomeEmpty: z
+          .boolean(words('true or false'))
+          .optional()
+          .describe(
+            'A release may remove all files of this volume, as of a spool or a folder of thumbnails. Without it an update after which a volume that held files is empty, or nearly so, is rolled back.',
+          ),
       }),
     )
     .optional()
@@ -410,7 +416,14 @@ export interface Settings {
     include: string[];
   };
   /** By the key in the compose files or by the name on the engine; `sharingAllowed` and `classify` read them. */
-  volumes: Record<string, { shared?: 'allow' | undefined; class?: VolumeClass | undefined }>;
+  volumes: Record<
+    string,
+    {
+      shared?: 'allow' | undefined;
+      class?: VolumeClass | undefined;
+      mayBecomeEmpty?: boolean | undefined;
+    }
+  >;
   /** By service. Paths are absolute. */
   databases: Record<
     string,

@@ -34,6 +34,11 @@ export function isLost({ is }: Difference): boolean {
   return is === undefined || is === 0;
 }
 
+/** Is less than half of it left? Of a handful that says nothing. Pure. */
+export function isFarFewer({ was, is = 0 }: Difference): boolean {
+  return was >= 10 && is * 2 < was;
+}
+
 /** For people: `124 rows in 3 tables`. Pure. */
 export function describeFingerprint({ of, counts }: Fingerprint): string {
   const all = Object.values(counts);

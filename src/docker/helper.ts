@@ -63,6 +63,8 @@ export async function helperImage(
 /** What a list says of a whole volume. */
 export interface VolumeSummary {
   entries: number;
+  /** Regular files, each name of a hard link counted. */
+  files: number;
   /** Bytes of content, hard links counted once. */
   bytes: number;
   /** Sockets, which no archive can hold. */
@@ -287,6 +289,34 @@ export async function measureVolumes(
   return sizes;
 }
 
+/** Regular files of a volume, and the bytes of their content. */
+export interface FileCount {
+  files: number;
+  bytes: number;
+}
+
+/** Counts the files of volumes that may be in use. Reads no content. Throws SafeUpdateError `store` if it cannot. */
+export async function countFiles(
+  helper: Pick<Helper, 'shell' | 'pathOf'>,
+  volumes: readonly string[],
+): Promise<Map<string, FileCount>> {
+  const counts = new Map<string, FileCount>();
+  for (const volume of volumes) {
+    const { exitCode, stdout, stderr } = await helper.shell.run('python3 -I -S -c "$COUNT" "$FOLDER"', {
+      env: { FOLDER: helper.pathOf(volume), COUNT: countScript },
+      timeout: 600_000,
+    });
+    const [files, bytes] = stdout.trim().split(' ').map(Number);
+    if (exitCode !== 0 || files === undefined || bytes === undefined)
+      throw new SafeUpdateError(
+        'store',
+        `The files of the volume ${volume} cannot be counted: ${stderr.trim()}`,
+      );
+    counts.set(volume, { files, bytes });
+  }
+  return counts;
+}
+
 /** Bytes free at a path of a container, and in all; undefined where that cannot be told. */
 export async function freeSpaceAt(
   { run }: Pick<ContainerShell, 'run'>,
@@ -303,6 +333,9 @@ export async function freeSpaceAt(
 
 /** helper/list.py, which lists a volume; see its head for the format. */
 export const listScript = readFileSync(`${packageFolder}list.py`, 'utf8');
+
+/** helper/count.py, which counts files and their bytes. */
+const countScript = readFileSync(`${packageFolder}count.py`, 'utf8');
 
 /** helper/write.py, which writes a file, or passes it on, and says what came in. */
 export const writeScript = readFileSync(`${packageFolder}write.py`, 'utf8');

@@ -51,6 +51,8 @@ export interface Outcome {
   project: string;
   /** What it has come to, as one sentence, where the result alone does not say it. */
   summary?: string;
+  /** What a person should look at after a run that went well: data that has become far less. */
+  notes?: string[];
   /** The sealed backup of the state before the run, if one was made; for a test-restore the one that was tried. */
   backup?: string;
   /** The backup that keeps the failed state, if there was one to keep. */

@@ -7,6 +7,7 @@ import {
 import {
   describeDifference,
   differences,
+  isFarFewer,
   isLost,
   type Difference,
   type Fingerprint,
@@ -34,9 +35,12 @@ export interface Compared {
 
 /**
  * "Healthy but empty" is a failed update: throws SafeUpdateError `unhealthy` where something that held data before is
- * gone or empty now, and nobody has allowed it. Returns what there is to say.
+ * gone or empty now, and nobody has allowed it. Returns what there is to say, and what has become far fewer.
  */
-export async function requireNothingLost(session: Session, data: Data): Promise<string | undefined> {
+export async function requireNothingLost(
+  session: Session,
+  data: Data,
+): Promise<{ said: string | undefined; fewer: string[] }> {
   const { settings, accept, emit, signal } = session.context;
   const compared = await compare(session, data, signal);
   const lost = compared.flatMap(({ service, before, changed = [] }) =>
@@ -59,8 +63,13 @@ export async function requireNothingLost(session: Session, data: Data): Promise<
     );
   }
   const there = compared.flatMap(({ before }) => Object.values(before.counts).filter((count) => count > 0));
-  if (there.length === 0) return undefined;
-  return `data in ${there.length} ${there.length === 1 ? 'place' : 'places'} is still there`;
+  const fewer = compared.flatMap(({ service, before, changed = [] }) =>
+    changed
+      .filter((difference) => !isLost(difference) && isFarFewer(difference))
+      .map((difference) => `${service}: ${describeDifference(difference, before)}`),
+  );
+  const said = `data in ${there.length} ${there.length === 1 ? 'place' : 'places'} is still there`;
+  return { said: there.length === 0 ? undefined : said, fewer };
 }
 
 /** What --accept takes: `data-gone:db`. */

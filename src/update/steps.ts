@@ -18,8 +18,9 @@ import type { Context } from './context.ts';
 import { archived } from './classes.ts';
 import { misplaced } from './data-places.ts';
 import { downtime } from './downtime.ts';
+import { requireFilesThere } from './files.ts';
 import { requireNothingLost } from './fingerprints.ts';
-import { dropStack, type JournalEntry } from './journal.ts';
+import { dropStack, readRuns, wayBack, type JournalEntry } from './journal.ts';
 import { backupsInProof } from './proofs.ts';
 import { isFinishedOneShot, scaleOf, statedReplicas } from './plan.ts';
 import {
@@ -53,6 +54,8 @@ export interface Update {
   backupId?: string;
   /** What the sealed backup says of itself. */
   manifest?: Manifest;
+  /** Data that has become far less, in words. */
+  fewer?: string[];
   watching?: { events: EngineEvent[]; stop: () => void };
   /** While images are fetched and databases dumped beside each other: what ends either, and who hears of each line of the pull. */
   beside?: { signal: AbortSignal; onPull: (line: string) => void };
@@ -320,12 +323,15 @@ const apply = {
     return undefined;
   },
 
-  async verify({ session, observed, plan, manifest }) {
+  async verify(state) {
+    const { session, observed, plan, manifest } = state;
     const { accept, signal } = session.context;
     const expected = expectedAfter(observed, plan, accept);
     const green = await verifyServices(session, expected, { step: 'verify', justStarted: true, signal });
-    const data = manifest === undefined ? undefined : await requireNothingLost(session, manifest);
-    return data === undefined ? green : `${green}, ${data}`;
+    if (manifest === undefined) return green;
+    const { said, fewer } = await requireNothingLost(session, manifest);
+    state.fewer = [...fewer, ...(await requireFilesThere(session, manifest))];
+    return said === undefined ? green : `${green}, ${said}`;
   },
 
   async commit(state) {
@@ -470,8 +476,8 @@ async function requireRoomForImages(
 }
 
 /** The volumes that hold the files of a database. */
-function databaseVolumes({ containers }: Observed): string[] {
-  return containers.flatMap((container) => {
+function databaseVolumes({ containers, absent }: Observed): string[] {
+  return [...containers, ...absent].flatMap((container) => {
     const engine = recogniseDatabase(container);
     return engine === undefined ? [] : (mountHolding(container, engine.dataPath(container))?.source ?? []);
   });
@@ -489,7 +495,7 @@ function pinName(session: Pick<Session, 'project' | 'run'>, imageId: string): st
   return `${pinRepository(session.project)}:${session.run}-${imageId.replace(/^sha256:/, '').slice(0, 12)}`;
 }
 
-/** Removes backups beyond the number kept, and the pins of releases that no backup leads to any more. */
+/** Removes backups beyond the number kept, but never what `rollback` goes back to; and the pins of releases that no backup leads to any more. */
 export async function pruneBackups(
   context: Context,
   project: string,
@@ -499,7 +505,11 @@ export async function pruneBackups(
   const store = context.storeFor(project);
   const backups = await listBackups(store);
   const read = await backupsInProof(context.engine, project);
-  const ids = expired(backups, { keep: context.settings.backups.keep, inUse: [...inUse, ...read] });
+  const back = wayBack(await readRuns(context.stateFor(project)));
+  const ids = expired(backups, {
+    keep: context.settings.backups.keep,
+    inUse: [...inUse, ...read, ...(back !== undefined && 'backup' in back ? [back.backup] : [])],
+  });
   if (dryRun) return ids;
   for (const id of ids) await store.remove(id);
   const runs = new Set(

@@ -109,7 +109,7 @@ function volume(name: string, fake: FakeVolume = {}): VolumeReader {
     });
     return { content: stream, done };
   }
-  const summary = { entries: 3, bytes: archive.length, sockets: 0, digest: sha256(list) };
+  const summary = { entries: 3, files: 1, bytes: archive.length, sockets: 0, digest: sha256(list) };
   return {
     name,
     archive: () => pipe(archive, { exact: fake.exact ?? true }),

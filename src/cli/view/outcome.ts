@@ -133,8 +133,12 @@ function whatIsKnown(
   return { state, hint };
 }
 
-function facts({ downtime, backup, failedBackup }: Outcome, style: Style, columns: number): string[] {
-  const rows: [string, string][] = [];
+function facts(
+  { notes = [], downtime, backup, failedBackup }: Outcome,
+  style: Style,
+  columns: number,
+): string[] {
+  const rows: [string, string][] = notes.map((note) => ['Look at', note]);
   if (downtime !== undefined) rows.push(['Downtime', formatDowntime(downtime)]);
   if (backup !== undefined) rows.push(['Backup', backup]);
   if (failedBackup !== undefined)

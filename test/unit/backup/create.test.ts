@@ -59,7 +59,7 @@ function memory(facts: { exact?: boolean; entries?: number } = {}) {
         archive,
         files,
         exact: facts.exact ?? true,
-        summary: { entries: 2, bytes: 10, sockets: 0, digest: 'abc' },
+        summary: { entries: 2, files: 1, bytes: 10, sockets: 0, digest: 'abc' },
       };
     },
     open: (path) => Readable.from([kept.get(path) ?? Buffer.alloc(0)]),

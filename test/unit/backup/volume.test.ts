@@ -8,7 +8,7 @@ import { containerShell } from '../../../src/docker/shell.ts';
 import { fakeExec } from '../docker/fake-exec.ts';
 
 const codec: Codec = { name: 'none', suffix: '', compress: 'cat', decompress: 'cat' };
-const summary = { entries: 3, bytes: 10, sockets: 0, digest: 'abc' };
+const summary = { entries: 3, files: 1, bytes: 10, sockets: 0, digest: 'abc' };
 /** What went out of the helper. */
 const sent = { bytes: 3, sha256: 'abc' };
 const saysSent = `${JSON.stringify(sent)}\n`;
