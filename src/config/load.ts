@@ -431,7 +431,8 @@ function withHome(path: string, home: string | undefined): string {
   return home !== undefined && home !== '' && /^~(?:[\\/]|$)/.test(path) ? join(home, path.slice(1)) : path;
 }
 
-function isWithin(folder: string, parent: string): boolean {
+/** Whether a path is a folder, or lies below it. Both absolute. Pure. */
+export function isWithin(folder: string, parent: string): boolean {
   const way = relative(parent, folder);
   return way === '' || (way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way));
 }

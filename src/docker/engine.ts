@@ -24,6 +24,8 @@ export interface ImageFacts {
   volumePaths: string[];
   labels: Record<string, string>;
   environment: string[];
+  entrypoint: string[];
+  command: string[];
   /** What it was made for: linux/amd64 */
   platform: string;
   /** Bytes on the engine. */
@@ -161,6 +163,8 @@ export class Engine {
       volumePaths: Object.keys((config.Volumes as Record<string, unknown> | null | undefined) ?? {}),
       labels: orElse(config.Labels as Record<string, string> | null | undefined, {}),
       environment: (config.Env as string[] | null | undefined) ?? [],
+      entrypoint: words(config.Entrypoint),
+      command: words(config.Cmd),
       platform: `${image.Os}/${image.Architecture}`,
       size: image.Size,
     };
@@ -360,6 +364,24 @@ export class Engine {
     return container.id;
   }
 
+  /**
+   * Whether there is a file or a folder of this path on the engine's machine, which may be another one than this. The engine
+   * looks at a mount before it looks at the image; of this name there is none, so nothing is made.
+   */
+  async hasPath(path: string): Promise<boolean> {
+    try {
+      await this.createContainer({
+        Image: 'safe-update/none:none',
+        HostConfig: { Mounts: [{ Type: 'bind', Source: path, Target: '/path', ReadOnly: true }] },
+      });
+    } catch (error) {
+      if (isNotFound(error)) return true;
+      if (messageOf(error).includes('bind source path does not exist')) return false;
+      throw error;
+    }
+    throw new Error('there is an image safe-update/none:none');
+  }
+
   /** Starting a container that runs does nothing. */
   async start(containerId: string): Promise<void> {
     await this.#ignoring304('start a container', () => this.#docker.getContainer(containerId).start());
@@ -477,6 +499,11 @@ export class Engine {
 /** The engine says null for an empty list or map where its types promise one. */
 export function orElse<T>(value: T | null | undefined, otherwise: T): T {
   return value ?? otherwise;
+}
+
+/** What an image says of its program: a list, or one word, or nothing. */
+function words(said: string | readonly string[] | null | undefined): string[] {
+  return typeof said === 'string' ? [said] : [...(said ?? [])];
 }
 
 /** True if creating a container failed because another one has its name: the engine's atomic test-and-set. */

@@ -11,6 +11,7 @@ import type {
   Uncovered,
   Volume,
 } from '../model/project.ts';
+import { absentContainers } from './absent.ts';
 import type { Compose } from './compose.ts';
 import {
   orElse,
@@ -38,6 +39,8 @@ export interface Observed {
   /** The project's containers; one-off ones (`docker compose run`) are in `oneOffs`. */
   containers: Container[];
   oneOffs: Container[];
+  /** What the containers of services would be that have none; see absentContainers. */
+  absent: Container[];
   inspects: Map<string, ContainerInspect>;
   networks: NetworkInspect[];
   volumes: Volume[];
@@ -49,6 +52,11 @@ export interface Observed {
   /** Containers of other projects, or of none, that mount a volume of this one. */
   foreign: { volume: string; container: string; project: string; running: boolean; readOnly: boolean }[];
 }
+
+/** Why a folder of the host is in no backup: nobody has said that it should be. */
+export const bindMountReason = 'a bind mount';
+/** Why a socket of the host is in no backup: there is nothing in it. */
+export const socketReason = 'a socket';
 
 /** What a volume's class is told by. */
 export interface ClassifiedBy {
@@ -64,9 +72,9 @@ export interface ClassifiedBy {
 export interface ObserveOptions {
   /**
    * Given a container and one of its bind mounts: is the folder covered like a volume? True for a database's files
-   * and for what the configuration names.
+   * and for what the configuration names. Absolute paths of the project's folder and of the mount's source.
    */
-  coversBind(container: Container, mount: Mount): boolean;
+  coversBind(container: Container, mount: Mount, project: Project): boolean | Promise<boolean>;
   /** What a volume holds, whether it is left out of backups, and what its labels say besides. */
   classify(about: ClassifiedBy): Pick<Volume, 'class' | 'assumed' | 'leftOut' | 'schedule'>;
   /**
@@ -138,11 +146,12 @@ export async function observe(
     images.set(service, await engine.image(image ?? `${project.name}-${service}`));
   }
 
+  const absent = absentContainers(model, containers, images);
   const { volumes, notCovered } = await findVolumes(
     engine,
     project,
     model,
-    everyContainer,
+    [...everyContainer, ...absent],
     labelled,
     options,
   );
@@ -156,6 +165,7 @@ export async function observe(
     activeServices,
     containers,
     oneOffs: everyContainer.filter((container) => container.oneOff),
+    absent,
     inspects: new Map(inspects.map((inspect) => [inspect.Id, inspect])),
     networks,
     volumes,
@@ -247,7 +257,7 @@ async function findVolumes(
       const served = { service: container.service, number: container.number, path, readOnly };
       if (mount.type === 'volume') {
         servedAt.set(mount.source, [...(servedAt.get(mount.source) ?? []), served]);
-      } else if (mount.type === 'bind' && options.coversBind(container, mount)) {
+      } else if (mount.type === 'bind' && (await options.coversBind(container, mount, project))) {
         binds.set(mount.source, [...(binds.get(mount.source) ?? []), served]);
       } else if (mount.type === 'bind' && !readOnly) {
         const known = uncovered.get(mount.source);
@@ -255,7 +265,7 @@ async function findVolumes(
           source: mount.source,
           services: [...new Set([...(known?.services ?? []), container.service])],
           path,
-          reason: mount.source.endsWith('.sock') ? 'a socket' : 'a bind mount',
+          reason: mount.source.endsWith('.sock') ? socketReason : bindMountReason,
         });
       }
     }
@@ -322,7 +332,8 @@ async function findVolumes(
       options: {},
       labels: {},
       servedAt: served,
-      exists: true,
+      // A container that is there has its folders.
+      exists: containers.some(hasId(source)) || (await engine.hasPath(source)),
       ...options.classify({ name: source, labels: {}, services: [] }),
     });
   }
@@ -339,6 +350,11 @@ async function findVolumes(
         ],
   );
   return { volumes, notCovered: [...uncovered.values(), ...leftOut] };
+}
+
+/** Whether a container that is there mounts this folder. */
+function hasId(source: string): (container: Container) => boolean {
+  return ({ id, mounts }) => id !== '' && mounts.some((mount) => mount.source === source);
 }
 
 /** Services that mount a volume, or will: as containers have it and as the files do. */

@@ -68,7 +68,8 @@ export interface Plan {
   /** Services whose image is still to be pulled or built: what happens to them may change yet. */
   unasked: string[];
   volumes: (Volume & { bytes?: number })[];
-  databases: { service: string; engine: string }[];
+  /** `running`: it is dumped as well. Of one that does not run, the files are archived. */
+  databases: { service: string; engine: string; running: boolean }[];
   notCovered: Uncovered[];
   warnings: string[];
   /** What a person may want to decide; nothing depends on it. */

@@ -41,6 +41,8 @@ export interface ComposeModel {
 export interface ComposeService {
   image?: string;
   build?: unknown;
+  entrypoint?: string[] | null;
+  command?: string[] | null;
   depends_on?: Record<string, { condition?: string; required?: boolean; restart?: boolean }>;
   volumes?: { type: string; source?: string; target: string; read_only?: boolean }[];
   volumes_from?: string[];
@@ -136,7 +138,7 @@ export interface Volume {
   labels: Record<string, string>;
   /** Which container paths it serves. */
   servedAt: ServedPath[];
-  /** False: declared or labelled, but the engine has none of that name yet. */
+  /** False: declared or labelled, but the engine has none of that name yet, or no such folder. */
   exists: boolean;
   /** What the person says it holds; `critical` unless they say otherwise. */
   class: VolumeClass;

@@ -1,4 +1,3 @@
-import path from 'node:path';
 import type { Settings } from '../config/schema.ts';
 import type { ClassifiedBy } from '../docker/observe.ts';
 import type { Volume, VolumeClass } from '../model/project.ts';
@@ -69,21 +68,4 @@ function isOff(value: string | undefined): boolean {
 /** The volumes that a backup archives: those that are there and not left out. Pure. */
 export function archived<T extends Pick<Volume, 'exists' | 'leftOut'>>(volumes: readonly T[]): T[] {
   return volumes.filter(({ exists, leftOut }) => exists && leftOut === undefined);
-}
-
-/**
- * Whether a volume's name, or where it is mounted, is one that people give to what can be made again. Only ever a
- * suggestion. Pure.
- */
-export function looksRecreatable({
-  kind,
-  name,
-  key,
-  servedAt,
-}: Pick<Volume, 'kind' | 'name' | 'key' | 'servedAt'>): boolean {
-  const telling =
-    /(^|[-_./])(pip|npm|yarn|pnpm|go|cargo|build|apt)?[-_.]?(cache|caches|pycache|__pycache__|node_modules|venv|virtualenv|tmp|temp)([-_./]|$)/i;
-  // Where on the host a folder lies says nothing about what is in it.
-  const own = key ?? (kind === 'bind' ? path.basename(name) : name);
-  return [own, ...servedAt.map((place) => place.path)].some((text) => telling.test(text));
 }

@@ -6,10 +6,10 @@ import type { Container, Volume } from '../model/project.ts';
 
 /** What a person should know about where databases keep their data, and which of them nobody can dump. Pure. */
 export function dataPlaceWarnings(
-  { containers, volumes }: Pick<Observed, 'containers' | 'volumes'>,
+  { containers, absent, volumes }: Pick<Observed, 'containers' | 'absent' | 'volumes'>,
   consistency: 'cold' | 'hot',
 ): string[] {
-  const warnings = containers.flatMap((container) => {
+  const warnings = [...containers, ...absent].flatMap((container) => {
     const engine = recogniseDatabase(container);
     if (engine === undefined) return notDumped(container, volumes, consistency);
     const warning = misplaced(container, engine.title, engine.dataPath(container), volumes);

@@ -1,9 +1,9 @@
-import path from 'node:path';
 import { stringify } from 'yaml';
+import { isWithin } from '../config/load.ts';
 import { recogniseDatabase } from '../database/engines.ts';
-import type { Observed } from '../docker/observe.ts';
+import { bindMountReason, type Observed } from '../docker/observe.ts';
 import type { Volume } from '../model/project.ts';
-import { looksRecreatable } from './classes.ts';
+import { shownFrom } from './plan.ts';
 
 /** Where editors find the keys of safe-update.yml. */
 const schemaLine =
@@ -12,7 +12,7 @@ const schemaLine =
 /**
  * The first safe-update.yml of a project: every volume with its class and what uses it, every database found, every bind
  * mount that no backup covers. It changes nothing about what safe-update does without it: what only a person can decide
- * is suggested in a comment. Pure.
+ * is suggested in a comment; but folders of the project that services write to are included. Pure.
  */
 export function configurationFor(observed: Observed, about: { tool: string; now: Date }): string {
   const { project, volumes, notCovered } = observed;
@@ -32,7 +32,7 @@ export function configurationFor(observed: Observed, about: { tool: string; now:
     databaseSection(observed),
     bindSection(
       project.directory,
-      notCovered.filter(({ reason }) => reason === 'a bind mount'),
+      notCovered.filter(({ reason }) => reason === bindMountReason),
     ),
   ];
   return `${sections
@@ -41,7 +41,7 @@ export function configurationFor(observed: Observed, about: { tool: string; now:
     .join('\n\n')}\n`;
 }
 
-function volumeSection({ containers }: Observed, volumes: readonly Volume[]): string[] {
+function volumeSection({ containers, absent }: Observed, volumes: readonly Volume[]): string[] {
   const named = volumes.filter(({ kind }) => kind === 'named' || kind === 'external');
   if (named.length === 0) return [];
   return [
@@ -52,22 +52,18 @@ function volumeSection({ containers }: Observed, volumes: readonly Volume[]): st
       : 'volumes: {}',
     ...named.flatMap((volume) => {
       const users = [...new Set(volume.servedAt.map(({ service, path: at }) => `${service}:${at}`))];
-      const database = containers.find(
+      const database = [...containers, ...absent].find(
         (container) =>
           recogniseDatabase(container) !== undefined &&
           container.mounts.some(({ source }) => source === volume.name),
       );
       const title =
         database === undefined ? '' : ` ${recogniseDatabase(database)?.title ?? ''}, dumped as well.`;
-      const hint =
-        database === undefined && looksRecreatable(volume)
-          ? ' By its name it could be made again: if so, say recreatable or cache.'
-          : '';
       // A class would be stronger than the label, and let it in.
       if (volume.leftOut !== undefined && volume.class !== 'cache')
         return [`  # ${oneLine(volume.key ?? volume.name)} is left out: ${volume.leftOut}.`];
       return [
-        `  # ${oneLine(users.length === 0 ? 'not mounted' : users.join(', '))}.${title}${hint}`,
+        `  # ${oneLine(users.length === 0 ? 'not mounted' : users.join(', '))}.${title}`,
         `  ${key(volume.key ?? volume.name)}:`,
         `    class: ${volume.class}`,
       ];
@@ -75,8 +71,8 @@ function volumeSection({ containers }: Observed, volumes: readonly Volume[]): st
   ];
 }
 
-function databaseSection({ containers }: Observed): string[] {
-  const found = containers.flatMap((container) => {
+function databaseSection({ containers, absent }: Observed): string[] {
+  const found = [...containers, ...absent].flatMap((container) => {
     const engine = recogniseDatabase(container);
     return engine === undefined || container.number > 1 ? [] : [`${container.service} (${engine.title})`];
   });
@@ -87,17 +83,19 @@ function databaseSection({ containers }: Observed): string[] {
   ];
 }
 
+/** Those of the project's own folder are covered; what else of the machine is, a person has to say. */
 function bindSection(directory: string, mounts: Observed['notCovered']): string[] {
   if (mounts.length === 0) return [];
+  const line = ({ source, services, path: at }: Observed['notCovered'][number]): string =>
+    `    - ${key(shownFrom(directory, source))} # ${oneLine(`${services.join(', ')}:${at}`)}`;
+  const own = mounts.filter(({ source }) => source !== directory && isWithin(source, directory));
+  const others = mounts.filter((mount) => !own.includes(mount));
   return [
-    '# Folders of this machine that services write to, in no backup until they are listed:',
-    '# bindMounts:',
-    '#   include:',
-    ...mounts.map(({ source, services, path: at }) => {
-      const inside = path.relative(directory, source);
-      const shown = inside === '' || inside.startsWith('..') ? source : `./${inside}`;
-      return `#     - ${key(shown)} # ${oneLine(`${services.join(', ')}:${at}`)}`;
-    }),
+    '# Folders of this machine that services write to: they are in no backup unless they are listed.',
+    own.length > 0 ? 'bindMounts:' : '# bindMounts:',
+    own.length > 0 ? '  include:' : '#   include:',
+    ...own.map(line),
+    ...others.map((mount) => `# ${line(mount)}`),
   ];
 }
 

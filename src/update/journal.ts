@@ -233,6 +233,24 @@ export async function unfinishedRun(folder: string): Promise<PastRun | undefined
   return runs.reverse().find(({ entries }) => entries.length > 0 && !hasEnded(entries));
 }
 
+/**
+ * The backup that `rollback` goes back to: the one that the last update made that ended well. `rolledBack`: that has been
+ * done already. Undefined: no update has ended well. Pure.
+ */
+export function wayBack(
+  oldestFirst: readonly PastRun[],
+): { backup: string } | { rolledBack: string | undefined } | undefined {
+  for (const { entries } of oldestFirst.toReversed()) {
+    const begin = entries.find((entry) => entry.type === 'begin');
+    const end = entries.find((entry) => entry.type === 'end');
+    if (begin?.kind === 'rollback' && end?.result === 'restored')
+      return { rolledBack: entries.find((entry) => entry.type === 'source')?.backup };
+    if (begin?.kind === 'update' && end?.result === 'updated' && end.backup !== undefined)
+      return { backup: end.backup };
+  }
+  return undefined;
+}
+
 /** A rollback that began after an end takes it back: the end could not be flushed. Pure. */
 function hasEnded(entries: readonly JournalEntry[]): boolean {
   return entries.findLast(({ type }) => type === 'end' || type === 'rollback')?.type === 'end';

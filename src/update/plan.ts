@@ -1,11 +1,12 @@
+import path from 'node:path';
 import { recogniseDatabase } from '../database/engines.ts';
-import type { Observed } from '../docker/observe.ts';
+import { bindMountReason, type Observed } from '../docker/observe.ts';
 import { referredTo } from '../docker/references.ts';
 import { exitedLabel } from '../docker/record.ts';
 import { shownOptions } from '../model/driver-options.ts';
 import type { ComposeService, Container } from '../model/project.ts';
 import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
-import { archived, looksRecreatable } from './classes.ts';
+import { archived } from './classes.ts';
 import { dataPlaceWarnings } from './data-places.ts';
 
 export interface PlanOptions {
@@ -29,12 +30,12 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     ({ fate, cause }) => fate === 'replace' || fate === 'create' || (fate === 'run-again' && cause !== ''),
   );
   const nothingToDo = changes.length === 0 && !mayChange;
-  const databases = observed.containers
-    .filter(({ running }) => running)
-    .flatMap((container) => {
-      const engine = recogniseDatabase(container);
-      return engine === undefined ? [] : [{ service: container.service, engine: engine.name }];
-    });
+  const databases = [...observed.containers, ...observed.absent].flatMap((container) => {
+    const engine = recogniseDatabase(container);
+    const { service, running } = container;
+    return engine === undefined ? [] : [{ service, engine: engine.name, running }];
+  });
+  const dumped = databases.filter((database) => database.running).map(({ service }) => service);
 
   const plan: Plan = {
     project: observed.project.name,
@@ -52,7 +53,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     notCovered: observed.notCovered,
     warnings: [
       ...observed.warnings,
-      ...otherFiles(observed),
+      ...moreFiles(observed),
       ...dataPlaceWarnings(observed, options.consistency),
     ],
     suggestions: suggestionsFor(observed),
@@ -84,9 +85,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     ...(pullable.length > 0 ? [step('pull', pullable, 'downloaded while the old stack serves')] : []),
     ...(buildable.length > 0 ? [step('build', buildable, 'built while the old stack serves')] : []),
     step('measure', existing, 'there must be room for the backup and for a rollback'),
-    ...(databases.length > 0
-      ? [step('dump', [...new Set(databases.map(({ service }) => service))], 'databases, while they run')]
-      : []),
+    ...(dumped.length > 0 ? [step('dump', [...new Set(dumped)], 'databases, while they run')] : []),
     ...(running.length > 0 ? [step('stop', running, 'the downtime begins', true)] : []),
     ...(existing.length > 0
       ? [
@@ -131,6 +130,7 @@ export function planBackup(observed: Observed, options: Pick<PlanOptions, 'consi
     cause,
     touches,
   });
+  const dumped = plan.databases.filter((database) => database.running).map(({ service }) => service);
   const stops = consistency === 'cold' && running.length > 0 && existing.length > 0;
   return {
     ...plan,
@@ -147,15 +147,7 @@ export function planBackup(observed: Observed, options: Pick<PlanOptions, 'consi
       [
         step('lock', [], 'one run at a time'),
         step('measure', existing, 'there must be room for the backup'),
-        ...(plan.databases.length > 0
-          ? [
-              step(
-                'dump',
-                [...new Set(plan.databases.map(({ service }) => service))],
-                'databases, while they run',
-              ),
-            ]
-          : []),
+        ...(dumped.length > 0 ? [step('dump', [...new Set(dumped)], 'databases, while they run')] : []),
         ...(stops ? [step('stop', running, 'the downtime begins', true)] : []),
         ...(existing.length > 0
           ? [step('archive', existing, stops ? 'cold: the one exact moment' : 'as they are now')]
@@ -240,36 +232,38 @@ function withReferrers(plans: ServicePlan[], model: Observed['model']): ServiceP
   }
 }
 
-/** The running stack was started from other files than those this run reads: what changes may be more than is meant. */
-function otherFiles({ containers, project }: Observed): string[] {
-  const started = new Set(
-    containers.flatMap(({ labels, service }) => {
-      const files = labels['com.docker.compose.project.config_files'];
-      return files === undefined || service === '' ? [] : [files];
-    }),
+/** The stack was started from fewer files than this run reads: what changes may be more than is meant. Others are refused. */
+function moreFiles({ containers, project }: Observed): string[] {
+  const started = startedFrom(containers);
+  const all = started.every((file) => project.files.includes(file));
+  if (started.length === 0 || !all || started.length === project.files.length) return [];
+  return [`The stack was started from ${started.join(', ')}; this run reads ${project.files.join(', ')}.`];
+}
+
+/** The compose files that most of the containers were started from; none where no container says. Pure. */
+export function startedFrom(containers: readonly Pick<Container, 'labels' | 'service'>[]): string[] {
+  const lists = containers.flatMap(({ labels, service }) =>
+    service === '' ? [] : (labels['com.docker.compose.project.config_files'] ?? []),
   );
-  const [files] = started;
-  if (files === undefined || started.has(project.files.join(','))) return [];
+  const times = (list: string): number => lists.filter((other) => other === list).length;
+  const [first] = lists.toSorted((one, other) => times(other) - times(one));
+  return first === undefined || first === '' ? [] : first.split(',');
+}
+
+/** What a person may want to decide: folders that services write to and no backup covers, with the line that covers them. */
+function suggestionsFor({ notCovered, project }: Observed): string[] {
+  const folders = notCovered.filter(({ reason }) => reason === bindMountReason);
+  if (folders.length === 0) return [];
+  const lines = folders.map(({ source }) => `- ${shownFrom(project.directory, source)}`);
   return [
-    `The running stack was started from ${files.replaceAll(',', ', ')}; this run reads ${project.files.join(', ')}.`,
+    `To cover what services write there, say in safe-update.yml:\nbindMounts:\n  include:\n    ${lines.join('\n    ')}`,
   ];
 }
 
-/** What a person may want to decide; the plan does not depend on it. */
-function suggestionsFor({ volumes, containers }: Observed): string[] {
-  // A database may be called a cache, and yet hold every session.
-  const ofDatabase = (name: string): boolean =>
-    containers.some(
-      (container) =>
-        container.mounts.some(({ source }) => source === name) && recogniseDatabase(container) !== undefined,
-    );
-  return volumes
-    .filter((volume) => volume.assumed === true && volume.kind !== 'anonymous' && looksRecreatable(volume))
-    .filter(({ name }) => !ofDatabase(name))
-    .map(
-      ({ name, key }) =>
-        `${name} could be made again, by its name. If so, say volumes.${key ?? name}.class: recreatable (or cache, to leave it out of backups) in safe-update.yml.`,
-    );
+/** A path as a person would write it in a file of the project's folder. Pure. */
+export function shownFrom(directory: string, source: string): string {
+  const inside = path.relative(directory, source);
+  return inside === '' || inside.startsWith('..') ? source : `./${inside}`;
 }
 
 /** Services that an update is about: active ones, and those that have a container. */

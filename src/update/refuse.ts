@@ -1,12 +1,14 @@
+import path from 'node:path';
 import { mountHolding } from '../backup/create.ts';
 import { recogniseDatabase } from '../database/engines.ts';
-import type { ImageFacts } from '../docker/engine.ts';
+import { environmentAfter } from '../docker/absent.ts';
 import type { Observed } from '../docker/observe.ts';
 import { boundFolder } from '../model/driver-options.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Plan } from '../model/plan.ts';
-import type { ComposeService, Container, Volume } from '../model/project.ts';
+import type { Container, Volume } from '../model/project.ts';
 import { archived } from './classes.ts';
+import { startedFrom } from './plan.ts';
 
 /** A reason not to go on, found before anything is touched. */
 export interface Refusal {
@@ -32,6 +34,7 @@ export interface RefusalOptions {
 export function refusals(observed: Observed, options: RefusalOptions): Refusal[] {
   return [
     ...renamedProject(observed),
+    ...otherFiles(observed),
     ...sharedVolumes(observed, options),
     ...backupsInside(observed, options),
     ...missingExternals(observed),
@@ -64,6 +67,25 @@ function renamedProject({ project, containers, namesakes }: Observed): Refusal[]
       accept: `renamed-project:${former.name}`,
       message: `The stack ${former.directory === project.directory ? `in ${project.directory}` : `that was in ${former.directory}`} runs as the project ${former.name}; as ${project.name} it would start again on new, empty volumes.`,
       hint: `Keep its name: --project-name ${former.name}, or name: ${former.name} in the compose file.`,
+    },
+  ];
+}
+
+/**
+ * The stack was started from a file that this run does not read: without its `prod` an update would take away what only that
+ * environment's file says. A project that has been moved has files of the same names elsewhere. Pure.
+ */
+function otherFiles({ containers, project }: Observed): Refusal[] {
+  const started = startedFrom(containers);
+  const read = new Set(project.files.flatMap((file) => [file, path.basename(file)]));
+  const isMoved = !started.some((file) => project.files.includes(file));
+  const left = started.filter((file) => !read.has(isMoved ? path.basename(file) : file));
+  if (left.length === 0) return [];
+  return [
+    {
+      accept: 'other-files',
+      message: `The stack was started from ${started.join(', ')}. This run reads ${project.files.join(', ')}, and so nothing that ${left.join(', ')} ${left.length === 1 ? 'says' : 'say'}.`,
+      hint: 'Name the environment (safe-update prod), or the files: -f, or COMPOSE_FILE in .env.',
     },
   ];
 }
@@ -245,16 +267,6 @@ export function imageRefusals(
       },
     ];
   });
-}
-
-/** The variables that a container of this image and definition would have. */
-function environmentAfter(image: ImageFacts, service: ComposeService | undefined): string[] {
-  const stated = Object.entries(service?.environment ?? {});
-  const nameOf = (entry: string): string => entry.slice(0, entry.indexOf('='));
-  return [
-    ...image.environment.filter((entry) => !stated.some(([name]) => name === nameOf(entry))),
-    ...stated.flatMap(([name, value]) => (value === null ? [] : [`${name}=${value}`])),
-  ];
 }
 
 /**

@@ -20,7 +20,7 @@ import type { Outcome } from '../model/event.ts';
 import type { Context } from './context.ts';
 import { downtime } from './downtime.ts';
 import { requireSameData, type Data } from './fingerprints.ts';
-import { dropStack, readRuns, unfinishedRun } from './journal.ts';
+import { dropStack, readRuns, unfinishedRun, wayBack } from './journal.ts';
 import { recover } from './recover.ts';
 import {
   beginBackup,
@@ -181,6 +181,11 @@ export async function restore(context: Context, project: string, options: Restor
       result: 'restored',
       run: session.run,
       project,
+      ...(target.running.length > 0
+        ? {}
+        : {
+            summary: `${project} is restored. Nothing of it runs: nothing ran before, nor when the backup was made.`,
+          }),
       backup: kept.id,
       milliseconds: context.clock.monotonic() - from,
       downtime: away,
@@ -313,7 +318,7 @@ async function replace(
     journal.write({ type: 'step', step, phase: 'begin', at: clock.now().toISOString() });
   };
   // Everything from here on can touch data; the journal says so before it is.
-  const target = selection.what === 'all' ? await recordIn(open) : present;
+  const target = selection.what === 'all' ? stackAfter(await recordIn(open), present) : present;
   let recreated: Recreated = new Map();
   if (selection.what === 'all') {
     mark('remove');
@@ -367,6 +372,23 @@ async function replace(
     return requireSameData(session, chosenOf(open.manifest, selection));
   });
   return target;
+}
+
+/**
+ * What runs after a restore: what ran when the backup was made. Where nothing ran then, the services that run now: a person
+ * who puts data back into a stack that serves does not ask for it to be down. A backup of a stack that had no containers is
+ * one of its data alone, so the present ones stay. Pure.
+ */
+export function stackAfter(recorded: StackRecord, present: StackRecord): StackRecord {
+  if (recorded.containers.length === 0)
+    return { ...present, volumes: recorded.volumes, notCovered: recorded.notCovered };
+  if (recorded.running.length > 0) return recorded;
+  const serviceOf = (inspect: StackRecord['containers'][number]): string => readContainer(inspect).service;
+  const runs = new Set(
+    present.containers.filter(({ Id }) => present.running.includes(Id)).map((inspect) => serviceOf(inspect)),
+  );
+  const running = recorded.containers.filter((inspect) => runs.has(serviceOf(inspect))).map(({ Id }) => Id);
+  return { ...recorded, running, green: running };
 }
 
 /** Whether a volume is filled from its archive. Pure. */
@@ -496,22 +518,17 @@ async function undoRestore(
  * has ended well, or its backup is gone, or it has been rolled back already.
  */
 export async function lastUpdate(context: Context, project: string): Promise<string> {
-  const runs = (await readRuns(context.stateFor(project))).reverse();
-  for (const { entries } of runs) {
-    const begin = entries.find((entry) => entry.type === 'begin');
-    const end = entries.find((entry) => entry.type === 'end');
-    if (begin?.kind === 'rollback' && end?.result === 'restored') {
-      const source = entries.find((entry) => entry.type === 'source');
-      throw new SafeUpdateError(
-        'usage',
-        `The last update has been rolled back already${source === undefined ? '' : `, to ${source.backup}`}.`,
-        {
-          state: 'Nothing was touched.',
-          hint: 'To go back further, choose a backup: safe-update backups, then safe-update restore',
-        },
-      );
-    }
-    if (begin?.kind === 'update' && end?.result === 'updated' && end.backup !== undefined) return end.backup;
+  const found = wayBack(await readRuns(context.stateFor(project)));
+  if (found !== undefined && 'backup' in found) return found.backup;
+  if (found !== undefined) {
+    throw new SafeUpdateError(
+      'usage',
+      `The last update has been rolled back already${found.rolledBack === undefined ? '' : `, to ${found.rolledBack}`}.`,
+      {
+        state: 'Nothing was touched.',
+        hint: 'To go back further, choose a backup: safe-update backups, then safe-update restore',
+      },
+    );
   }
   throw new SafeUpdateError('usage', `There is no update of ${project} to roll back.`, {
     state: 'Nothing was touched.',

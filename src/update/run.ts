@@ -1,12 +1,14 @@
 import { requireWritable } from '../backup/store/folder.ts';
 import { sharingAllowed } from '../config/load.ts';
-import type { Observed } from '../docker/observe.ts';
+import { socketReason, type Observed } from '../docker/observe.ts';
 import { pinRepository, recordStack, restoreImages } from '../docker/record.ts';
 import { messageOf, SafeUpdateError, type ErrorCode, type FailedRun } from '../model/error.ts';
 import type { Outcome, RunKind } from '../model/event.ts';
 import type { Plan, StepName } from '../model/plan.ts';
+import type { Uncovered } from '../model/project.ts';
 import type { Context } from './context.ts';
 import { fetchAndDump, withLeftOut } from './fetch.ts';
+import { emptyBackup, holdsLess, lastWithData } from './held.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
 import { planBackup, planUpdate } from './plan.ts';
 import { interruption, recover } from './recover.ts';
@@ -60,7 +62,8 @@ export async function update(context: Context, options: RunOptions): Promise<Out
   };
   refuseOf(first);
   const before = planUpdate(first, { ...context.settings, pulled: false });
-  before.warnings.push(...context.settings.warnings);
+  const former = await lastWithData(context.storeFor(first.project.name));
+  before.warnings.push(...context.settings.warnings, ...holdsLess(first, before, former));
   if (before.nothingToDo) return outcomeOf(context, first, '', 'nothing-to-do', from);
   await agree(context, before, options);
 
@@ -94,6 +97,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
     for (const { name } of state.plan.steps) if (!done.includes(name)) await doStep(state, name);
     return {
       ...outcomeOf(context, first, session.run, 'updated', from),
+      ...(state.fewer === undefined || state.fewer.length === 0 ? {} : { notes: state.fewer }),
       ...(state.backupId === undefined ? {} : { backup: state.backupId }),
       downtime: downtimeOf(state),
       rollbackCommand: context.again('rollback'),
@@ -109,7 +113,9 @@ export async function backup(context: Context, options: RunOptions): Promise<Out
   const from = context.clock.monotonic();
   const observed = await lookAndRecover(context);
   const plan = planBackup(observed, context.settings);
-  plan.warnings.push(...context.settings.warnings);
+  const former = await lastWithData(context.storeFor(observed.project.name));
+  refuse(emptyBackup(observed, former), context.accept);
+  plan.warnings.push(...context.settings.warnings, ...holdsLess(observed, plan, former));
   await agree(context, plan, options);
   const session = await openRun(context, observed, 'backup');
   const state = await startState(session, observed, plan, 'manual');
@@ -365,7 +371,7 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
     state:
       kindOf(state) === 'backup'
         ? 'The stack runs again as before. No backup was made.'
-        : `Rolled back and verified: the former images, configuration and data are back.${kept}`,
+        : `Rolled back and verified: the former images, configuration and data are back.${kept}${notPutBack(state.record.notCovered)}`,
     hint:
       failedBackup === undefined
         ? `${ownHint}Your compose files were not changed by the rollback. Correct the cause, then update again.`
@@ -373,6 +379,14 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
     failed: failedRun(state, failedBackup),
     cause: error,
   });
+}
+
+/** What the release may have changed that nothing puts back. Empty, or a sentence with a space before it. Pure. */
+export function notPutBack(notCovered: readonly Uncovered[]): string {
+  const places = notCovered.filter(({ reason }) => reason !== socketReason);
+  if (places.length === 0) return '';
+  const named = places.map(({ source, services }) => `${source} (${services.join(', ')})`).join(', ');
+  return ` NOT covered, and as the failed release left it: ${named}.`;
 }
 
 function kindOf({ backupKind }: Update): 'update' | 'backup' {

@@ -5,8 +5,10 @@ import type { Manifest } from '../backup/manifest.ts';
 import { BackupInProgress, mountHolding } from '../backup/create.ts';
 import type { Store } from '../backup/store/store.ts';
 import { coversBindMount } from '../config/bind-mounts.ts';
+import { isWithin } from '../config/load.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import { databaseLabel, recogniseDatabase } from '../database/engines.ts';
+import { holdsDatabaseFiles } from '../database/files.ts';
 import { loginsInUrls } from '../database/logins.ts';
 import { helperImage, labels, removeProbes, startHelper, type Helper } from '../docker/helper.ts';
 import { observe, readContainer, requireServices, type Observed } from '../docker/observe.ts';
@@ -18,6 +20,7 @@ import type { Container, Volume } from '../model/project.ts';
 import { formatDuration } from '../model/units.ts';
 import { classify } from './classes.ts';
 import type { Context } from './context.ts';
+import { lastWithData, leftBehind } from './held.ts';
 import {
   continueJournal,
   dropRemains,
@@ -53,21 +56,47 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
     engineOnly === undefined ? project : { ...project, name: engineOnly },
     {
       engineOnly: engineOnly !== undefined,
-      coversBind(container, mount) {
+      async coversBind(container, mount, { directory }) {
         if (coversBindMount(context.settings.bindMounts.include, mount.source)) return true;
         const engine = recogniseDatabase(asConfigured(context.settings, container));
+        if (mount.readOnly) return false;
+        if (engine !== undefined && mountHolding(container, engine.dataPath(container)) === mount)
+          return true;
+        // A folder of the project's own, and not the one with the backups: that would contain itself.
         return (
-          engine !== undefined &&
-          !mount.readOnly &&
-          mountHolding(container, engine.dataPath(container)) === mount
+          mount.source !== directory &&
+          isWithin(mount.source, directory) &&
+          !isWithin(context.settings.backups.directory, mount.source) &&
+          (await holdsDatabaseFiles(mount.source))
         );
       },
       classify: (about) => classify(context.settings, about),
     },
   );
   if (engineOnly === undefined) requireServices(observed);
-  const containers = observed.containers.map((container) => asConfigured(context.settings, container));
-  return { ...observed, containers };
+  const left =
+    engineOnly === undefined && observed.absent.length > 0 ? await volumesLeft(context, observed) : [];
+  const configured = (container: Container): Container => asConfigured(context.settings, container);
+  return {
+    ...observed,
+    volumes: [...observed.volumes, ...left],
+    containers: observed.containers.map(configured),
+    absent: observed.absent.map(configured),
+  };
+}
+
+/** Anonymous volumes whose containers are gone: of the engine's many, the last backup says which were this project's. */
+async function volumesLeft(context: Context, observed: Observed): Promise<Volume[]> {
+  const former = await lastWithData(context.storeFor(observed.project.name));
+  const found = await Promise.all(
+    leftBehind(observed, former).map(async ({ name, servedAt }): Promise<Volume[]> => {
+      const spec = await context.engine.volume(name);
+      if (spec === null) return [];
+      const classified = classify(context.settings, { name, labels: spec.labels, services: [] });
+      return [{ kind: 'anonymous', ...spec, servedAt, exists: true, ...classified }];
+    }),
+  );
+  return found.flat();
 }
 
 /** A name for a run: sorts by time, and no two are the same. Pure. */

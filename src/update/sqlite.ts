@@ -21,10 +21,11 @@ interface SqliteFile {
 /** SQLite files in these volumes. Volumes with the files of a server are not searched: nothing in them is anybody else's. */
 async function findFiles(
   helper: Helper,
-  { containers }: Observed,
+  { containers: made, absent }: Observed,
   volumes: readonly Volume[],
   about: Pick<RunningDatabase, 'timeout' | 'signal'>,
 ): Promise<SqliteFile[]> {
+  const containers = [...made, ...absent];
   const ofServers = containers.flatMap((container) => {
     const engine = recogniseDatabase(container);
     return engine === undefined ? [] : (mountHolding(container, engine.dataPath(container))?.source ?? []);

@@ -79,7 +79,7 @@ export async function putBack(
   if (open !== undefined) {
     if (keepPresent && !journal.entries.some(({ type }) => type === 'failed-backup-sealed')) {
       await showStep(context, 'undo-keep', 'Keep the failed state', () =>
-        keepFailedState(session, record, open),
+        keepFailedState(session, record, open, running),
       );
     }
     await showStep(context, 'undo-check', 'Check the backup', async () => {
@@ -164,7 +164,12 @@ export function servedBy(containers: readonly Container[]): ExpectedService['ser
  * Keeps what the failed release has made of the data, and its containers' last words, so that nothing written in
  * between is lost with the rollback. A volume that is still equal to its backup is not archived twice.
  */
-async function keepFailedState(session: Session, record: StackRecord, open: OpenBackup): Promise<string> {
+async function keepFailedState(
+  session: Session,
+  record: StackRecord,
+  open: OpenBackup,
+  ran: readonly Container[],
+): Promise<string> {
   const { context, project } = session;
   const { engine } = context;
   const inspects = await engine.projectContainers(project);
@@ -184,12 +189,13 @@ async function keepFailedState(session: Session, record: StackRecord, open: Open
       }
     });
     await addLogs(session, backup, containers);
+    const running = containers.filter((container) => hasToRun(container, record, ran)).map(({ id }) => id);
     const failed: StackRecord = {
       ...record,
       takenAt: context.clock.now().toISOString(),
       containers: inspects,
-      running: [],
-      green: [],
+      running,
+      green: running,
       volumes,
       injected: [],
     };
@@ -201,6 +207,20 @@ async function keepFailedState(session: Session, record: StackRecord, open: Open
   }
 }
 
+/**
+ * Whether a container of the failed release has to run where its state is put back: its service ran before the update. One
+ * that the release brought has to if it ran, or ended with an error. Pure.
+ */
+function hasToRun(
+  { id, service, exitCode }: Container,
+  before: Pick<StackRecord, 'containers' | 'running'>,
+  ran: readonly Container[],
+): boolean {
+  const former = before.containers.filter((inspect) => readContainer(inspect).service === service);
+  if (former.length > 0) return former.some((inspect) => before.running.includes(inspect.Id));
+  return exitCode !== 0 || ran.some((container) => container.id === id);
+}
+
 /** Recorded volumes that are there, and those that the failed release has brought. */
 async function volumesNow(
   session: Session,
@@ -210,8 +230,11 @@ async function volumesNow(
   const { engine } = session.context;
   const found: Volume[] = [];
   for (const volume of record.volumes) {
-    if (volume.kind === 'bind' || (await engine.volume(volume.name)) !== null)
-      found.push({ ...volume, exists: true });
+    const isThere =
+      volume.kind === 'bind'
+        ? engine.hasPath(volume.name)
+        : engine.volume(volume.name).then((found) => found !== null);
+    if (await isThere) found.push({ ...volume, exists: true });
   }
   for (const container of containers) {
     for (const mount of container.mounts) {

@@ -14,6 +14,8 @@ import { createRuntime } from '../runtime.ts';
 interface Finding {
   check: string;
   good: boolean;
+  /** Nothing is wrong with it, but a person should know. */
+  warning?: true;
   says: string;
   hint?: string;
 }
@@ -75,6 +77,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
         findings.push({
           check: 'coverage',
           good: true,
+          warning: true,
           says: `${source} (${services.join(', ')}: ${path}) is a bind mount that no backup covers`,
           hint: 'To cover it, name it under bindMounts.include in safe-update.yml.',
         });
@@ -84,8 +87,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     await print(flags, findings, (style) =>
       findings
         .map(
-          ({ check: name, good, says, hint }) =>
-            `${good ? style.green('✔') : style.red('✖')} ${name}: ${says}${hint === undefined ? '' : `\n    ${style.dim(hint)}`}`,
+          ({ check: name, good, warning, says, hint }) =>
+            `${warning === true ? style.yellow('⚠') : good ? style.green('✔') : style.red('✖')} ${name}: ${says}${hint === undefined ? '' : `\n    ${style.dim(hint)}`}`,
         )
         .join('\n'),
     );

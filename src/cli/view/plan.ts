@@ -122,10 +122,11 @@ function backedUp({ volumes, databases }: Plan, { style, width }: Page): string 
       kind: volumeKind(volume),
       where: served(volume),
     })),
-    ...databases.map(({ service, engine }) => ({
+    ...databases.map(({ service, engine, running }) => ({
       name: visible(service),
       size: '',
-      kind: 'dump',
+      // What does not run is not asked for a dump.
+      kind: running ? 'dump' : 'files',
       where: visible(engine),
     })),
   ];

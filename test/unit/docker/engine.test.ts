@@ -85,6 +85,7 @@ const uses: Record<Method, (engine: Engine) => Promise<unknown>> = {
   removeNetwork: (engine) => engine.removeNetwork('shop_default'),
   connect: (engine) => engine.connect('shop_default', 'c', {}),
   createContainer: (engine) => engine.createContainer({ name: 'web' }),
+  hasPath: (engine) => engine.hasPath('/srv/shop').catch(() => true),
   start: (engine) => engine.start('c'),
   stop: (engine) => engine.stop('c'),
   pause: (engine) => engine.pause('c'),
@@ -347,6 +348,8 @@ describe('Engine', () => {
     expect(await new Engine(docker).image('x')).toEqual({
       ...{
         id: 'sha256:1',
+        entrypoint: [],
+        command: [],
         tags: [],
         digests: [],
         volumePaths: [],

@@ -23,6 +23,8 @@ export function image(name: string, facts: Partial<ImageFacts> = {}): ImageFacts
     volumePaths: [],
     labels: {},
     environment: [],
+    entrypoint: [],
+    command: [],
     size: 1_000_000,
     ...facts,
   };
@@ -130,6 +132,7 @@ export function observed(
     activeServices: Object.keys(named),
     containers: Object.keys(named).map((name) => container(name, { imageName: imageOf(name) })),
     oneOffs: [],
+    absent: [],
     inspects: new Map(),
     networks: [],
     volumes: [],

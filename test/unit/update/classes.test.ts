@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Settings } from '../../../src/config/schema.ts';
 import type { ClassifiedBy } from '../../../src/docker/observe.ts';
-import { archived, classify, looksRecreatable } from '../../../src/update/classes.ts';
+import { archived, classify } from '../../../src/update/classes.ts';
 import { volume } from '../model/examples.ts';
 
 type Said = Settings['volumes'];
@@ -71,36 +71,4 @@ it('archives what is there and not left out', () => {
     volume('pip', { class: 'cache', leftOut: 'a cache' }),
   ];
   expect(archived(volumes).map(({ key }) => key)).toEqual(['db']);
-});
-
-it.each([
-  [true, 'pip_cache', '/root/.cache/pip'],
-  [true, 'backend_pycache', '/app/x'],
-  [true, 'node_modules', '/app/node_modules'],
-  [true, 'x', '/opt/venv'],
-  [true, 'composer-cache', '/tmp'],
-  [false, 'redis_data', '/data'],
-  [false, 'uploads', '/app/uploads'],
-  [false, 'cachet_db', '/var/lib/postgresql/data'],
-])('could be made again, by its name: %s for %s at %s', (expected, key, path) => {
-  const servedAt = [{ service: 'web', number: 1, path, readOnly: false }];
-  expect(looksRecreatable({ kind: 'named', name: `shop_${key}`, key, servedAt })).toBe(expected);
-});
-
-it.each([
-  ['/tmp/shop/media', false],
-  ['/var/cache/shop/media', false],
-  ['/srv/shop/node_modules', true],
-])('of a bind mount only the folder itself tells: %s %s', (name, expected) => {
-  expect(looksRecreatable({ kind: 'bind', name, servedAt: [] })).toBe(expected);
-});
-
-it.each<[string | undefined, Partial<ClassifiedBy>]>([
-  [undefined, { services: [{}] }],
-  ['0 2 * * *', { services: [{ 'backup.schedule': '0 2 * * *' }, {}] }],
-  ['0 2 * * *, @daily', { services: [{ 'backup.schedule': '0 2 * * *' }, { 'backup.schedule': '@daily' }] }],
-  ['@weekly', { labels: { 'backup.schedule': '@weekly' }, services: [{ 'backup.schedule': '@daily' }] }],
-])('shows the schedule %s of %j', (schedule, about) => {
-  expect(judge({}, about).schedule).toBe(schedule);
-  expect(judge({ pip: { class: 'cache' } }, about).schedule).toBe(schedule);
 });

@@ -30,7 +30,7 @@ it('names a server that cannot be dumped, if it keeps anything', () => {
   const search = (mounts: ReturnType<typeof mount>[]) =>
     container('search', { imageName: 'elasticsearch:8', command: ['x'], mounts });
   const warnings = (mounts: ReturnType<typeof mount>[], consistency: 'cold' | 'hot') =>
-    dataPlaceWarnings({ containers: [search(mounts)], volumes: [volume('index')] }, consistency);
+    dataPlaceWarnings({ containers: [search(mounts)], absent: [], volumes: [volume('index')] }, consistency);
   expect(warnings([mount('shop_index', '/data')], 'cold')).toEqual([
     expect.stringMatching(/^search looks like Elasticsearch, which safe-update cannot dump\. .* is exact/),
   ]);

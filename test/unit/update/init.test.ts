@@ -35,6 +35,7 @@ it('names every volume, database and uncovered folder, and is valid', () => {
   const text = configurationFor(shop, about);
   expect(parseConfig(text, 'safe-update.yml')).toEqual({
     backups: { directory: './backups', keep: 5 },
+    bindMounts: { include: ['./import'] },
     volumes: { db: { class: 'critical' }, pip_cache: { class: 'critical' }, yes: { class: 'cache' } },
   });
   expect(text).toMatchInlineSnapshot(`
@@ -53,7 +54,7 @@ it('names every volume, database and uncovered folder, and is valid', () => {
       # db:/var/lib/postgresql/data. PostgreSQL, dumped as well.
       db:
         class: critical
-      # web:/root/.cache/pip. By its name it could be made again: if so, say recreatable or cache.
+      # web:/root/.cache/pip.
       pip_cache:
         class: critical
       # not mounted.
@@ -64,10 +65,10 @@ it('names every volume, database and uncovered folder, and is valid', () => {
     # Databases found, dumped with their own client before every update: db (PostgreSQL).
     # For an image that is not recognised, give its service the label safe-update.database: postgres (or whichever).
 
-    # Folders of this machine that services write to, in no backup until they are listed:
-    # bindMounts:
-    #   include:
-    #     - ./import # web:/import
+    # Folders of this machine that services write to: they are in no backup unless they are listed.
+    bindMounts:
+      include:
+        - ./import # web:/import
     #     - "/mnt/a: b" # web:/mnt
     "
   `);

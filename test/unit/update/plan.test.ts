@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Observed } from '../../../src/docker/observe.ts';
 import type { Plan, Step } from '../../../src/model/plan.ts';
-import type { ComposeService, Container, Volume } from '../../../src/model/project.ts';
+import type { ComposeService, Container } from '../../../src/model/project.ts';
 import {
   hasAnonymousVolume,
   isFinishedOneShot,
@@ -22,6 +22,7 @@ import {
   imageIdOf,
   mount,
   observed,
+  project,
   volume,
 } from '../model/examples.ts';
 
@@ -140,10 +141,10 @@ describe('a new image', () => {
       ],
       unasked: [],
       volumes: [{ ...volume('db'), bytes: 4096 }, volume('uploads'), volume('later', { exists: false })],
-      databases: [{ service: 'db', engine: 'postgres' }],
+      databases: [{ service: 'db', engine: 'postgres', running: true }],
       notCovered: [{ source: '/srv/x', services: ['web'], path: '/x', reason: 'a bind mount' }],
       warnings: ['The "A" variable is not set.'],
-      suggestions: [],
+      suggestions: [expect.stringContaining('- /srv/x') as string],
       steps: [
         { name: 'lock', on: [], cause: 'one update at a time', touches: false },
         { name: 'pin', on: [], cause: 'the way back must survive a moved tag', touches: false },
@@ -250,24 +251,26 @@ describe('what else changes', () => {
     expect(lines(plan).some((line) => line.startsWith('remove'))).toBe(false);
   });
 
-  it('suggests what to say of a volume whose name tells that it can be made again, until that is said', () => {
-    const pip = volume('pip_cache', { assumed: true });
-    const suggested = (...volumes: Volume[]) =>
-      planUpdate(observed({ web: {} }, { volumes }), pulled).suggestions;
-    expect(suggested(pip, volume('uploads', { assumed: true }))).toEqual([
-      expect.stringContaining('volumes.pip_cache.class') as string,
+  it('says the line that covers a folder which services write to', () => {
+    const suggested = (...sources: string[]) =>
+      planUpdate(
+        observed(
+          { web: {} },
+          {
+            notCovered: sources.map((source) => ({
+              source,
+              services: ['web'],
+              path: '/d',
+              reason: 'a bind mount',
+            })),
+          },
+        ),
+        pulled,
+      ).suggestions;
+    expect(suggested('/srv/shop/data', '/mnt/media')).toEqual([
+      expect.stringContaining('bindMounts:\n  include:\n    - ./data\n    - /mnt/media') as string,
     ]);
-    expect(suggested(volume('pip_cache'))).toEqual([]);
-    const redis = container('cache', {
-      imageName: 'redis:7',
-      command: ['docker-entrypoint.sh', 'redis-server'],
-      mounts: [mount('shop_cache', '/data')],
-    });
-    const cache = observed(
-      { cache: {} },
-      { containers: [redis], volumes: [volume('cache', { assumed: true })] },
-    );
-    expect(planUpdate(cache, pulled).suggestions).toEqual([]);
+    expect(suggested()).toEqual([]);
   });
 
   it('a service that uses the container of one that is replaced, and one that uses that', () => {
@@ -372,13 +375,15 @@ describe('what else changes', () => {
     expect(shop.volumes[0]?.options).toEqual(options);
   });
 
-  it('warns when the running stack was started from other files', () => {
-    const started = (files: string) =>
-      container('web', { labels: { 'com.docker.compose.project.config_files': files } });
-    const shop = (files: string) => observed({ web: {} }, { containers: [started(files)] });
-    expect(planUpdate(shop('/srv/shop/compose.yaml'), pulled).warnings).toEqual([]);
-    expect(planUpdate(shop('/srv/shop/compose.yaml,/srv/shop/compose.prod.yaml'), pulled).warnings).toEqual([
-      'The running stack was started from /srv/shop/compose.yaml, /srv/shop/compose.prod.yaml; this run reads /srv/shop/compose.yaml.',
+  it('warns where the stack was started from fewer files than are read', () => {
+    const compose = '/srv/shop/compose.yaml';
+    const started = container('web', { labels: { 'com.docker.compose.project.config_files': compose } });
+    const warnings = (...files: string[]) =>
+      planUpdate(observed({ web: {} }, { containers: [started], project: { ...project, files } }), pulled)
+        .warnings;
+    expect(warnings(compose)).toEqual([]);
+    expect(warnings(compose, '/srv/shop/compose.prod.yaml')).toEqual([
+      `The stack was started from ${compose}; this run reads ${compose}, /srv/shop/compose.prod.yaml.`,
     ]);
   });
 });
@@ -594,7 +599,7 @@ describe('planBackup', () => {
       ],
       unasked: [],
       volumes: shop.volumes,
-      databases: [{ service: 'db', engine: 'postgres' }],
+      databases: [{ service: 'db', engine: 'postgres', running: true }],
       notCovered: [],
       warnings: [],
       suggestions: [],

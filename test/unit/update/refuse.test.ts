@@ -19,6 +19,7 @@ import {
   imageIdOf,
   mount,
   observed,
+  project,
   volume,
 } from '../model/examples.ts';
 
@@ -44,6 +45,35 @@ function web(
   );
 }
 const uploads = { type: 'volume', source: 'uploads', target: '/app/uploads' };
+
+describe('a stack that was started from other files', () => {
+  const label = 'com.docker.compose.project.config_files';
+  const base = '/srv/shop/compose.yaml';
+  const prod = '/srv/shop/compose.prod.yaml';
+  const startedFrom = (...files: string[]) => ({
+    containers: [container('web', { labels: { [label]: files.join() } })],
+  });
+  it.each<[string[], string[], string[]]>([
+    [[base, prod], [base], ['other-files']],
+    [[base, prod], [base, '/srv/shop/compose.override.yaml'], ['other-files']],
+    [[base, prod], [base, prod], []],
+    [[base], [base, prod], []],
+    [[], [base], []],
+    [['/srv/former/compose.yaml', '/srv/former/compose.prod.yaml'], [base, prod], []],
+    [['/srv/former/compose.yaml', '/srv/former/compose.prod.yaml'], [base], ['other-files']],
+  ])('%j, where %j are read: %j', (started, files, refused) => {
+    expect(
+      accepts(observed({ web: {} }, { ...startedFrom(...started), project: { ...project, files } })),
+    ).toEqual(refused);
+  });
+
+  it('is the files of most containers: a single one was started by hand', () => {
+    const [all] = startedFrom(base).containers;
+    const [other] = startedFrom('/tmp/try.yaml').containers;
+    const containers = [other, all, all].flatMap((one) => one ?? []);
+    expect(accepts(observed({ web: {} }, { containers }))).toEqual([]);
+  });
+});
 
 describe('a stack in which nothing is wrong', () => {
   it('is not refused', () => {

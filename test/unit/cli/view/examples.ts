@@ -43,7 +43,7 @@ export const plan: Plan = {
       '/data',
     ]),
   ],
-  databases: [{ service: 'db', engine: 'postgres' }],
+  databases: [{ service: 'db', engine: 'postgres', running: true }],
   notCovered: [
     {
       source: '/srv/shop/import',
