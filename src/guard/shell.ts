@@ -989,5 +989,10 @@ export function judge(text: string, surroundings: Surroundings = {}): Judgement 
       });
     }
   }
+  // The parser takes a backslash at the very end for two characters.
+  for (const { at } of [...shell.findings, ...shell.hints]) {
+    at.end = Math.min(at.end, text.length);
+    at.start = Math.min(at.start, at.end);
+  }
   return { findings: shell.findings, hints: shell.hints, work: shell.work };
 }

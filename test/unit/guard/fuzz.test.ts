@@ -76,7 +76,8 @@ describe('any text', () => {
         }
         for (const finding of findings) expect(finding.loses).not.toBe('');
       }),
-      { numRuns: 6000 },
+      // A backslash at the end, which the parser takes for two characters.
+      { numRuns: 6000, examples: [['${ *( docker down\\']] },
     );
   });
 
