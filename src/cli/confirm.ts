@@ -30,6 +30,12 @@ export async function confirmPlan(
   return /^(y|yes|o|oui)$/i.test(answer?.trim() ?? '');
 }
 
+/** What a backup cannot put back, for the question; empty if there is nothing. `notCovered`: as its manifest has it. Pure. */
+export function leftAsItIs(notCovered: readonly string[]): string {
+  if (notCovered.length === 0) return '';
+  return `\nNOT in that backup, and left as it is now: ${notCovered.map(visible).join(', ')}.`;
+}
+
 /**
  * Asks for the project's name before data is put back over live data; --confirm gives it beforehand. `warning` says
  * what is about to be replaced by what.

@@ -5,7 +5,7 @@ import { restoreAs } from '../../update/restore-as.ts';
 import { readSelection, restore, untouched } from '../../update/restore.ts';
 import { findBackup } from '../../update/transfer.ts';
 import { conclude } from '../conclude.ts';
-import { confirmName } from '../confirm.ts';
+import { confirmName, leftAsItIs } from '../confirm.ts';
 import { projectNameOf } from '../project-name.ts';
 import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
@@ -37,7 +37,7 @@ export async function run(input: CommandInput): Promise<number> {
         return confirmName(
           flags,
           project,
-          `This replaces ${what} of ${project} by those of ${formatTime(manifest.createdAt)}. The present state is kept in a backup first.`,
+          `This replaces ${what} of ${project} by those of ${formatTime(manifest.createdAt)}. The present state is kept in a backup first.${selection.what === 'all' ? leftAsItIs(manifest.notCovered) : ''}`,
         );
       },
     });

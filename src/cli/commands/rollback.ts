@@ -1,6 +1,6 @@
 import { lastUpdate, restore } from '../../update/restore.ts';
 import { conclude } from '../conclude.ts';
-import { confirmName } from '../confirm.ts';
+import { confirmName, leftAsItIs } from '../confirm.ts';
 import { projectNameOf } from '../project-name.ts';
 import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
@@ -19,7 +19,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
         confirmName(
           flags,
           project,
-          `This takes ${project} back to before the update of ${formatTime(manifest.createdAt)}: images, configuration and data.\nWhat was written since is kept in a backup first.`,
+          `This takes ${project} back to before the update of ${formatTime(manifest.createdAt)}: images, configuration and data.\nWhat was written since is kept in a backup first.${leftAsItIs(manifest.notCovered)}`,
         ),
     });
   });

@@ -6,6 +6,7 @@ import { print } from '../print.ts';
 import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import { formatTime } from '../time.ts';
+import { visible } from '../view/escape.ts';
 import { formatTable } from '../view/table.ts';
 import { summaryOf } from './history.ts';
 
@@ -47,57 +48,65 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
         configurationChanged: observed.hashes.has(service) && observed.hashes.get(service) !== configHash,
       }),
     );
-    await print(flags, { project, containers, lastRun, lastBackup: lastBackup?.id }, (style, columns) =>
-      [
-        containers.length === 0
-          ? `${project} has no containers.`
-          : formatTable(
-              [
-                { title: 'Container' },
-                { title: 'State' },
-                { title: 'For', align: 'right' },
-                { title: 'Image' },
-                { title: 'Id' },
-                { title: '' },
-              ],
-              containers.map(
-                ({ name, status, health, image, imageId, startedAt, exitCode, configurationChanged }) => [
-                  name,
-                  {
-                    text:
-                      status === 'running'
-                        ? health === 'none'
-                          ? 'running'
-                          : health
-                        : status === 'exited'
-                          ? `exited (${exitCode})`
-                          : status,
-                    paint:
-                      status === 'running' && health !== 'unhealthy'
-                        ? 'green'
-                        : status === 'exited' && exitCode === 0
-                          ? 'dim'
-                          : 'red',
-                  },
-                  status === 'running'
-                    ? formatDuration(context.clock.now().getTime() - Date.parse(startedAt))
-                    : '',
-                  image,
-                  imageId.replace('sha256:', '').slice(0, 12),
-                  configurationChanged ? { text: 'files have changed', paint: 'yellow' } : '',
+    const { notCovered } = observed;
+    await print(
+      flags,
+      { project, containers, lastRun, lastBackup: lastBackup?.id, notCovered },
+      (style, columns) =>
+        [
+          containers.length === 0
+            ? `${project} has no containers.`
+            : formatTable(
+                [
+                  { title: 'Container' },
+                  { title: 'State' },
+                  { title: 'For', align: 'right' },
+                  { title: 'Image' },
+                  { title: 'Id' },
+                  { title: '' },
                 ],
+                containers.map(
+                  ({ name, status, health, image, imageId, startedAt, exitCode, configurationChanged }) => [
+                    name,
+                    {
+                      text:
+                        status === 'running'
+                          ? health === 'none'
+                            ? 'running'
+                            : health
+                          : status === 'exited'
+                            ? `exited (${exitCode})`
+                            : status,
+                      paint:
+                        status === 'running' && health !== 'unhealthy'
+                          ? 'green'
+                          : status === 'exited' && exitCode === 0
+                            ? 'dim'
+                            : 'red',
+                    },
+                    status === 'running'
+                      ? formatDuration(context.clock.now().getTime() - Date.parse(startedAt))
+                      : '',
+                    image,
+                    imageId.replace('sha256:', '').slice(0, 12),
+                    configurationChanged ? { text: 'files have changed', paint: 'yellow' } : '',
+                  ],
+                ),
+                style,
+                columns,
               ),
-              style,
-              columns,
-            ),
-        '',
-        lastRun === undefined
-          ? 'No run of safe-update yet.'
-          : `Last run     ${formatTime(lastRun.at)}, ${lastRun.kind}: ${lastRun.result}${lastRun.result === 'unfinished' ? style.red(' — run: safe-update recover') : ''}`,
-        lastBackup?.manifest === undefined
-          ? 'No backup yet.'
-          : `Last backup  ${formatTime(lastBackup.manifest.createdAt)}, ${lastBackup.id}`,
-      ].join('\n'),
+          '',
+          lastRun === undefined
+            ? 'No run of safe-update yet.'
+            : `Last run     ${formatTime(lastRun.at)}, ${lastRun.kind}: ${lastRun.result}${lastRun.result === 'unfinished' ? style.red(' — run: safe-update recover') : ''}`,
+          lastBackup?.manifest === undefined
+            ? 'No backup yet.'
+            : `Last backup  ${formatTime(lastBackup.manifest.createdAt)}, ${lastBackup.id}`,
+          ...notCovered.map(
+            ({ source, services, reason }) =>
+              `${style.yellow('Not covered')}  ${visible(source)} (${services.map(visible).join(', ')}): ${visible(reason)}`,
+          ),
+        ].join('\n'),
     );
     return 0;
   } finally {
