@@ -270,7 +270,10 @@ async function isShared(shell: ContainerShell, folder: string, access: 'read' | 
   }
 }
 
-/** Bytes that each volume's files take on disk, by volume name. Reads no content. */
+/**
+ * Bytes that each volume's files take on disk, by volume name. Reads no content. Files may come and go meanwhile. Throws
+ * SafeUpdateError `store` where a volume cannot be measured: what is not known must not count as nothing.
+ */
 export async function measureVolumes(
   helper: Helper,
   volumes: readonly string[],
@@ -286,6 +289,15 @@ export async function measureVolumes(
     const volume = volumes.find((name) => helper.pathOf(name) === place);
     if (volume !== undefined) sizes.set(volume, Number(bytes));
   }
+  const unread = result.stderr
+    .split('\n')
+    .filter((line) => line !== '' && !/No such file or directory$/.test(line));
+  const unknown = volumes.filter((volume) => !sizes.has(volume));
+  if (unknown.length > 0 || unread.length > 0 || result.exitCode > 1)
+    throw new SafeUpdateError(
+      'store',
+      `Volumes cannot be measured: ${[...unknown, ...unread.slice(0, 3)].join('; ') || `du ended with ${result.exitCode}`}.`,
+    );
   return sizes;
 }
 

@@ -6,7 +6,7 @@ import { syncFolder } from '../backup/store/folder.ts';
 import { volumeWriter } from '../backup/volume.ts';
 import { pullImageArgv } from '../docker/argv.ts';
 import { compareVersions } from '../docker/engine.ts';
-import { startHelper } from '../docker/helper.ts';
+import { freeSpaceAt, startHelper } from '../docker/helper.ts';
 import { readContainer } from '../docker/observe.ts';
 import type { StackRecord } from '../docker/record.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
@@ -260,19 +260,21 @@ async function requireImages(
 
 /** Throws SafeUpdateError `space` unless what the volumes hold fits beside what the engine keeps. */
 export async function requireRoom(
-  { engine, exec, settings }: Context,
+  { engine, exec, settings, emit }: Context,
   manifest: Manifest,
   { project, run, image }: { project: string; run: string; image: string },
 ): Promise<void> {
   const needed = manifest.volumes.reduce((sum, volume) => sum + volume.bytes, 0);
   const helper = await startHelper(engine, exec, image, { project, run, volumes: [], access: 'read' });
   try {
-    const { stdout } = await helper.shell.run('df --output=avail,size --block-size=1 /', { timeout: 60_000 });
-    const [free = NaN, total = NaN] = (stdout.trim().split('\n').at(-1) ?? '')
-      .trim()
-      .split(/\s+/)
-      .map(Number);
-    if (!(needed > free - (total * settings.space.minimumFree) / 100)) return;
+    const space = await freeSpaceAt(helper.shell, '/');
+    if (space === undefined) {
+      const message = `How much room the engine has cannot be told; ${formatBytes(needed)} are needed.`;
+      emit({ type: 'notice', level: 'warning', message });
+      return;
+    }
+    const { free, total } = space;
+    if (needed <= free - (total * settings.space.minimumFree) / 100) return;
     throw new SafeUpdateError(
       'space',
       `The volumes hold ${formatBytes(needed)}; the disk of the engine has ${formatBytes(free)} free, of which ${settings.space.minimumFree} % of the disk stay free.`,

@@ -74,9 +74,13 @@ export function createPlainView(options: PlainOptions): { emit: Emit } {
           if (!quiet) log(`${kindTexts[event.kind]} of ${event.project}, run ${event.run}`);
           return;
         case 'planned': {
+          const said = plan?.warnings ?? [];
           const before = plan ?? (options.showPlan ? undefined : event.plan);
           plan = event.plan;
-          if (quiet) return;
+          if (quiet) {
+            for (const warning of event.plan.warnings) if (!said.includes(warning)) log('Warning: ', warning);
+            return;
+          }
           const lines =
             before === undefined
               ? formatPlan(event.plan, plain, columns).split('\n')

@@ -148,9 +148,14 @@ export function createTerminalView(options: TerminalOptions): View {
         ]);
         return;
       case 'planned': {
+        const said = plan?.warnings ?? [];
         const before = plan ?? (options.showPlan ? undefined : event.plan);
         plan = event.plan;
-        if (options.quiet) return;
+        if (options.quiet) {
+          for (const warning of event.plan.warnings)
+            if (!said.includes(warning)) await show({ type: 'notice', level: 'warning', message: warning });
+          return;
+        }
         if (before === undefined) {
           screen.print(['', ...formatPlan(event.plan, style, screen.columns).split('\n'), '']);
           return;

@@ -233,6 +233,29 @@ describe('measureVolumes', () => {
     );
   });
 
+  it.each<[string, { stdout?: string; stderr?: string; exitCode?: number }]>([
+    ['says nothing of one', { stdout: '4096\t/volumes/0\n' }],
+    [
+      'may not read a folder',
+      { stderr: "du: cannot read directory '/volumes/0/x': Permission denied\n", exitCode: 1 },
+    ],
+    ['is ended', { exitCode: 137 }],
+  ])('throws where du %s', async (_, finished) => {
+    const stdout = '4096\t/volumes/0\n123\t/volumes/1\n';
+    const exec = fakeExec(() => ({ stdout, ...finished }));
+    const helper = await startHelper(fakeEngine().engine, exec, 'helper:1', options);
+    await expect(measureVolumes(helper, ['shop_db', '/srv/shop/data'])).rejects.toMatchObject({
+      code: 'store',
+    });
+  });
+
+  it('does not mind files that go away meanwhile', async () => {
+    const stderr = "du: cannot access '/volumes/0/x': No such file or directory\n";
+    const exec = fakeExec(() => ({ stdout: '4096\t/volumes/0\n', stderr, exitCode: 1 }));
+    const helper = await startHelper(fakeEngine().engine, exec, 'helper:1', { ...options });
+    expect(await measureVolumes(helper, ['shop_db'])).toEqual(new Map([['shop_db', 4096]]));
+  });
+
   it('asks nobody about no volumes', async () => {
     const exec = fakeExec();
     const helper = await startHelper(fakeEngine().engine, exec, 'helper:1', { ...options, volumes: [] });

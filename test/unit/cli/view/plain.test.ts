@@ -81,6 +81,12 @@ describe('the plain view', () => {
     expect(err).toContain('✖ shop: the run failed and was rolled back · in 1 min 42 s');
   });
 
+  it('says the warnings of a plan once, also when it is to be quiet', async () => {
+    const planned: RunEvent = { type: 'planned', plan: { ...plan, warnings: ['The port is taken.'] } };
+    const { err } = await log([planned, planned], { quiet: true });
+    expect(err.filter((line) => line.startsWith('12:'))).toEqual(['12:00:00  Warning: The port is taken.']);
+  });
+
   it('reports progress every ten seconds, and not more often', async () => {
     const events: (RunEvent | number)[] = [{ type: 'step-started', step: 'a', title: 'Archive' }];
     for (let second = 0; second <= 35; second += 1)

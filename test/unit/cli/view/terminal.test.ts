@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createView, type View, type ViewOptions } from '../../../../src/cli/view/view.ts';
 import type { RunEvent } from '../../../../src/model/event.ts';
-import { rolledBack, updated } from './examples.ts';
+import { plan, rolledBack, updated } from './examples.ts';
 import { FakeTerminal } from './fake-terminal.ts';
 
 beforeEach(() => {
@@ -280,13 +280,18 @@ describe('the terminal view', () => {
       message: 'hm',
     });
     expect(terminal.text).toBe('');
-    await say(start('v', 'Verify'), {
+    const planned: RunEvent = { type: 'planned', plan: { ...plan, warnings: ['taken'] } };
+    await say(planned, planned, start('v', 'Verify'), {
       type: 'step-failed',
       step: 'v',
       milliseconds: 1_000,
       message: 'unhealthy',
     });
     await view.close();
-    expect(terminal.shown).toEqual([expect.stringMatching(/✖ Verify +1\.0 s/), '      unhealthy']);
+    expect(terminal.shown).toEqual([
+      expect.stringContaining('taken'),
+      expect.stringMatching(/✖ Verify +1\.0 s/),
+      '      unhealthy',
+    ]);
   });
 });
