@@ -146,11 +146,19 @@ export async function observe(
     images.set(service, await engine.image(image ?? `${project.name}-${service}`));
   }
 
-  const absent = absentContainers(model, containers, images);
+  const whole: ComposeModel = engineOnly
+    ? model
+    : await withEveryProfile(compose, project, model, containers);
+  const imagesOfAbsent = new Map(images);
+  for (const [service, { image }] of Object.entries(whole.services)) {
+    if (!images.has(service))
+      imagesOfAbsent.set(service, image === undefined ? null : await engine.image(image));
+  }
+  const absent = absentContainers(whole, containers, imagesOfAbsent);
   const { volumes, notCovered } = await findVolumes(
     engine,
     project,
-    model,
+    whole,
     [...everyContainer, ...absent],
     labelled,
     options,
@@ -174,6 +182,24 @@ export async function observe(
     namesakes: findNamesakes(project, Object.keys(model.services), everyone, facts.host),
     foreign: findForeign(project.name, volumes, everyone),
   };
+}
+
+/**
+ * The model with the services of every profile, where a service has no container: one that was started with a profile and
+ * taken down has left its data behind.
+ */
+async function withEveryProfile(
+  compose: Compose,
+  project: Project,
+  model: ComposeModel,
+  containers: readonly Container[],
+): Promise<ComposeModel> {
+  if (Object.keys(model.services).every((name) => containers.some(({ service }) => service === name)))
+    return model;
+  const profiles = await compose.profiles(project);
+  if (profiles.every((profile) => project.profiles.includes(profile))) return model;
+  const rendered = await compose.model({ ...project, profiles }).catch(() => null);
+  return rendered?.model ?? model;
 }
 
 /** A container as `docker inspect` prints it → what the rest of the program reads. Pure. */

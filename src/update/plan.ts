@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { mountHolding } from '../backup/create.ts';
 import { recogniseDatabase } from '../database/engines.ts';
 import { bindMountReason, type Observed } from '../docker/observe.ts';
 import { referredTo } from '../docker/references.ts';
@@ -33,7 +34,13 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
   const databases = [...observed.containers, ...observed.absent].flatMap((container) => {
     const engine = recogniseDatabase(container);
     const { service, running } = container;
-    return engine === undefined ? [] : [{ service, engine: engine.name, running }];
+    // The files of one that does not run are all that there is of it.
+    if (
+      engine === undefined ||
+      (!running && mountHolding(container, engine.dataPath(container)) === undefined)
+    )
+      return [];
+    return [{ service, engine: engine.name, running }];
   });
   const dumped = databases.filter((database) => database.running).map(({ service }) => service);
 

@@ -77,10 +77,10 @@ it('where data really is, what cannot be dumped, and what must be told, is said 
   );
   expect(first.warnings.join('\n')).toMatch(/search looks like Elasticsearch, .*its volumes .* is exact/);
   expect((await plan(stack, ['--consistency', 'hot'])).warnings.join('\n')).toContain('may be useless');
-  expect(first.databases).toEqual([{ service: 'db', engine: 'postgres' }]);
+  expect(first.databases).toEqual([{ service: 'db', engine: 'postgres', running: true }]);
 
   await stack.write('safe-update.yml', 'databases:\n  cache: { engine: redis }\n');
-  expect((await plan(stack)).databases).toContainEqual({ service: 'cache', engine: 'redis' });
+  expect((await plan(stack)).databases).toContainEqual({ service: 'cache', engine: 'redis', running: true });
   await stack.write('compose.yaml', compose({ ...images, web: await buildImage(stack, 'web-2', keeper()) }));
   const run = await stack.update(['--stable-for', '1s', ...local]);
   expect(run.exitCode, run.story).toBe(0);
