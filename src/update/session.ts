@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { listBackups, type ListedBackup } from '../backup/open.ts';
 import { backupId, type BackupKind } from '../backup/id.ts';
 import type { Manifest } from '../backup/manifest.ts';
@@ -57,6 +57,8 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
     {
       engineOnly: engineOnly !== undefined,
       async coversBind(container, mount, { directory }) {
+        // Only folders can be archived.
+        if (await isFile(mount.source)) return false;
         if (coversBindMount(context.settings.bindMounts.include, mount.source)) return true;
         const engine = recogniseDatabase(asConfigured(context.settings, container));
         if (mount.readOnly) return false;
@@ -83,6 +85,14 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
     containers: observed.containers.map(configured),
     absent: observed.absent.map(configured),
   };
+}
+
+/** Whether this machine has a file of this path. An engine elsewhere has others, which nobody can tell here. */
+async function isFile(file: string): Promise<boolean> {
+  return stat(file).then(
+    (found) => found.isFile(),
+    () => false,
+  );
 }
 
 /** Anonymous volumes whose containers are gone: of the engine's many, the last backup says which were this project's. */
