@@ -1,3 +1,5 @@
+import { readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
 import { Readable } from 'node:stream';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { Helper } from '../docker/helper.ts';
@@ -148,6 +150,18 @@ export class BackupInProgress {
       typeof value === 'string' ? value.replaceAll('$', () => '$$') : value;
     await this.#putJson('config/model.json', JSON.parse(JSON.stringify(record.model), doubled));
     await this.#putJson('config/engine.json', record);
+  }
+
+  /** Keeps a file of this machine that is about to be overwritten, whether it belongs to the project or not. */
+  async addFile(from: string): Promise<void> {
+    const content = await readFile(from).catch((error: unknown) => {
+      if ((error as { code?: string }).code === 'ENOENT') return undefined;
+      throw error;
+    });
+    if (content === undefined) return;
+    const part = `config/overwritten/${this.#config.length}/${safeName(path.basename(from))}`;
+    await this.writer.putFile(part, Readable.from([content]));
+    this.#config.push({ part, from, mode: (await stat(from)).mode & 0o777 });
   }
 
   /** Keeps a text that helps people: the last words of a container that failed. */

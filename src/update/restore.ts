@@ -21,7 +21,9 @@ import type { Context } from './context.ts';
 import { downtime } from './downtime.ts';
 import { requireSameData, type Data } from './fingerprints.ts';
 import { dropStack, readRuns, unfinishedRun, wayBack } from './journal.ts';
+import { overwrittenBy, sharedRefusals, type Overwritten } from './overwritten.ts';
 import { recover } from './recover.ts';
+import { refuse } from './refuse.ts';
 import {
   beginBackup,
   currentContainers,
@@ -143,11 +145,14 @@ export async function restore(context: Context, project: string, options: Restor
       context.emit({ type: 'step-progress', step: 'check', item, bytes });
     };
     await untouched(verifyBackup(open, report));
-    await untouched(verifyContents(open, manifest.volumes.filter(overwritten(options.selection)), report));
+    await untouched(verifyContents(open, manifest.volumes.filter(filledBy(options.selection)), report));
     await requireNames(open, options.selection);
     return options.backup;
   });
   const observed = await lookWhatever(context, project);
+  const overwritten = await overwrittenBy(context, observed, manifest, options.selection);
+  const everyone = await context.engine.allContainers();
+  refuse(sharedRefusals(overwritten, project, everyone, context.settings), context.accept);
   if (!(await options.confirm({ project, manifest, selection: options.selection }))) {
     throw new SafeUpdateError('declined', 'You did not confirm.', {
       state: 'Nothing was touched.',
@@ -172,7 +177,7 @@ export async function restore(context: Context, project: string, options: Restor
     await session.journal.record(present);
     watching = await context.engine.watch(project);
     session.journal.write({ type: 'source', backup: options.backup, only: wordsOf(options.selection) });
-    kept = await keepPresentState(session, present, options.selection, manifest);
+    kept = await keepPresentState(session, present, options.selection, overwritten);
     const target = await replace(session, open, present, options.selection);
     const away = downtime(watching.events, servicesIn(target), context.clock.now().getTime());
     session.journal.write({ type: 'end', result: 'restored', at: now(), backup: kept.id, downtime: away });
@@ -242,17 +247,18 @@ async function keepPresentState(
   session: Session,
   present: StackRecord,
   selection: Selection,
-  target: Manifest,
+  overwritten: Overwritten,
 ): Promise<Manifest> {
   const { context, project } = session;
-  const touched = volumesTouched(selection, target);
-  const volumes = present.volumes.filter(
+  // A whole restore makes containers anew: what else they hold belongs to the present state.
+  const beside = present.volumes.filter(
     ({ name, exists, leftOut }) =>
+      selection.what === 'all' &&
       exists &&
-      touched(name) &&
-      // What is left out of backups is in this one if it is going to be overwritten.
-      (leftOut === undefined || target.volumes.some((other) => other.name === name)),
+      leftOut === undefined &&
+      !overwritten.volumes.some((volume) => volume.name === name),
   );
+  const volumes = [...overwritten.volumes, ...beside].sort((a, b) => a.name.localeCompare(b.name));
   const affected = (await currentContainers(context, project)).filter(
     (container) =>
       container.running &&
@@ -285,6 +291,7 @@ async function keepPresentState(
           }
         });
       }
+      for (const file of overwritten.files) await backup.addFile(file);
       manifest = await sealBackup(session, backup, 'pre-restore', 'cold', present, 'keep');
       return manifest.id;
     } catch (error) {
@@ -294,15 +301,6 @@ async function keepPresentState(
   });
   if (manifest === undefined) throw new Error('no backup of the present state');
   return manifest;
-}
-
-/** Given a selection, which volumes it overwrites. Pure. */
-function volumesTouched(selection: Selection, target: Manifest): (name: string) => boolean {
-  if (selection.what === 'all') return () => true;
-  const ofDatabases = target.databases
-    .filter(({ service }) => selection.databases.some((chosen) => chosen.service === service))
-    .map(({ volume }) => volume);
-  return (name) => selection.volumes.includes(name) || ofDatabases.includes(name);
 }
 
 /** Returns the stack that runs afterwards. */
@@ -327,7 +325,7 @@ async function replace(
       return undefined;
     });
   }
-  const wanted = overwritten(selection);
+  const wanted = filledBy(selection);
   if (open.manifest.volumes.some(wanted)) {
     mark('up');
     for (const volume of open.manifest.volumes.filter(wanted)) {
@@ -392,7 +390,7 @@ export function stackAfter(recorded: StackRecord, present: StackRecord): StackRe
 }
 
 /** Whether a volume is filled from its archive. Pure. */
-function overwritten(selection: Selection): (volume: ManifestVolume) => boolean {
+function filledBy(selection: Selection): (volume: ManifestVolume) => boolean {
   return ({ name }) => selection.what === 'all' || selection.volumes.includes(name);
 }
 

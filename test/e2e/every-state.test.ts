@@ -3,7 +3,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import type { Plan } from '../../src/model/plan.ts';
-import { docker } from './docker.ts';
+import { docker, testLabel } from './docker.ts';
 import { buildImage, keeper, local, shell } from './stack-small.ts';
 import { project, type Finished, type Stack } from './stack.ts';
 
@@ -234,4 +234,61 @@ it('a folder of the project with a SQLite file in it is covered, and one without
   expect(await shell(await stack.container('app'), 'cat /data/file /other/file')).toBe('first\nruined');
   const doctor = await stack.safeUpdate(['doctor']);
   expect(doctor.stdout).toMatch(/⚠ coverage: \S+\/other/);
+});
+
+it('a restore keeps first what it overwrites, also what the stack does not use any more, and spares what others use', async () => {
+  const stack = await project({});
+  const external = `${stack.project}-external`;
+  await docker(['volume', 'create', '--label', `${testLabel}=${stack.project}`, external]);
+  const service = (more: string): string =>
+    `services:\n  app:\n    image: debian:bookworm-slim\n    command: [sleep, infinity]\n    stop_grace_period: 0s\n${more}`;
+  const using = service(
+    `    volumes: ['shared:/shared', './files:/files']\nvolumes:\n  shared: { external: true, name: ${external} }\n`,
+  );
+  await stack.write('safe-update.yml', 'bindMounts:\n  include: [./files]\n');
+  await stack.write('compose.yaml', using);
+  await stack.write('other.env', 'A=first\n');
+  await stack.up();
+  await shell(await stack.container('app'), 'echo first >/shared/file; echo first >/files/file');
+  expect((await backUp(stack)).exitCode).toBe(0);
+  const [backup] = await stack.backups();
+  await shell(await stack.container('app'), 'echo since >/shared/file; echo since >/files/file');
+  await stack.write('compose.yaml', service('    environment: { NOW: "without" }\n'));
+  await stack.up();
+
+  const restored = (id = '', ...more: string[]): Promise<Finished> =>
+    stack.safeUpdate(['restore', id, '--confirm', stack.project, '--json', ...fast, ...more]);
+  const user = await docker([
+    ...['run', '--detach', '--label', `${testLabel}=${stack.project}`, '--stop-timeout', '0'],
+    ...['--volume', `${external}:/there`, 'debian:bookworm-slim', 'sleep', 'infinity'],
+  ]);
+  const refused = await restored(backup?.id);
+  expect(refused.exitCode, refused.story).toBe(3);
+  expect(refused.outcome?.error?.message).toMatch(
+    /would be emptied and filled from the backup, but the container \S+, which runs/,
+  );
+  expect(refused.outcome?.error?.hint).toContain(`--accept shared-volume:${external}`);
+  expect(await docker(['exec', user, 'cat', '/there/file'])).toBe('since');
+  await docker(['rm', '--force', user]);
+
+  const done = await restored(backup?.id);
+  expect(done.exitCode, done.story).toBe(0);
+  expect(await shell(await stack.container('app'), 'cat /shared/file /files/file')).toBe('first\nfirst');
+  const kept = (await stack.backups()).at(-1);
+  expect(kept?.manifest.volumes.map(({ kind }) => kind)).toEqual(['bind', 'external']);
+  const again = await restored(kept?.id, '--only', `volume:${external}`);
+  expect(again.exitCode, again.story).toBe(0);
+  expect(await shell(await stack.container('app'), 'cat /shared/file')).toBe('since');
+
+  // A file of the configuration that the project does not read any more.
+  await stack.write('compose.yaml', using.replace('    volumes:', '    env_file: other.env\n    volumes:'));
+  expect((await backUp(stack)).exitCode).toBe(0);
+  const withFile = (await stack.backups()).at(-1);
+  await stack.write('compose.yaml', using);
+  await stack.write('other.env', 'A=since\n');
+  expect((await restored(withFile?.id, '--only', 'config')).exitCode).toBe(0);
+  expect(await stack.read('other.env')).toBe('A=first\n');
+  const before = (await stack.backups()).at(-1);
+  expect((await restored(before?.id, '--only', 'config')).exitCode).toBe(0);
+  expect(await stack.read('other.env')).toBe('A=since\n');
 });
