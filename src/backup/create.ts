@@ -9,7 +9,7 @@ import { SafeUpdateError } from '../model/error.ts';
 import type { Container, Volume } from '../model/project.ts';
 import { readConfigFiles } from './config-files.ts';
 import type { BackupKind } from './id.ts';
-import type { Manifest } from './manifest.ts';
+import { parseManifest, type Manifest } from './manifest.ts';
 import { metered } from './metered.ts';
 import type { BackupWriter, Part, Progress } from './store/store.ts';
 import { volumeReader } from './volume.ts';
@@ -208,7 +208,10 @@ export class BackupInProgress {
       ),
       parts: [...this.writer.parts()],
     };
-    await this.writer.seal(`${JSON.stringify(manifest, null, 2)}\n`, progress);
+    const text = `${JSON.stringify(manifest, null, 2)}\n`;
+    // Whatever would keep a rollback from reading it must fail here, before anything is replaced.
+    parseManifest(manifest.id, text);
+    await this.writer.seal(text, progress);
     return manifest;
   }
 

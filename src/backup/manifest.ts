@@ -3,13 +3,20 @@ import { z } from 'zod';
 import { SafeUpdateError } from '../model/error.ts';
 import { backupKinds } from './id.ts';
 
+/**
+ * How many backups a project may have had. A number from a file that is higher was not counted; if it were gone on from, the
+ * next one could not be read.
+ */
+export const mostBackups = 1_000_000;
+
 const servedPath = z.object({
   service: z.string(),
   number: z.number(),
   path: z.string(),
   readOnly: z.boolean(),
 });
-const part = z.object({ path: z.string(), bytes: z.number(), sha256: z.string() });
+const count = z.number().int().min(0);
+const part = z.object({ path: z.string(), bytes: count, sha256: z.string() });
 
 /**
  * What a backup says of itself. It holds no secret: environments, labels and volume options are in the part named by
@@ -22,7 +29,11 @@ const manifestSchema = z.object({
   id: z.string(),
   kind: z.enum(backupKinds),
   /** Counts up within a project: the order of backups, whatever the clock says. */
-  sequence: z.number().int(),
+  sequence: z
+    .number()
+    .int()
+    .min(0)
+    .max(2 * mostBackups),
   createdAt: z.iso.datetime(),
   run: z.string(),
   project: z.object({
@@ -55,11 +66,11 @@ const manifestSchema = z.object({
       servedAt: z.array(servedPath),
       archive: z.string(),
       files: z.string(),
-      entries: z.number(),
+      entries: count,
       /** Regular files among them; absent in backups of older versions. */
-      fileCount: z.number().optional(),
-      bytes: z.number(),
-      sockets: z.number(),
+      fileCount: count.optional(),
+      bytes: count,
+      sockets: count,
       /** sha256 over the list of files, uncompressed. */
       digest: z.string(),
       /** False: it was read while something wrote to it; a database in it comes back from its dump. */
@@ -105,7 +116,7 @@ const outlineSchema = manifestSchema
     format: z.literal(2),
     encrypted: z.literal('age'),
     /** Bytes of the volumes' content, before compression: how much room the next backup needs. */
-    content: z.number(),
+    content: count,
   });
 
 export type Outline = z.infer<typeof outlineSchema>;

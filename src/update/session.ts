@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { listBackups, type ListedBackup } from '../backup/open.ts';
 import { backupId, type BackupKind } from '../backup/id.ts';
-import type { Manifest } from '../backup/manifest.ts';
+import { mostBackups, type Manifest } from '../backup/manifest.ts';
 import { BackupInProgress, mountHolding } from '../backup/create.ts';
 import type { Store } from '../backup/store/store.ts';
 import { coversBindMount } from '../config/bind-mounts.ts';
@@ -428,7 +428,8 @@ export async function sealBackup(
 }
 
 function nextSequence(backups: readonly ListedBackup[]): number {
-  return Math.max(0, ...backups.map(({ manifest }) => manifest?.sequence ?? 0)) + 1;
+  const counted = backups.flatMap(({ manifest }) => manifest?.sequence ?? []);
+  return Math.max(0, ...counted.filter((number) => number <= mostBackups)) + 1;
 }
 
 /**

@@ -96,6 +96,16 @@ const about = {
 } as const;
 
 describe('a backup in progress', () => {
+  it('is not sealed where a rollback could not read it', async () => {
+    const { writer, sealedWith } = memory();
+    const backup = new BackupInProgress(writer);
+    await backup.addConfig(record);
+    await expect(backup.seal({ ...about, sequence: 2 ** 53 }, record, quiet)).rejects.toMatchObject({
+      code: 'damaged',
+    });
+    expect(sealedWith).toEqual([]);
+  });
+
   it('is sealed with a manifest that can be read, names every part, and holds no secret', async () => {
     const { writer, sealedWith, kept } = memory();
     const backup = new BackupInProgress(writer);

@@ -48,6 +48,8 @@ describe('parseManifest', () => {
     [changed({ format: '1' }), 'is damaged: format'],
     [changed({ kind: 'post-update' }), 'is damaged: kind'],
     [changed({ sequence: 1.5 }), 'is damaged: sequence'],
+    [changed({ sequence: -1 }), 'is damaged: sequence'],
+    [changed({ sequence: Number.MAX_SAFE_INTEGER }), 'is damaged: sequence'],
     [changed({ createdAt: 'yesterday' }), 'is damaged: createdAt'],
     [changed({ consistency: 'warm' }), 'is damaged: consistency'],
     [changed({ parts: [{ path: 'a', bytes: '10', sha256: '' }] }), 'is damaged: parts.0.bytes'],
