@@ -291,7 +291,7 @@ export async function measureVolumes(
   }
   const unread = result.stderr
     .split('\n')
-    .filter((line) => line !== '' && !line.endsWith("No such file or directory"));
+    .filter((line) => line !== '' && !line.endsWith('No such file or directory'));
   const unknown = volumes.filter((volume) => !sizes.has(volume));
   if (unknown.length > 0 || unread.length > 0 || result.exitCode > 1)
     throw new SafeUpdateError(

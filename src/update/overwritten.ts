@@ -20,7 +20,7 @@ export interface Overwritten {
 }
 
 /** Whether a restore writes to a volume: fills it from its archive, or loads the dump of a database in it. Pure. */
-export function writesTo(
+function writesTo(
   selection: Selection,
   target: Manifest,
 ): (volume: Pick<ManifestVolume, 'name'>) => boolean {

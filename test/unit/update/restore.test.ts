@@ -2,11 +2,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { ContainerInspect } from '../../../src/docker/engine.ts';
+import type { StackRecord } from '../../../src/docker/record.ts';
 import type { ManifestVolume } from '../../../src/backup/manifest.ts';
 import type { RunKind } from '../../../src/model/event.ts';
 import type { Context } from '../../../src/update/context.ts';
 import { startJournal, type EndResult, type JournalEntry } from '../../../src/update/journal.ts';
-import { lastUpdate, readSelection } from '../../../src/update/restore.ts';
+import { lastUpdate, readSelection, stackAfter } from '../../../src/update/restore.ts';
+import { inspect, withId } from '../docker/inspects.ts';
 import { manifest } from '../model/examples.ts';
 
 function stored(name: string, key?: string): ManifestVolume {
@@ -16,6 +19,35 @@ function stored(name: string, key?: string): ManifestVolume {
     ...(key === undefined ? {} : { key }),
   };
 }
+
+describe('what runs after a restore', () => {
+  const [web, db] = [inspect('web'), inspect('store')];
+  const stack = (containers: ContainerInspect[], running: ContainerInspect[]): StackRecord =>
+    ({
+      containers,
+      running: running.map(({ Id }) => Id),
+      green: [],
+      volumes: [],
+      notCovered: [],
+    }) as unknown as StackRecord;
+  const ran = (recorded: StackRecord, present: StackRecord): string[] =>
+    stackAfter(recorded, present).running;
+  const renewed = withId(web, 'f'.repeat(64));
+
+  it('is what ran when the backup was made', () => {
+    expect(ran(stack([web, db], [db]), stack([web, db], [web, db]))).toEqual([db.Id]);
+  });
+
+  it('is what runs now, where nothing ran then: the services, in the containers of that time', () => {
+    expect(ran(stack([web, db], []), stack([renewed], [renewed]))).toEqual([web.Id]);
+    expect(ran(stack([web, db], []), stack([renewed], []))).toEqual([]);
+  });
+
+  it('is the present stack, where the backup is of data alone', () => {
+    const after = stackAfter(stack([], []), stack([web], [web]));
+    expect([after.containers, after.running]).toEqual([[web], [web.Id]]);
+  });
+});
 
 describe('readSelection', () => {
   const held = manifest('manual-20241017_143022', {
