@@ -86,7 +86,8 @@ describe('no space left', () => {
     const needed = manifest.parts.reduce((sum, { bytes }) => sum + blocks(bytes), 0) * 4;
     // For less than a dump, for less than an archive, and around all of it.
     const sizes = [
-      ...chosen(range(16, 64, 16), 1),
+      16,
+      ...(whole ? range(32, 64, 16) : []),
       ...(whole ? range(80, 128, 16) : []),
       ...chosen(range(256, needed - 256, Math.floor(needed / 8)), 1),
       ...chosen(range(needed - 128, needed + 256, whole ? 8 : 32), 1),

@@ -102,8 +102,8 @@ it('every mount is called what it is', async () => {
   );
   // The backup service has the image of a server, and is none.
   expect(plan.databases).toEqual([
-    { service: 'database', engine: 'postgres' },
-    { service: 'redis', engine: 'redis' },
+    { service: 'database', engine: 'postgres', running: true },
+    { service: 'redis', engine: 'redis', running: true },
   ]);
 });
 
@@ -223,7 +223,8 @@ describe('what cannot go well is refused before anything is touched', () => {
     const profile = ['--profile', 'archive'];
     const plan = await planOf(stack, ['prod', ...profile]);
     expect(plan.volumes.find(({ key }) => key === 'nfs_storage')).toMatchObject({
-      ...{ name: nfs, kind: 'named', driver: 'local', exists: false, servedAt: [] },
+      ...{ name: nfs, kind: 'named', driver: 'local', exists: false },
+      servedAt: [{ service: 'archive' }],
       options: { type: 'nfs', o: 'addr=127.0.0.1,rw,soft,retry=0', device: ':/srv/archive' },
     });
     const { stdout } = await succeed(stack, ['plan', 'prod', ...profile]);

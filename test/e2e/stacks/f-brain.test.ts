@@ -26,8 +26,8 @@ beforeAll(async () => {
 it('a backend that migrates at its start: new columns, and every row', async () => {
   const plan = await planOf(stack);
   expect(plan.databases).toEqual([
-    { service: 'broker', engine: 'redis' },
-    { service: 'db', engine: 'postgres' },
+    { service: 'broker', engine: 'redis', running: true },
+    { service: 'db', engine: 'postgres', running: true },
   ]);
   const before = await sql('SELECT id, name, email FROM members ORDER BY id');
   await stack.push('1.1.0');
