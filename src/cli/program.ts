@@ -130,6 +130,7 @@ const described: Record<string, Described> = {
     usage: '[environment]',
     summary: 'finish what an interrupted run left behind',
     examples: ['safe-update recover prod'],
+    options: [confirm],
     load: () => import('./commands/recover.ts'),
   },
   status: {

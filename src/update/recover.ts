@@ -1,9 +1,13 @@
+import { openBackup } from '../backup/open.ts';
+import { describeDifference } from '../database/fingerprint.ts';
+import { readContainer } from '../docker/observe.ts';
 import { SafeUpdateError, messageOf } from '../model/error.ts';
 import type { Outcome } from '../model/event.ts';
 import type { StepName } from '../model/plan.ts';
 import { labels } from '../docker/helper.ts';
-import { pinRepository, restoreImages } from '../docker/record.ts';
+import { pinRepository, restoreImages, type StackRecord } from '../docker/record.ts';
 import type { Context } from './context.ts';
+import { compare } from './fingerprints.ts';
 import { findHolder } from './lock.ts';
 import {
   dropRemains,
@@ -17,7 +21,17 @@ import {
 } from './journal.ts';
 import { whatWasMade } from './made.ts';
 import { tidyProofs } from './proofs.ts';
-import { lockProject, openSession, removeStrayHelpers, runName, waitUntilFree } from './session.ts';
+import { planUpdate } from './plan.ts';
+import {
+  lockProject,
+  look,
+  openSession,
+  removeStrayHelpers,
+  runName,
+  waitUntilFree,
+  type Session,
+} from './session.ts';
+import { doStep, type Update } from './steps.ts';
 import { putBack } from './undo.ts';
 
 /** How far an interrupted run had come, in words, and what recovering it means. Pure. */
@@ -59,12 +73,21 @@ export async function interruption(context: Context, project: string): Promise<s
   return `The ${begin?.kind ?? 'run'} of ${begin?.at ?? 'an unknown time'} was interrupted ${whereItStopped(found.entries).words}. To put everything back: ${context.again('recover')}`;
 }
 
+export interface RecoverOptions {
+  /** Asks before data that may have been written since is taken back; `cost` says what of it is known. Absent: nobody is there. */
+  confirm?: (cost: string) => Promise<boolean>;
+}
+
 /**
- * Finishes what an interrupted run left: undoes it, on every path the same way as a failure would have. Resolves
- * with `nothing-to-do` when no run was interrupted. Throws SafeUpdateError `rollback-incomplete` when it cannot; it
- * can be called again.
+ * Finishes what an interrupted run left. A release that is up and verifies stays: people may have written to it since. Everything
+ * else is undone, on every path the same way as a failure would have. Resolves with `nothing-to-do` when no run was interrupted.
+ * Throws SafeUpdateError `rollback-incomplete` when it cannot; it can be called again.
  */
-export async function recover(context: Context, project: string): Promise<Outcome> {
+export async function recover(
+  context: Context,
+  project: string,
+  { confirm }: RecoverOptions = {},
+): Promise<Outcome> {
   const from = context.clock.monotonic();
   const state = context.stateFor(project);
   await tidyProofs(context);
@@ -113,6 +136,14 @@ export async function recover(context: Context, project: string): Promise<Outcom
       return outcome('recovered', found.run);
     }
     const record = await readStack(state, found.run);
+    const forward = await finishForward(session, found, record);
+    if (forward === 'finished')
+      return {
+        ...outcome('updated', found.run, stopped.sealed),
+        summary: `${project}: the update that was interrupted is finished; the new release runs and is verified`,
+        rollbackCommand: context.again('rollback'),
+      };
+    if (forward.unknown !== undefined) await agreeToGoBack(session, found, forward.unknown, confirm);
     context.emit({ type: 'rollback-started', reason: `interrupted ${stopped.words}` });
     if (!stopped.touched) await restoreImages(context.engine, context.exec, record);
     else {
@@ -131,13 +162,12 @@ export async function recover(context: Context, project: string): Promise<Outcom
     await dropStack(state, found.run);
     return outcome('recovered', found.run, stopped.sealed);
   } catch (error) {
-    if (error instanceof SafeUpdateError && (error.code === 'locked' || error.code === 'unfinished'))
-      throw error;
+    if (error instanceof SafeUpdateError && passedOn.includes(error.code)) throw error;
     throw new SafeUpdateError(
       'rollback-incomplete',
       `The interrupted run could not be undone: ${messageOf(error)}`,
       {
-        state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
+        state: stateOf(session.journal.entries),
         hint: [
           // What is missing may be a key, once the run's own has been lost.
           ...(error instanceof SafeUpdateError && error.code === 'refused' && error.hint !== undefined
@@ -151,6 +181,129 @@ export async function recover(context: Context, project: string): Promise<Outcom
   } finally {
     await session.lock.release().catch(() => undefined);
   }
+}
+
+/** What nobody has to finish: it is said as it is. */
+const passedOn: readonly string[] = ['locked', 'unfinished', 'interrupted', 'declined', 'usage'];
+
+/** Where the data of a run is that could not be undone, as its journal tells. Pure. */
+export function stateOf(entries: readonly JournalEntry[]): string {
+  const begun = new Set(entries.flatMap((entry) => (entry.type === 'restoring' ? [entry.volume] : [])));
+  for (const entry of entries) if (entry.type === 'restored') begun.delete(entry.volume);
+  const sealed = entries.find((entry) => entry.type === 'backup-sealed')?.id;
+  const failed = entries.find((entry) => entry.type === 'failed-backup-sealed')?.id;
+  const kept = [
+    ...(sealed === undefined ? [] : [`The data before the run is whole in the backup ${sealed}.`]),
+    ...(failed === undefined ? [] : [`What was there when it failed is whole in ${failed}.`]),
+  ];
+  if (begun.size > 0)
+    return [
+      `The stack may be stopped. What is in ${[...begun].join(', ')} now is NOT whole: it was being emptied and filled.`,
+      ...kept,
+    ].join(' ');
+  return ['The stack may be stopped. No volume was emptied: its data is where it was.', ...kept].join(' ');
+}
+
+/**
+ * Finishes an update that was killed after its release had begun to start: starts what stands still of it, verifies it as the
+ * update would have, and records it. `unknown`: why that cannot be judged, so that going back is for a person to say; absent: the
+ * release is not up, or does not verify.
+ */
+async function finishForward(
+  session: Session,
+  { entries }: PastRun,
+  record: StackRecord,
+): Promise<'finished' | { unknown?: string }> {
+  const begin = entries.find((entry) => entry.type === 'begin');
+  const { sealed } = whereItStopped(entries);
+  const isUp = entries.some((entry) => entry.type === 'step' && entry.step === 'up');
+  const isUndone = entries.some(({ type }) => type === 'rollback' || type === 'failed-backup-begun');
+  if (begin?.kind !== 'update' || !isUp || isUndone || sealed === undefined) return {};
+  const accept = [...new Set([...session.context.accept, ...(begin.accepted ?? [])])];
+  const context = { ...session.context, accept };
+  let observed;
+  try {
+    observed = await look(context);
+  } catch (error) {
+    if (!(error instanceof SafeUpdateError) || error.code !== 'config') throw error;
+    return { unknown: `The compose files cannot be read: ${error.message}` };
+  }
+  const now = observed;
+  const news = now.containers.filter(({ id }) => !record.containers.some(({ Id }) => Id === id));
+  if (news.length === 0) return {};
+  const changed = news.filter(
+    ({ service, configHash, imageId }) =>
+      now.hashes.get(service) !== configHash || now.images.get(service)?.id !== imageId,
+  );
+  if (changed.length > 0)
+    return {
+      unknown: `The compose files, or the images they name, have changed since ${changed.map(({ name }) => name).join(', ')} started.`,
+    };
+  const formerly = record.containers.map(readContainer);
+  const state: Update = {
+    session: { ...session, context },
+    observed: { ...now, containers: formerly },
+    plan: planUpdate({ ...now, containers: formerly }, { ...context.settings, pulled: true }),
+    record,
+    backupKind: 'pre-update',
+    backupId: sealed,
+    manifest: (await openBackup(session.store, sealed)).manifest,
+  };
+  const missing = state.plan.services.filter(
+    ({ service, fate }) =>
+      (fate === 'replace' || fate === 'create') && !news.some((container) => container.service === service),
+  );
+  if (missing.length > 0) return {};
+  try {
+    for (const step of ['up', 'verify'] as const) await doStep(state, step);
+  } catch (error) {
+    if (error instanceof SafeUpdateError && error.code === 'interrupted')
+      throw new SafeUpdateError('interrupted', 'Interrupted while the new release was verified.', {
+        state: 'The new release is as it was; nothing was undone.',
+        hint: `Finish the update, or undo it: ${context.again('recover')}`,
+      });
+    context.emit({
+      type: 'notice',
+      level: 'warning',
+      message: `The new release does not verify: ${messageOf(error)}`,
+    });
+    return {};
+  }
+  for (const step of ['commit', 'prune'] as const) await doStep(state, step);
+  const message = 'The update that was interrupted is finished: the new release runs and is verified.';
+  context.emit({ type: 'notice', level: 'info', message });
+  return 'finished';
+}
+
+/** Going back takes what people wrote since out of the live data, so a person has to name the project. */
+async function agreeToGoBack(
+  session: Session,
+  { entries }: PastRun,
+  why: string,
+  confirm: RecoverOptions['confirm'],
+): Promise<void> {
+  const { context } = session;
+  const { sealed = '' } = whereItStopped(entries);
+  const { manifest } = await openBackup(session.store, sealed);
+  const compared = await compare(session, manifest).catch(() => []);
+  const written = compared.flatMap(({ service, before, changed = [] }) =>
+    changed.map((difference) => `${service}: ${describeDifference(difference, before)}`),
+  );
+  const cost = [
+    `${why} So it is not known whether the new release is well, and it may have been used since.`,
+    `Going back to ${sealed} takes what was written since out of the live data; it is kept in a failed-… backup.`,
+    written.length === 0 ? 'What was counted is as it was.' : `What is known of it: ${written.join('; ')}.`,
+  ].join('\n');
+  if (confirm === undefined)
+    throw new SafeUpdateError('unfinished', `An update was interrupted when its release was up.\n${cost}`, {
+      state: 'Nothing was touched: what runs, runs on.',
+      hint: `Put the compose files back as they were and run ${context.again('recover')} to finish the update; or go back: ${context.again(`recover --confirm ${session.project}`)}`,
+    });
+  if (await confirm(cost)) return;
+  throw new SafeUpdateError('declined', 'You did not confirm.', {
+    state: 'Nothing was touched: what runs, runs on.',
+    hint: `Name the project as it is called: ${session.project}`,
+  });
 }
 
 /** There is nothing to go back to, and what is in its volumes is not known to be whole. */

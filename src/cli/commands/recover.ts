@@ -1,10 +1,14 @@
 import { recover } from '../../update/recover.ts';
 import { projectNameOf } from '../project-name.ts';
+import { confirmName } from '../confirm.ts';
 import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 import { conclude } from '../conclude.ts';
 
 export async function run({ args, flags, commands }: CommandInput): Promise<number> {
   const runtime = await createRuntime(args[0], flags, commands);
-  return conclude(runtime, async () => recover(runtime.context, await projectNameOf(runtime.context)));
+  return conclude(runtime, async () => {
+    const project = await projectNameOf(runtime.context);
+    return recover(runtime.context, project, { confirm: (cost) => confirmName(flags, project, cost) });
+  });
 }
