@@ -5,7 +5,7 @@ import { readContainer } from '../docker/observe.ts';
 import type { StackRecord } from '../docker/record.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container, Volume } from '../model/project.ts';
-import { readConfigFiles } from './config-files.ts';
+import { findConfiguration, readConfigFiles } from './config-files.ts';
 import type { BackupKind } from './id.ts';
 import type { Manifest } from './manifest.ts';
 import { metered } from './metered.ts';
@@ -40,6 +40,8 @@ export class BackupInProgress {
   readonly #volumes: Manifest['volumes'] = [];
   readonly #databases: Manifest['databases'] = [];
   readonly #config: Manifest['config'] = [];
+  readonly #configFolders: string[] = [];
+  readonly #configMissing: string[] = [];
   readonly #dumpFolders = new Set<string>();
 
   constructor(writer: BackupWriter) {
@@ -136,17 +138,31 @@ export class BackupInProgress {
     });
   }
 
-  /** Keeps the configuration: files as written, the rendered model, and the engine's own record of the stack. */
-  async addConfig(record: StackRecord): Promise<void> {
-    for (const { part, from, mode, content } of await readConfigFiles(record.project)) {
-      await this.writer.putFile(part, Readable.from([content]));
-      this.#config.push({ part, from, mode });
+  /**
+   * Keeps the configuration: files as written, the rendered model, and the engine's own record of the stack. Returns what
+   * of it could not be had, in words.
+   */
+  async addConfig(record: StackRecord): Promise<readonly string[]> {
+    const configuration =
+      record.configuration ??
+      (await findConfiguration(record.project, record.model, {
+        interpolate: () => Promise.reject(new Error('compose was not asked')),
+        except: [],
+        containers: record.containers.map(readContainer),
+      }));
+    const { files, missing } = await readConfigFiles(record.project, configuration);
+    for (const { content, ...file } of files) {
+      await this.writer.putFile(file.part, Readable.from([content]));
+      this.#config.push(file);
     }
+    this.#configFolders.push(...configuration.folders);
+    this.#configMissing.push(...configuration.missing, ...missing);
     // With dollar signs doubled, as compose prints it and reads it.
     const doubled = (_: string, value: unknown): unknown =>
       typeof value === 'string' ? value.replaceAll('$', () => '$$') : value;
     await this.#putJson('config/model.json', JSON.parse(JSON.stringify(record.model), doubled));
     await this.#putJson('config/engine.json', record);
+    return this.#configMissing;
   }
 
   /** Keeps a text that helps people: the last words of a container that failed. */
@@ -186,11 +202,15 @@ export class BackupInProgress {
       volumes: this.#volumes,
       databases: this.#databases.sort((a, b) => a.service.localeCompare(b.service)),
       config: this.#config,
+      ...(this.#configFolders.length === 0 ? {} : { configFolders: this.#configFolders }),
       engineRecord: 'config/engine.json',
-      notCovered: record.notCovered.map(
-        ({ source, services, path, reason }) =>
-          `${source} (${services.length === 0 ? '' : `${services.join(', ')}: ${path}; `}${reason})`,
-      ),
+      notCovered: [
+        ...record.notCovered.map(
+          ({ source, services, path, reason }) =>
+            `${source} (${services.length === 0 ? '' : `${services.join(', ')}: ${path}; `}${reason})`,
+        ),
+        ...this.#configMissing.map((what) => `of the configuration: ${what}`),
+      ],
       parts: [...this.writer.parts()],
     };
     await this.writer.seal(`${JSON.stringify(manifest, null, 2)}\n`, progress);

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import type Docker from 'dockerode';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
-import type { Container, Volume } from '../model/project.ts';
+import { unsetVariables, type Configuration, type Container, type Volume } from '../model/project.ts';
 import { pullImageArgv } from './argv.ts';
 import { isNotFound, type ContainerInspect, type Engine, type NetworkInspect } from './engine.ts';
 import type { Exec } from './exec.ts';
@@ -28,6 +28,10 @@ export interface StackRecord extends Pick<
   green: string[];
   /** Files that compose had copied into containers (inline configs and secrets): no mount holds them. */
   injected: { container: string; folder: string; tarBase64: string }[];
+  /** Absent in records that an older version has made. */
+  configuration?: Configuration;
+  /** Variables of the compose files that had no value; absent likewise. */
+  unset?: string[];
 }
 
 export interface RecordedImage {
@@ -76,6 +80,7 @@ export async function recordStack(engine: Engine, observed: Observed, now: Date)
     running: observed.containers.filter(({ running }) => running).map(({ id }) => id),
     green: observed.containers.filter(isGreen).map(({ id }) => id),
     injected: await readInjected(engine, observed),
+    unset: unsetVariables(observed.warnings),
   };
 }
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open as openFile, rename, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, open as openFile, realpath, rename, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { verifyContents } from '../backup/contents.ts';
 import type { Manifest, ManifestVolume } from '../backup/manifest.ts';
@@ -8,7 +9,6 @@ import { requireWritable, syncFolder } from '../backup/store/folder.ts';
 import { qualified } from '../database/fingerprint.ts';
 import { readContainer, type Observed } from '../docker/observe.ts';
 import {
-  recordStack,
   restoreContainers,
   startRecorded,
   stopContainers,
@@ -29,6 +29,7 @@ import {
   look,
   noteUndo,
   openSession,
+  recordLooked,
   sealBackup,
   showStep,
   waitUntilFree,
@@ -168,7 +169,8 @@ export async function restore(context: Context, project: string, options: Restor
   let watching: Awaited<ReturnType<Context['engine']['watch']>> | undefined;
   const now = (): string => context.clock.now().toISOString();
   try {
-    present = await recordStack(context.engine, observed, context.clock.now());
+    present = await recordLooked(context, observed);
+    if (options.selection.what === 'some' && options.selection.config) present = withFiles(present, manifest);
     await session.journal.record(present);
     watching = await context.engine.watch(project);
     session.journal.write({ type: 'source', backup: options.backup, only: wordsOf(options.selection) });
@@ -192,6 +194,15 @@ export async function restore(context: Context, project: string, options: Restor
     watching?.stop();
     await session.lock.release().catch(() => undefined);
   }
+}
+
+/** Keeps the files too that are about to be written over, whatever names them now. */
+function withFiles(present: StackRecord, { config }: Manifest): StackRecord {
+  const { configuration } = present;
+  if (configuration === undefined) return present;
+  const known = new Set([...configuration.files, ...configuration.mounted]);
+  const more = config.map(({ from }) => from).filter((file) => !known.has(file) && existsSync(file));
+  return { ...present, configuration: { ...configuration, files: [...configuration.files, ...more] } };
 }
 
 /** The services of a stack that ran, and how many containers of each. */
@@ -427,14 +438,17 @@ export async function recordIn({ reader, manifest }: OpenBackup): Promise<StackR
 
 /** Writes the configuration files where they were. The present ones are in the `pre-restore-…` backup. */
 async function restoreConfig({ reader, manifest }: OpenBackup): Promise<string> {
-  for (const { part, from, mode } of manifest.config) {
+  for (const { part, from: named, mode, owner } of manifest.config) {
+    // A link stays one: it is the file it leads to that is written.
+    const from = await realpath(named).catch(() => named);
     await mkdir(path.dirname(from), { recursive: true });
     const temporary = path.join(path.dirname(from), `.safe-update-${randomBytes(6).toString('hex')}`);
     const present = await stat(from).catch(() => undefined);
     const handle = await openFile(temporary, 'wx', mode);
     await handle.writeFile(reader.open(part));
     // Whoever it belongs to can read it afterwards as before, whatever this process's umask and user are.
-    if (present !== undefined) await handle.chown(present.uid, present.gid).catch(() => undefined);
+    const [uid, gid] = owner === undefined ? [present?.uid, present?.gid] : [owner.uid, owner.gid];
+    if (uid !== undefined && gid !== undefined) await handle.chown(uid, gid).catch(() => undefined);
     await handle.chmod(mode);
     await handle.sync();
     await handle.close();

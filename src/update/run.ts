@@ -1,7 +1,7 @@
 import { requireWritable } from '../backup/store/folder.ts';
 import { sharingAllowed } from '../config/load.ts';
 import type { Observed } from '../docker/observe.ts';
-import { pinRepository, recordStack, restoreImages } from '../docker/record.ts';
+import { pinRepository, restoreImages } from '../docker/record.ts';
 import { messageOf, SafeUpdateError, type ErrorCode, type FailedRun } from '../model/error.ts';
 import type { Outcome, RunKind } from '../model/event.ts';
 import type { Plan, StepName } from '../model/plan.ts';
@@ -16,6 +16,7 @@ import {
   look,
   noteUndo,
   openSession,
+  recordLooked,
   runName,
   showStep,
   waitForEngine,
@@ -197,7 +198,7 @@ async function startState(
   backupKind: Update['backupKind'],
 ): Promise<Update> {
   try {
-    const record = await recordStack(session.context.engine, observed, session.context.clock.now());
+    const record = await recordLooked(session.context, observed);
     await session.journal.record(record);
     return { session, observed, plan, record, backupKind };
   } catch (error) {
