@@ -36,7 +36,7 @@ import {
   withHelper,
   type Session,
 } from './session.ts';
-import { databasesIn, putBack, restoreData, restoreDatabase, verifyRecord } from './undo.ts';
+import { databasesIn, putBack, restoreData, restoreDatabase, sayDifferences, verifyRecord } from './undo.ts';
 
 /** What of a backup is put back. */
 export type Selection =
@@ -377,6 +377,7 @@ async function replace(
     await verifyRecord(session, target, 'verify');
     return requireSameData(session, chosenOf(open.manifest, selection));
   });
+  if (selection.what === 'all') await sayDifferences(session, target, recreated);
   return target;
 }
 

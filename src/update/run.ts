@@ -305,7 +305,7 @@ async function undo(state: Update, error: unknown): Promise<void> {
   noteUndo(session, { type: 'rollback', reason, code, at: now() });
   context.emit({ type: 'rollback-started', reason });
   try {
-    await putBack(session, {
+    const differ = await putBack(session, {
       record,
       keepPresent: true,
       justSealed: true,
@@ -321,7 +321,7 @@ async function undo(state: Update, error: unknown): Promise<void> {
       downtime: downtimeOf(state),
       ...(state.backupId === undefined ? {} : { backup: state.backupId }),
     });
-    throw rolledBack(state, error, failed?.id);
+    throw rolledBack(state, error, failed?.id, differ);
   } catch (second) {
     if (second instanceof SafeUpdateError && (second.code === 'rolled-back' || second.code === 'interrupted'))
       throw second;
@@ -357,7 +357,12 @@ function failedRun(state: Update, failedBackup?: string): FailedRun {
   };
 }
 
-function rolledBack(state: Update, error: unknown, failedBackup: string | undefined): SafeUpdateError {
+function rolledBack(
+  state: Update,
+  error: unknown,
+  failedBackup: string | undefined,
+  differ: readonly string[],
+): SafeUpdateError {
   const interrupted = error instanceof SafeUpdateError && error.code === 'interrupted';
   const kept =
     failedBackup === undefined ? '' : ` What the failed release had written is kept in ${failedBackup}.`;
@@ -365,8 +370,8 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
   return new SafeUpdateError(interrupted ? 'interrupted' : 'rolled-back', messageOf(error), {
     state:
       kindOf(state) === 'backup'
-        ? 'The stack runs again as before. No backup was made.'
-        : `Rolled back and verified: the former images, configuration and data are back.${kept}`,
+        ? `The stack runs again as before${butFor(differ)}. No backup was made.`
+        : `Rolled back and verified: the former images, configuration and data are back${butFor(differ)}.${kept}`,
     hint:
       failedBackup === undefined
         ? `${ownHint}Your compose files were not changed by the rollback. Correct the cause, then update again.`
@@ -374,6 +379,13 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
     failed: failedRun(state, failedBackup),
     cause: error,
   });
+}
+
+/** What of the configuration is not as it was. */
+function butFor(differ: readonly string[]): string {
+  if (differ.length === 0) return '';
+  const more = differ.length > 3 ? ` and ${differ.length - 3} more` : '';
+  return `, but not all of the configuration (${differ.slice(0, 3).join('; ')}${more})`;
 }
 
 function kindOf({ backupKind }: Update): 'update' | 'backup' {

@@ -110,9 +110,9 @@ const apply = {
   observe: async () => Promise.resolve(undefined),
   lock: async () => Promise.resolve(undefined),
 
-  async pin({ session, observed }) {
+  async pin({ session, record }) {
     const { engine } = session.context;
-    const images = [...new Set(observed.containers.map(({ imageId }) => imageId))];
+    const images = record.images.map(({ id }) => id);
     for (const id of images) await engine.tag(id, pinName(session, id));
     return `${images.length} images`;
   },

@@ -115,3 +115,54 @@ it('keeps all of the configuration, names what it cannot keep, and makes a proje
   expect(await readFile(path.join(stack.directory, 'init/1.sql'), 'utf8')).toBe('select 1;\n');
   expect(await readFile(real, 'utf8')).toBe('one\n');
 });
+
+it('puts back MAC addresses, networks without IPv4 and mounted images, and says what of the configuration is not as it was', async () => {
+  const stack = await project({});
+  const [good, bad] = await Promise.all([
+    buildImage(stack, 'good', keeper()),
+    buildImage(stack, 'bad', keeper({ script: 'exit 1' })),
+  ]);
+  await stack.write(
+    'compose.yaml',
+    `
+services:
+  app:
+    image: \${IMAGE}
+    stop_grace_period: 0s
+    mac_address: 02:42:0a:63:00:99
+    networks:
+      lan: { aliases: [bee], priority: 1 }
+      other: { mac_address: 02:42:0a:64:00:77 }
+      six: {}
+    volumes: ['data:/data', { type: image, source: '${good}', target: /image }]
+networks:
+  lan: {}
+  other: {}
+  six: { enable_ipv4: false, enable_ipv6: true, labels: { image: '\${IMAGE}' } }
+volumes: { data: {} }
+`,
+  );
+  await stack.env({ IMAGE: good });
+  await stack.up();
+  const described = async () => {
+    const [{ Networks }] = JSON.parse(
+      await docker(['inspect', '--format', '[{{json .NetworkSettings}}]', `${stack.project}-app-1`]),
+    ) as [{ Networks: Record<string, { MacAddress: string; Aliases: string[] }> }];
+    return Object.entries(Networks)
+      .map(([name, { MacAddress, Aliases }]) => [name, MacAddress, Aliases.slice(0, 2)])
+      .sort();
+  };
+  const before = await described();
+  expect(before.map(([, mac]) => mac)).toEqual(
+    expect.arrayContaining(['02:42:0a:63:00:99', '02:42:0a:64:00:77']),
+  );
+  await stack.env({ IMAGE: bad });
+  const run = await stack.update(local);
+  expect(run.exitCode, run.story).toBe(4);
+  expect(run.story).not.toContain('Not as it was');
+  expect(run.outcome?.error?.state).toContain('the former images, configuration and data are back.');
+  expect(await described()).toEqual(before);
+  expect(await docker(['network', 'inspect', '--format', '{{.EnableIPv4}}', `${stack.project}_six`])).toBe(
+    'false',
+  );
+});
