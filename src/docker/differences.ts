@@ -67,7 +67,12 @@ function essence(inspect: ContainerInspect, recorded: ContainerInspect, recreate
   const networks = (NetworkSettings.Networks as Record<string, Fields> | null) ?? {};
   return {
     ...without(inspect as unknown as Fields, ownOfContainer),
-    Config: { ...Config, Hostname: Config.Hostname === shortId ? '' : Config.Hostname, Labels: labels },
+    Config: {
+      // What was asked for in any way shows here; each network's own is compared below.
+      ...without(Config as unknown as Fields, new Set(['MacAddress'])),
+      Hostname: Config.Hostname === shortId ? '' : Config.Hostname,
+      Labels: labels,
+    },
     HostConfig: {
       ...without(HostConfig as unknown as Fields, ownOfHostConfig),
       NetworkMode: current(HostConfig.NetworkMode),

@@ -42,6 +42,7 @@ describe('differences', () => {
       after.Created = '2030-01-01T00:00:00Z';
       after.State.StartedAt = '2030-01-01T00:00:00Z';
       after.RestartCount = 3;
+      Object.assign(after.Config, { MacAddress: '22:af:60:91:97:1e' });
       after.Config.Labels = { ...after.Config.Labels, [exitedLabel]: '0' };
       for (const each of Object.values(after.NetworkSettings.Networks as unknown as Settings))
         Object.assign(each, {
