@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { isMap, isSeq, parseDocument, type Document } from 'yaml';
 import type { Manifest } from '../backup/manifest.ts';
+import { clash, publishedPorts, type HostPort } from '../model/ports.ts';
 import type { ComposeModel, Container, Project } from '../model/project.ts';
 
 /** The compose file that safe-update adds to a new project where it would share something with another one. */
@@ -145,8 +146,8 @@ export interface Taken {
   networks: ReadonlySet<string>;
   /** Networks that the containers of the first project are connected to. */
   firstNetworks: ReadonlySet<string>;
-  /** `8080/tcp`, and the container that serves it. */
-  ports: ReadonlyMap<string, string>;
+  /** Ports of the host that are served, and by which container. */
+  ports: readonly (HostPort & { container: string })[];
 }
 
 export interface Separation {
@@ -210,11 +211,12 @@ export function separate(
     }
     if (own.length > 0) serviceLines.push(`  ${quoted(service)}:`, ...own);
     if (options.ports) {
-      for (const port of publishedPorts(ports)) {
-        const holder = taken.ports.get(port);
-        if (holder === undefined) continue;
+      for (const wanted of publishedPorts(ports)) {
+        const holders = wanted.map((port) => taken.ports.find((other) => clash(port, other)));
+        const [holder] = holders;
+        if (holder === undefined || holders.includes(undefined)) continue;
         found.obstacles.push({
-          message: `${service} publishes the port ${port}, which ${holder} serves already.`,
+          message: `${service} publishes the port ${holder.port}/${holder.protocol}, which ${holder.container} serves already.`,
           hint: 'Leave the ports out with --no-ports.',
         });
       }
@@ -281,18 +283,6 @@ function occupied(what: string, name: string, taken: ReadonlySet<string>): Obsta
       hint: 'Choose another name for the new project.',
     },
   ];
-}
-
-/** `8080/tcp` for each port of the host that compose has rendered; ranges written out. Pure. */
-function publishedPorts(ports: readonly unknown[]): string[] {
-  return ports.flatMap((port) => {
-    const { published, protocol = 'tcp' } = port as { published?: string | number; protocol?: string };
-    const [first, last = first] = String(published ?? '')
-      .split('-')
-      .map(Number);
-    if (first === undefined || last === undefined || !(first > 0)) return [];
-    return Array.from({ length: last - first + 1 }, (_, index) => `${first + index}/${protocol}`);
-  });
 }
 
 /**

@@ -363,10 +363,8 @@ async function writeProject(
           .filter(({ labels }) => labels['com.docker.compose.project'] === manifest.project.name)
           .flatMap(({ networks }) => networks),
       ),
-      ports: new Map(
-        everyone.flatMap(({ name, ports: served }) =>
-          served.map(({ port, protocol }) => [`${port}/${protocol}`, name]),
-        ),
+      ports: everyone.flatMap(({ name, ports: served }) =>
+        served.map((port) => ({ ...port, container: name })),
       ),
     };
     const { tags, others } = await nameImages(context, project, model, services, images);

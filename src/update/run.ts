@@ -7,6 +7,7 @@ import type { Outcome, RunKind } from '../model/event.ts';
 import type { Plan, StepName } from '../model/plan.ts';
 import type { Context } from './context.ts';
 import { fetchAndDump, withLeftOut } from './fetch.ts';
+import { takenPorts, tooLittleSpace } from './foresee.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
 import { planBackup, planUpdate } from './plan.ts';
 import { interruption, recover } from './recover.ts';
@@ -42,8 +43,23 @@ export async function planOnly(context: Context): Promise<Plan> {
     ...(interrupted === undefined ? [] : [interrupted]),
     ...context.settings.warnings,
     ...found.map(({ message }) => `This update would be refused: ${message}`),
+    ...(plan.nothingToDo ? [] : await foreseen(context, observed, plan, sizes)),
   );
   return plan;
+}
+
+/** What would stop the update later than the other refusals, in words. */
+async function foreseen(
+  context: Context,
+  observed: Observed,
+  plan: Plan,
+  sizes: ReadonlyMap<string, number>,
+): Promise<string[]> {
+  const ports = await takenPorts(observed, plan);
+  const space = await tooLittleSpace(context, observed, sizes);
+  return [...ports.map(({ message }) => message), ...(space === undefined ? [] : [space])].map(
+    (message) => `This update would be refused: ${message}`,
+  );
 }
 
 /**
@@ -63,6 +79,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
   const before = planUpdate(first, { ...context.settings, pulled: false });
   before.warnings.push(...context.settings.warnings);
   if (before.nothingToDo) return outcomeOf(context, first, '', 'nothing-to-do', from);
+  refuse(await takenPorts(first, before), context.accept);
   await agree(context, before, options);
 
   const session = await openRun(context, first, 'update');
@@ -91,6 +108,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
     context.emit({ type: 'planned', plan: state.plan });
     refuseOf(state.observed);
     refuse(imageRefusals(state.observed, state.plan, await platformsOf(context, first)), context.accept);
+    refuse(await takenPorts(state.observed, state.plan), context.accept);
     const done = ['lock', 'pin', 'pull', 'build', ...(dumped ? ['measure', 'dump'] : [])];
     for (const { name } of state.plan.steps) if (!done.includes(name)) await doStep(state, name);
     return {

@@ -470,7 +470,7 @@ async function requireRoomForImages(
 }
 
 /** The volumes that hold the files of a database. */
-function databaseVolumes({ containers }: Observed): string[] {
+export function databaseVolumes({ containers }: Observed): string[] {
   return containers.flatMap((container) => {
     const engine = recogniseDatabase(container);
     return engine === undefined ? [] : (mountHolding(container, engine.dataPath(container))?.source ?? []);

@@ -1,9 +1,10 @@
 import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import { docker, inspectWhere } from './docker.ts';
 import { buildImage, keeper, local, shell } from './stack-small.ts';
-import { project, quick, type Stack } from './stack.ts';
+import { freePort, project, quick, type Stack } from './stack.ts';
 
 const ofProject = (name: string): string => `label=com.docker.compose.project=${name}`;
 
@@ -165,4 +166,49 @@ volumes: { data: {} }
   expect(await docker(['network', 'inspect', '--format', '{{.EnableIPv4}}', `${stack.project}_six`])).toBe(
     'false',
   );
+});
+
+it('looks whether ports are free before anything stops, and so do plan and doctor', async () => {
+  const stack = await project({});
+  const image = await buildImage(stack, 'good', keeper());
+  const holder = `${stack.project}-holder`;
+  const byProcess = await freePort();
+  await stack.write(
+    'compose.yaml',
+    `
+services:
+  app:
+    image: ${image}
+    stop_grace_period: 0s
+    ports: ['\${FIRST}', '\${SECOND}']
+`,
+  );
+  await stack.env({ FIRST: '80', SECOND: '81' });
+  await stack.up();
+  await docker(['run', '--detach', '--name', holder, '--publish', `${stack.port}:80`, image]);
+  const server = createServer().listen(byProcess, '0.0.0.0');
+  try {
+    await stack.env({ FIRST: `${stack.port}:80`, SECOND: `${byProcess}:81` });
+    const before = await inspectWhere(ofProject(stack.project));
+    const run = await stack.update(local);
+    expect(run.exitCode, run.story).toBe(3);
+    expect(run.outcome?.error?.message).toContain(
+      `app publishes the port ${stack.port}, which the container ${holder} has already.`,
+    );
+    expect(run.outcome?.error?.message).toContain(
+      `the port ${byProcess}, which something that is no container`,
+    );
+    expect(run.outcome?.error?.hint).toContain(`--accept port-taken:${stack.port}`);
+    expect(run.outcome?.downtime ?? {}).toEqual({});
+    expect(await inspectWhere(ofProject(stack.project))).toEqual(before);
+    for (const command of ['plan', 'doctor']) {
+      const said = (await stack.safeUpdate([command])).stdout.replace(/\s+/g, ' ');
+      expect(said, command).toContain(`port ${stack.port}, which the container ${holder} has already`);
+    }
+    const full = await stack.safeUpdate(['plan', '--minimum-free', '99']);
+    expect(full.stdout.replace(/\s+/g, ' ')).toContain('would be refused: There is too little space');
+  } finally {
+    server.close();
+    await docker(['rm', '--force', holder]);
+  }
 });
