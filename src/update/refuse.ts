@@ -1,5 +1,6 @@
 import { mountHolding } from '../backup/create.ts';
 import { recogniseDatabase } from '../database/engines.ts';
+import { otherDatabaseOnNoVolume } from '../database/unknown.ts';
 import type { ImageFacts } from '../docker/engine.ts';
 import type { Observed } from '../docker/observe.ts';
 import { boundFolder } from '../model/driver-options.ts';
@@ -177,7 +178,18 @@ function movedVolumes(
 
 function databaseTrouble({ images, model }: Observed, container: Container): Refusal[] {
   const engine = recogniseDatabase(container);
-  if (engine === undefined) return [];
+  if (engine === undefined) {
+    const other = otherDatabaseOnNoVolume(container);
+    if (other === undefined) return [];
+    const folder = other.folders[0] ?? 'what it keeps';
+    return [
+      {
+        accept: `no-volume:${container.service}`,
+        message: `${container.service} looks like ${other.title}, and its data is on no volume: replacing the container deletes it.`,
+        hint: `Copy its data out and put ${folder} on a named volume first.`,
+      },
+    ];
+  }
   const found: Refusal[] = [];
   const dataPath = engine.dataPath(container);
   const holding = mountHolding(container, dataPath);

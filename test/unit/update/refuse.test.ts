@@ -543,3 +543,19 @@ describe('a port that somebody else has', () => {
     expect(web([{ target: 80 }, { published: '' }], [foreign])).toEqual([]);
   });
 });
+
+describe('a server that nobody can dump, on no volume', () => {
+  it('is refused like a database', () => {
+    const search = (facts: Partial<Container>): Observed =>
+      observed(
+        { search: {} },
+        {
+          containers: [container('search', { imageName: 'opensearch:2', command: ['opensearch'], ...facts })],
+        },
+      );
+    expect(accepts(search({}))).toEqual(['no-volume:search']);
+    expect(accepts(search({ running: false }))).toEqual([]);
+    const data = mount('shop_index', '/usr/share/opensearch/data');
+    expect(accepts(search({ mounts: [data] }))).not.toContain('no-volume:search');
+  });
+});
