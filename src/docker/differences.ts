@@ -69,7 +69,7 @@ function essence(inspect: ContainerInspect, recorded: ContainerInspect, recreate
     ...without(inspect as unknown as Fields, ownOfContainer),
     Config: {
       // What was asked for in any way shows here; each network's own is compared below.
-      ...without(Config as unknown as Fields, new Set(['MacAddress'])),
+      ...without(Config, new Set(['MacAddress'])),
       Hostname: Config.Hostname === shortId ? '' : Config.Hostname,
       Labels: labels,
     },
@@ -83,7 +83,7 @@ function essence(inspect: ContainerInspect, recorded: ContainerInspect, recreate
     },
     Mounts: Object.fromEntries(
       Mounts.map((mount) => {
-        const fields = only(mount as unknown as Fields, ofMount);
+        const fields = only(mount, ofMount);
         // Where the layers of a mounted image lie is the engine's own business.
         return [mount.Destination, (mount.Type as string) === 'image' ? { ...fields, Source: '' } : fields];
       }),

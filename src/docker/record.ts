@@ -329,7 +329,7 @@ async function restoreNetworks(engine: Engine, record: StackRecord): Promise<voi
         ...('EnableIPv4' in network ? { EnableIPv4: network.EnableIPv4 as boolean } : {}),
         EnableIPv6: network.EnableIPv6,
         ...(network.ConfigFrom?.Network ? { ConfigFrom: network.ConfigFrom } : {}),
-        ...(network.ConfigOnly === true ? { ConfigOnly: true } : {}),
+        ...(network.ConfigOnly ? { ConfigOnly: true } : {}),
         ...(network.IPAM === undefined ? {} : { IPAM: network.IPAM }),
         Options: network.Options ?? {},
         Labels: network.Labels ?? {},

@@ -12,7 +12,15 @@ export interface HostPort {
  */
 export function publishedPorts(ports: readonly unknown[]): HostPort[][] {
   return ports.flatMap((entry) => {
-    const { published, protocol = 'tcp', host_ip = '' } = entry as Record<string, string | undefined>;
+    const {
+      published,
+      protocol = 'tcp',
+      host_ip = '',
+    } = entry as {
+      published?: string | number;
+      protocol?: string;
+      host_ip?: string;
+    };
     const [first, last = first] = String(published ?? '')
       .split('-')
       .map(Number);

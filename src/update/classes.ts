@@ -1,6 +1,7 @@
 import path from 'node:path';
+import { coversBindMount } from '../config/bind-mounts.ts';
 import type { Settings } from '../config/schema.ts';
-import type { ClassifiedBy } from '../docker/observe.ts';
+import type { ClassifiedBy, Observed } from '../docker/observe.ts';
 import type { Volume, VolumeClass } from '../model/project.ts';
 
 /** The label with which a volume says what it holds: `safe-update.class: cache`. */
@@ -86,4 +87,41 @@ export function looksRecreatable({
   // Where on the host a folder lies says nothing about what is in it.
   const own = key ?? (kind === 'bind' ? path.basename(name) : name);
   return [own, ...servedAt.map((place) => place.path)].some((text) => telling.test(text));
+}
+
+/** What safe-update.yml says of volumes, databases and folders that the project has not, in words: a typing error. Pure. */
+export function namesNothing(
+  { volumes, databases, bindMounts }: Pick<Settings, 'volumes' | 'databases' | 'bindMounts'>,
+  observed: Pick<Observed, 'volumes' | 'containers' | 'model'>,
+): string[] {
+  const services = new Set([
+    ...Object.keys(observed.model.services),
+    ...observed.containers.map(({ service }) => service),
+  ]);
+  const sources = [
+    ...observed.containers.flatMap(({ mounts }) =>
+      mounts.flatMap(({ type, source }) => (type === 'bind' ? [source] : [])),
+    ),
+    ...Object.values(observed.model.services).flatMap((service) =>
+      (service.volumes ?? []).flatMap(({ type, source }) =>
+        type === 'bind' && source !== undefined ? [source] : [],
+      ),
+    ),
+  ];
+  const isVolume = (name: string): boolean =>
+    observed.volumes.some((volume) => volume.name === name || volume.key === name) ||
+    Object.hasOwn(observed.model.volumes ?? {}, name);
+  const nothing = (setting: string, what: string): string =>
+    `${setting} in safe-update.yml names nothing: the project has no such ${what}.`;
+  return [
+    ...Object.keys(volumes)
+      .filter((name) => !isVolume(name))
+      .map((name) => nothing(`volumes.${name}`, 'volume')),
+    ...Object.keys(databases)
+      .filter((name) => !services.has(name))
+      .map((name) => nothing(`databases.${name}`, 'service')),
+    ...bindMounts.include
+      .filter((pattern) => !sources.some((source) => coversBindMount([pattern], source)))
+      .map((pattern) => nothing(`bindMounts.include: ${pattern}`, 'bind mount')),
+  ];
 }

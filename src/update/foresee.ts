@@ -57,10 +57,11 @@ async function isFree({ ip, port, protocol }: HostPort): Promise<boolean> {
  * What is not known (folders, volumes of other drivers) is not counted.
  */
 export async function tooLittleSpace(
-  { settings, storeFor, accept }: Context,
+  context: Context,
   observed: Observed,
   sizes: ReadonlyMap<string, number>,
 ): Promise<string | undefined> {
+  const { settings, accept } = context;
   const volumes = archived(observed.volumes);
   const known = new Map(
     volumes.flatMap(({ name }) => {
@@ -68,7 +69,7 @@ export async function tooLittleSpace(
       return bytes === undefined ? [] : [[name, bytes] as const];
     }),
   );
-  const store = storeFor(observed.project.name);
+  const store = context.storeFor(observed.project.name);
   const question: SpaceQuestion = {
     sizes: known,
     space: await store.space(),

@@ -19,7 +19,7 @@ import {
   type Container,
   type Project,
 } from '../model/project.ts';
-import { formatBytes } from '../model/units.ts';
+import { counted, formatBytes } from '../model/units.ts';
 import type { Context } from './context.ts';
 import { requireSameData, type Data } from './fingerprints.ts';
 import { startJournal } from './journal.ts';
@@ -228,7 +228,7 @@ async function showImages(context: Context, record: StackRecord): Promise<Map<st
   let services = new Map<string, string>();
   await showStep(context, 'images', 'Look for the images', async () => {
     services = await requireImages(context, record);
-    return `${new Set(services.values()).size} images`;
+    return counted(new Set(services.values()).size, 'image');
   });
   return services;
 }

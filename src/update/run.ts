@@ -5,11 +5,12 @@ import { pinRepository, restoreImages } from '../docker/record.ts';
 import { messageOf, SafeUpdateError, type ErrorCode, type FailedRun } from '../model/error.ts';
 import type { Outcome, RunKind } from '../model/event.ts';
 import type { Plan, StepName } from '../model/plan.ts';
+import { namesNothing } from './classes.ts';
 import type { Context } from './context.ts';
 import { fetchAndDump, withLeftOut } from './fetch.ts';
 import { takenPorts, tooLittleSpace } from './foresee.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
-import { planBackup, planUpdate } from './plan.ts';
+import { advice, planBackup, planUpdate } from './plan.ts';
 import { interruption, recover } from './recover.ts';
 import { imageRefusals, refusals, refuse, type RefusalOptions } from './refuse.ts';
 import {
@@ -39,13 +40,18 @@ export async function planOnly(context: Context): Promise<Plan> {
   const plan = planUpdate(observed, { ...context.settings, pulled: false, sizes });
   const found = refusals(observed, refusalOptions(context));
   const interrupted = await interruption(context, observed.project.name);
+  plan.suggestions.push(...advice(observed));
   plan.warnings.push(
     ...(interrupted === undefined ? [] : [interrupted]),
-    ...context.settings.warnings,
+    ...settingsWarnings(context, observed),
     ...found.map(({ message }) => `This update would be refused: ${message}`),
     ...(plan.nothingToDo ? [] : await foreseen(context, observed, plan, sizes)),
   );
   return plan;
+}
+
+function settingsWarnings({ settings }: Context, observed: Observed): string[] {
+  return [...settings.warnings, ...namesNothing(settings, observed)];
 }
 
 /** What would stop the update later than the other refusals, in words. */
@@ -77,7 +83,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
   };
   refuseOf(first);
   const before = planUpdate(first, { ...context.settings, pulled: false });
-  before.warnings.push(...context.settings.warnings);
+  before.warnings.push(...settingsWarnings(context, first));
   if (before.nothingToDo) return outcomeOf(context, first, '', 'nothing-to-do', from);
   refuse(await takenPorts(first, before), context.accept);
   await agree(context, before, options);
@@ -128,7 +134,7 @@ export async function backup(context: Context, options: RunOptions): Promise<Out
   const from = context.clock.monotonic();
   const observed = await lookAndRecover(context);
   const plan = planBackup(observed, context.settings);
-  plan.warnings.push(...context.settings.warnings);
+  plan.warnings.push(...settingsWarnings(context, observed));
   await agree(context, plan, options);
   const session = await openRun(context, observed, 'backup');
   const state = await startState(session, observed, plan, 'manual');

@@ -13,7 +13,7 @@ import { containerShell } from '../docker/shell.ts';
 import type { ExpectedService } from '../health/probe.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Plan, Step, StepName } from '../model/plan.ts';
-import { formatBytes } from '../model/units.ts';
+import { counted, formatBytes } from '../model/units.ts';
 import type { Context } from './context.ts';
 import { archived } from './classes.ts';
 import { misplaced } from './data-places.ts';
@@ -114,7 +114,7 @@ const apply = {
     const { engine } = session.context;
     const images = record.images.map(({ id }) => id);
     for (const id of images) await engine.tag(id, pinName(session, id));
-    return `${images.length} images`;
+    return counted(images.length, 'image');
   },
 
   async pull({ session, observed, beside }, { on }) {
@@ -183,7 +183,7 @@ const apply = {
       () => backupOf(state),
     );
     return [
-      `${sizes.size} volumes, ${formatBytes(total)}`,
+      `${counted(sizes.size, 'volume')}, ${formatBytes(total)}`,
       ...(files === 0 ? [] : [`${files} SQLite ${files === 1 ? 'file' : 'files'}`]),
       ...(space === undefined ? [] : [`${formatBytes(space.free)} free`]),
     ].join(', ');
@@ -243,7 +243,7 @@ const apply = {
         },
       );
     }
-    return `${on.length} services`;
+    return counted(on.length, 'service');
   },
 
   async archive(state) {
@@ -272,7 +272,7 @@ const apply = {
       context.emit({ type: 'step-progress', step: 'archive', item: volume.name, done: true });
     }
     const kept = backup.writer.parts().reduce((sum, part) => sum + part.bytes, 0);
-    return `${volumes.length} volumes, ${formatBytes(kept)} compressed`;
+    return `${counted(volumes.length, 'volume')}, ${formatBytes(kept)} compressed`;
   },
 
   async seal(state) {

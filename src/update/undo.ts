@@ -21,7 +21,7 @@ import type { ScriptOptions } from '../docker/shell.ts';
 import type { ExpectedService } from '../health/probe.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container, Volume } from '../model/project.ts';
-import { formatBytes } from '../model/units.ts';
+import { counted, formatBytes } from '../model/units.ts';
 import { requireSameData } from './fingerprints.ts';
 import {
   beginBackup,
@@ -350,7 +350,9 @@ export async function restoreData(
     await placeSettings(session, open, dump);
   }
   const count = chosen.length;
-  return restored === count ? `${count} volumes` : `${restored} of ${count} volumes had changed`;
+  return restored === count
+    ? counted(count, 'volume')
+    : `${restored} of ${counted(count, 'volume')} had changed`;
 }
 
 /**
