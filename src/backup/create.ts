@@ -1,5 +1,3 @@
-import { readFile, stat } from 'node:fs/promises';
-import path from 'node:path';
 import { Readable } from 'node:stream';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { Helper } from '../docker/helper.ts';
@@ -7,7 +5,7 @@ import { readContainer } from '../docker/observe.ts';
 import type { StackRecord } from '../docker/record.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container, Volume } from '../model/project.ts';
-import { readConfigFiles } from './config-files.ts';
+import { findConfiguration, readConfigFiles } from './config-files.ts';
 import type { BackupKind } from './id.ts';
 import { parseManifest, type Manifest } from './manifest.ts';
 import { metered } from './metered.ts';
@@ -42,6 +40,8 @@ export class BackupInProgress {
   readonly #volumes: Manifest['volumes'] = [];
   readonly #databases: Manifest['databases'] = [];
   readonly #config: Manifest['config'] = [];
+  readonly #configFolders: string[] = [];
+  readonly #configMissing: string[] = [];
   readonly #dumpFolders = new Set<string>();
 
   constructor(writer: BackupWriter) {
@@ -139,29 +139,31 @@ export class BackupInProgress {
     });
   }
 
-  /** Keeps the configuration: files as written, the rendered model, and the engine's own record of the stack. */
-  async addConfig(record: StackRecord): Promise<void> {
-    for (const { part, from, mode, content } of await readConfigFiles(record.project)) {
-      await this.writer.putFile(part, Readable.from([content]));
-      this.#config.push({ part, from, mode });
+  /**
+   * Keeps the configuration: files as written, the rendered model, and the engine's own record of the stack. Returns what
+   * of it could not be had, in words.
+   */
+  async addConfig(record: StackRecord): Promise<readonly string[]> {
+    const configuration =
+      record.configuration ??
+      (await findConfiguration(record.project, record.model, {
+        interpolate: () => Promise.reject(new Error('compose was not asked')),
+        except: [],
+        containers: record.containers.map(readContainer),
+      }));
+    const { files, missing } = await readConfigFiles(record.project, configuration);
+    for (const { content, ...file } of files) {
+      await this.writer.putFile(file.part, Readable.from([content]));
+      this.#config.push(file);
     }
+    this.#configFolders.push(...configuration.folders);
+    this.#configMissing.push(...configuration.missing, ...missing);
     // With dollar signs doubled, as compose prints it and reads it.
     const doubled = (_: string, value: unknown): unknown =>
       typeof value === 'string' ? value.replaceAll('$', () => '$$') : value;
     await this.#putJson('config/model.json', JSON.parse(JSON.stringify(record.model), doubled));
     await this.#putJson('config/engine.json', record);
-  }
-
-  /** Keeps a file of this machine that is about to be overwritten, whether it belongs to the project or not. */
-  async addFile(from: string): Promise<void> {
-    const content = await readFile(from).catch((error: unknown) => {
-      if ((error as { code?: string }).code === 'ENOENT') return undefined;
-      throw error;
-    });
-    if (content === undefined) return;
-    const part = `config/overwritten/${this.#config.length}/${safeName(path.basename(from))}`;
-    await this.writer.putFile(part, Readable.from([content]));
-    this.#config.push({ part, from, mode: (await stat(from)).mode & 0o777 });
+    return this.#configMissing;
   }
 
   /** Keeps a text that helps people: the last words of a container that failed. */
@@ -201,11 +203,15 @@ export class BackupInProgress {
       volumes: this.#volumes,
       databases: this.#databases.sort((a, b) => a.service.localeCompare(b.service)),
       config: this.#config,
+      ...(this.#configFolders.length === 0 ? {} : { configFolders: this.#configFolders }),
       engineRecord: 'config/engine.json',
-      notCovered: record.notCovered.map(
-        ({ source, services, path, reason }) =>
-          `${source} (${services.length === 0 ? '' : `${services.join(', ')}: ${path}; `}${reason})`,
-      ),
+      notCovered: [
+        ...record.notCovered.map(
+          ({ source, services, path, reason }) =>
+            `${source} (${services.length === 0 ? '' : `${services.join(', ')}: ${path}; `}${reason})`,
+        ),
+        ...this.#configMissing.map((what) => `of the configuration: ${what}`),
+      ],
       parts: [...this.writer.parts()],
     };
     const text = `${JSON.stringify(manifest, null, 2)}\n`;

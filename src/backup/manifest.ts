@@ -97,7 +97,17 @@ const manifestSchema = z.object({
     }),
   ),
   /** Configuration files as they were, and where each came from. */
-  config: z.array(z.object({ part: z.string(), from: z.string(), mode: z.number() })),
+  config: z.array(
+    z.object({
+      part: z.string(),
+      from: z.string(),
+      mode: z.number(),
+      /** Only of a file that is mounted into containers: a secret, a config, a file that they may only read. */
+      owner: z.object({ uid: z.number(), gid: z.number() }).optional(),
+    }),
+  ),
+  /** Folders that containers may only read, all of whose files are in `config`. */
+  configFolders: z.array(z.string()).optional(),
   engineRecord: z.string(),
   /** What was not covered, in words. */
   notCovered: z.array(z.string()),

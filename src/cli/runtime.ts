@@ -59,6 +59,14 @@ export interface Runtime {
   close(): Promise<void>;
 }
 
+/** The engine and compose as this process reaches them, for a check that has no settings. Touches neither. */
+export async function createDocker(): Promise<Pick<Context, 'engine' | 'compose'>> {
+  const base = composeEnvironment();
+  const endpoint = await resolveEndpoint(createExec(base), process.env);
+  const exec = createExec({ ...base, ...endpointVariables(endpoint) });
+  return { engine: new Engine(dockerodeFor(endpoint)), compose: new Compose(exec) };
+}
+
 /** Makes the context of a command out of this process and its flags. Reads the configuration; does not touch the engine. */
 export async function createRuntime(
   environment: string | undefined,

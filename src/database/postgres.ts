@@ -54,10 +54,10 @@ export const postgres: DatabaseEngine = {
 const looks: ServerLooks = {
   engine: 'postgres',
   image:
-    /^(?:postgres|postgresql|pgvector|pgvecto-rs|vchord-postgres|vchord-suite|postgis|timescaledb|timescaledb-ha|pgautoupgrade|citus|paradedb|postgresql-repmgr|postgresql-\d+[\w-]*)$/,
+    /^(?:postgres|postgresql|pgvector|pgvecto-rs|vchord-postgres|vchord-suite|postgis|timescaledb|timescaledb-ha|pgautoupgrade|citus|paradedb|postgresql-repmgr|pg-gvm|postgresql-\d+[\w-]*)$/,
   variables: ['PG_MAJOR', 'POSTGRESQL_VOLUME_DIR'],
   server:
-    /(?:^|\/)(?:postgres|postmaster|run-postgresql)$|\/bitnami\/scripts\/postgresql(?:-repmgr)?\/run\.sh$/,
+    /(?:^|\/)(?:postgres|postmaster|run-postgresql|start-postgresql)$|\/bitnami\/scripts\/postgresql(?:-repmgr)?\/run\.sh$/,
   client:
     /^(?:psql|pg_(?!ctl|autoctl)\w+|createdb|dropdb|createuser|dropuser|vacuumdb|reindexdb|clusterdb|initdb|pgbench)$/,
   dataPath,
@@ -81,6 +81,12 @@ function dataPath(container: Container): string {
     variable(container, 'POSTGRESQL_VOLUME_DIR') !== undefined
   ) {
     return `${variable(container, 'POSTGRESQL_VOLUME_DIR') ?? '/bitnami/postgresql'}/data`;
+  }
+  // As Debian lays it out; the image of sameersbn has both variables, that of Greenbone neither.
+  const home = variable(container, 'PG_HOME');
+  if (home !== undefined || path.at(-1) === 'pg-gvm') {
+    const version = variable(container, 'PG_VERSION') ?? '13';
+    return variable(container, 'PG_DATADIR') ?? `${home ?? '/var/lib/postgresql'}/${version}/main`;
   }
   const major = variable(container, 'PG_MAJOR') ?? /^(?:pg)?(\d+)/.exec(tag ?? '')?.[1];
   return Number(major) >= 18 ? `/var/lib/postgresql/${major}/docker` : '/var/lib/postgresql/data';

@@ -90,7 +90,7 @@ const initPrograms =
   /^(?:tini|tini-static|dumb-init|docker-init|catatonit|s6-setuidgid|gosu|su-exec|setpriv|env|exec|nice)$/;
 const takesAnArgument = /^(?:s6-setuidgid|gosu|su-exec)$/;
 const commonTools =
-  /^(?:sleep|tail|cat|echo|printf|true|false|test|ls|date|tar|gzip|zstd|cp|mv|rm|mkdir|chown|chmod|find|rsync|rclone|restic|curl|wget|export|set|trap|cd|wait|kill|for)$/;
+  /^(?:sleep|tail|cat|echo|printf|true|false|test|\[\[?|:|ls|date|tar|gzip|zstd|cp|mv|rm|mkdir|chown|chmod|find|rsync|rclone|restic|curl|wget|export|set|trap|cd|wait|kill|for)$/;
 // What a script is called is all there is to know of it.
 const sidecars = /backup|dump|restore|cron|wait|migrat|seed|import|export|prune/;
 

@@ -35,12 +35,12 @@ import {
  * one, dump.rdb becomes the base of the append-only file, because that wins at start; see `place`.
  */
 export const redis: DatabaseEngine = engine('redis', 'Redis', {
-  image: /^(?:redis|redis-stack|redis-stack-server|redis-\d+[\w-]*)$/,
+  image: /^(?:redis|redis-cluster|redis-stack|redis-stack-server|redis-\d+[\w-]*)$/,
   variables: ['REDIS_DOWNLOAD_URL'],
 });
 
 export const valkey: DatabaseEngine = engine('valkey', 'Valkey', {
-  image: /^(?:valkey|valkey-bundle)$/,
+  image: /^(?:valkey|valkey-cluster|valkey-bundle)$/,
   variables: ['VALKEY_DOWNLOAD_URL'],
 });
 
@@ -67,7 +67,7 @@ function engine(
 
 const looks: Omit<ServerLooks, 'engine' | 'image' | 'variables'> = {
   server:
-    /(?:^|\/)(?:redis-server|valkey-server|run-redis|run-valkey)$|\/bitnami\/scripts\/(?:redis|valkey)\/run\.sh$/,
+    /(?:^|\/)(?:redis-server|valkey-server|run-redis|run-valkey)$|\/bitnami\/scripts\/(?:redis|valkey)(?:-cluster)?\/run\.sh$/,
   client: /^(?:redis|valkey)-(?:cli|benchmark|sentinel|check-rdb|check-aof)$/,
   serverless: /^--(?:sentinel|version|help)$/,
   dataPath,
@@ -83,7 +83,7 @@ function isValkey(container: Container): boolean {
   if (/^(?:redis|valkey)/.test(image)) return image.startsWith('valkey');
   return (
     variable(container, 'VALKEY_DOWNLOAD_URL') !== undefined ||
-    container.command.some((word) => /valkey-server|run-valkey|scripts\/valkey\//.test(word))
+    container.command.some((word) => /valkey-server|run-valkey|scripts\/valkey(?:-cluster)?\//.test(word))
   );
 }
 
@@ -111,7 +111,7 @@ function dataPath(container: Container): string {
   if (given?.startsWith('/') === true) return given.replace(/(?<=.)\/+$/, '');
   const { path } = parseImageName(container.imageName.toLowerCase());
   if (!(path.at(-2) ?? '').startsWith('bitnami')) return '/data';
-  return `/bitnami/${path.at(-1) === 'valkey' ? 'valkey' : 'redis'}/data`;
+  return `/bitnami/${path.at(-1)?.startsWith('valkey') === true ? 'valkey' : 'redis'}/data`;
 }
 
 function titleOf(container: Container): string {

@@ -82,9 +82,6 @@ export class Compose {
         hint: `Check them with: docker compose ${project.files.map((file) => `-f ${file}`).join(' ')} config`,
       });
     }
-    // Compose doubles each dollar sign, so that what it prints could be read as a compose file again.
-    const plain = (_: string, value: unknown): unknown =>
-      typeof value === 'string' ? value.replaceAll('$$', () => '$') : value;
     const model = JSON.parse(result.stdout, plain) as Omit<ComposeModel, 'services'> & {
       services?: ComposeModel['services'] | null;
     };
@@ -108,6 +105,24 @@ export class Compose {
           service !== undefined && hash !== undefined ? [[service, hash] as const] : [],
         ),
     );
+  }
+
+  /**
+   * Texts with the variables in them replaced as compose does it, from these env files (later ones win, all before the
+   * project's own `.env`) and the environment.
+   */
+  async interpolate(
+    project: Project,
+    texts: readonly string[],
+    envFiles: readonly string[],
+  ): Promise<string[]> {
+    const asked = { name: project.name, services: { none: { image: 'none' } }, 'x-texts': texts };
+    const argv = configArgv({ ...project, files: ['-'], envFiles: [...envFiles], profiles: [] });
+    const { stdout } = await this.#run('config', argv, project, {
+      timeout: 60_000,
+      stdin: Readable.from([JSON.stringify(asked)]),
+    });
+    return (JSON.parse(stdout, plain) as { 'x-texts': string[] })['x-texts'];
   }
 
   async profiles(project: Project): Promise<string[]> {
@@ -180,6 +195,11 @@ export class Compose {
     }
     return result;
   }
+}
+
+/** Compose doubles each dollar sign, so that what it prints could be read as a compose file again. */
+function plain(_: string, value: unknown): unknown {
+  return typeof value === 'string' ? value.replaceAll('$$', () => '$') : value;
 }
 
 /** The lines of compose's standard error that say why it failed: without progress lines and log prefixes. */

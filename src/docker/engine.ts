@@ -1,5 +1,6 @@
 import type Docker from 'dockerode';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
+import type { HostPort } from '../model/ports.ts';
 
 export type ContainerInspect = Docker.ContainerInspectInfo;
 export type NetworkInspect = Docker.NetworkInspectInfo;
@@ -47,7 +48,7 @@ export interface ListedContainer {
   labels: Record<string, string>;
   mounts: { name: string; source: string; path: string; readOnly: boolean }[];
   /** Ports of the host that it serves now. */
-  ports: { port: number; protocol: string }[];
+  ports: HostPort[];
   /** Names of the networks it is connected to. */
   networks: string[];
 }
@@ -131,8 +132,10 @@ export class Engine {
         path: mount.Destination,
         readOnly: !mount.RW,
       })),
-      ports: container.Ports.flatMap(({ PublicPort, Type }) =>
-        (PublicPort as number | undefined) === undefined ? [] : [{ port: PublicPort, protocol: Type }],
+      ports: container.Ports.flatMap(({ IP, PublicPort, Type }) =>
+        (PublicPort as number | undefined) === undefined
+          ? []
+          : [{ ip: orElse(IP as string | undefined, ''), port: PublicPort, protocol: Type }],
       ),
       networks: Object.keys(orElse<Record<string, unknown>>(container.NetworkSettings.Networks, {})),
     }));

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { SafeUpdateError } from '../model/error.ts';
+import type { HostPort } from '../model/ports.ts';
 import type {
   ComposeModel,
   Container,
@@ -51,6 +52,16 @@ export interface Observed {
   namesakes: { name: string; directory: string }[];
   /** Containers of other projects, or of none, that mount a volume of this one. */
   foreign: { volume: string; container: string; project: string; running: boolean; readOnly: boolean }[];
+  /** Ports of the host that containers of any project serve now. */
+  servedPorts: ServedPort[];
+}
+
+/** A port of the host, and who serves it. */
+export interface ServedPort extends HostPort {
+  container: string;
+  /** Empty: of none. */
+  project: string;
+  service: string;
 }
 
 /** Why a folder of the host is in no backup: nobody has said that it should be. */
@@ -181,6 +192,14 @@ export async function observe(
     images,
     namesakes: findNamesakes(project, Object.keys(model.services), everyone, facts.host),
     foreign: findForeign(project.name, volumes, everyone),
+    servedPorts: everyone.flatMap(({ name, labels, ports }) =>
+      ports.map((port) => ({
+        ...port,
+        container: name,
+        project: labels['com.docker.compose.project'] ?? '',
+        service: labels['com.docker.compose.service'] ?? '',
+      })),
+    ),
   };
 }
 

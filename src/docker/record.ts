@@ -1,9 +1,16 @@
 import path from 'node:path';
 import type Docker from 'dockerode';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
-import type { Container, Volume } from '../model/project.ts';
+import { unsetVariables, type Configuration, type Container, type Volume } from '../model/project.ts';
 import { pullImageArgv } from './argv.ts';
-import { isNotFound, type ContainerInspect, type Engine, type NetworkInspect } from './engine.ts';
+import {
+  compareVersions,
+  isNotFound,
+  type ContainerInspect,
+  type Engine,
+  type ImageFacts,
+  type NetworkInspect,
+} from './engine.ts';
 import type { Exec } from './exec.ts';
 import { readContainer, type Observed } from './observe.ts';
 
@@ -28,6 +35,10 @@ export interface StackRecord extends Pick<
   green: string[];
   /** Files that compose had copied into containers (inline configs and secrets): no mount holds them. */
   injected: { container: string; folder: string; tarBase64: string }[];
+  /** Absent in records that an older version has made. */
+  configuration?: Configuration;
+  /** Variables of the compose files that had no value; absent likewise. */
+  unset?: string[];
 }
 
 export interface RecordedImage {
@@ -47,14 +58,21 @@ export function isGreen({ status, health }: Pick<Container, 'status' | 'health'>
 export async function recordStack(engine: Engine, observed: Observed, now: Date): Promise<StackRecord> {
   const containers = observed.containers.flatMap(({ id }) => observed.inspects.get(id) ?? []);
   const images = new Map<string, RecordedImage>();
-  for (const container of observed.containers) {
-    if (images.has(container.imageId)) continue;
-    const facts = await engine.image(container.imageId);
-    images.set(container.imageId, {
-      id: container.imageId,
+  const add = (id: string, facts: ImageFacts | null): void => {
+    images.set(id, {
+      id,
       names: (facts?.tags ?? []).filter((tag) => !tag.startsWith(pinRepository(observed.project.name))),
       digests: facts?.digests ?? [],
     });
+  };
+  for (const { imageId } of observed.containers)
+    if (!images.has(imageId)) add(imageId, await engine.image(imageId));
+  const mounted: [name: string, id: string][] = [];
+  for (const name of new Set(containers.flatMap(imagesMountedIn))) {
+    const facts = await engine.image(name);
+    if (facts === null) continue;
+    if (!images.has(facts.id)) add(facts.id, facts);
+    if (!/@|^sha256:/.test(name)) mounted.push([name, facts.id]);
   }
   return {
     project: observed.project,
@@ -67,16 +85,25 @@ export async function recordStack(engine: Engine, observed: Observed, now: Date)
     containers,
     networks: observed.networks,
     images: [...images.values()],
-    tags: Object.fromEntries(
-      [...observed.images].flatMap(([service, image]) => {
+    tags: Object.fromEntries([
+      ...mounted,
+      ...[...observed.images].flatMap(([service, image]) => {
         const name = observed.model.services[service]?.image ?? `${observed.project.name}-${service}`;
-        return image === null || name.includes('@') ? [] : [[name, image.id]];
+        return image === null || name.includes('@') ? [] : [[name, image.id] as const];
       }),
-    ),
+    ]),
     running: observed.containers.filter(({ running }) => running).map(({ id }) => id),
     green: observed.containers.filter(isGreen).map(({ id }) => id),
     injected: await readInjected(engine, observed),
+    unset: unsetVariables(observed.warnings),
   };
+}
+
+/** Names of images that a container has mounted (`type: image`). */
+function imagesMountedIn({ HostConfig }: ContainerInspect): string[] {
+  return ((HostConfig.Mounts ?? []) as { Type: string; Source?: string }[]).flatMap(({ Type, Source }) =>
+    Type === 'image' && Source !== undefined ? [Source] : [],
+  );
 }
 
 /** Where the names that keep a running image from becoming nameless are: one repository a project. */
@@ -195,6 +222,7 @@ export async function restoreContainers(engine: Engine, exec: Exec, record: Stac
   for (const volume of record.volumes.filter(onEngine)) await engine.createVolume(volume);
   await restoreNetworks(engine, record);
 
+  const { apiVersion } = await engine.facts();
   const recreated: Recreated = new Map();
   for (const inspect of lendersFirst(record.containers)) {
     const existing = await engine.container(inspect.Id);
@@ -209,7 +237,7 @@ export async function restoreContainers(engine: Engine, exec: Exec, record: Stac
     }
     const named = await engine.image(inspect.Config.Image);
     const image = named?.id === inspect.Image ? inspect.Config.Image : inspect.Image;
-    const { options, connections } = creation(inspect, image, recreated);
+    const { options, connections } = creation(inspect, image, recreated, apiVersion);
     if (inspect.State.Status === 'exited')
       options.Labels = { ...options.Labels, [exitedLabel]: String(inspect.State.ExitCode) };
     const id = await engine.createContainer(options);
@@ -298,7 +326,10 @@ async function restoreNetworks(engine: Engine, record: StackRecord): Promise<voi
         Driver: network.Driver,
         Internal: network.Internal,
         Attachable: network.Attachable,
+        ...('EnableIPv4' in network ? { EnableIPv4: network.EnableIPv4 as boolean } : {}),
         EnableIPv6: network.EnableIPv6,
+        ...(network.ConfigFrom?.Network ? { ConfigFrom: network.ConfigFrom } : {}),
+        ...(network.ConfigOnly ? { ConfigOnly: true } : {}),
         ...(network.IPAM === undefined ? {} : { IPAM: network.IPAM }),
         Options: network.Options ?? {},
         Labels: network.Labels ?? {},
@@ -322,6 +353,7 @@ function sameNetwork(a: NetworkInspect, b: NetworkInspect): boolean {
       network.Driver,
       network.Internal,
       network.Attachable,
+      (network as { EnableIPv4?: boolean }).EnableIPv4 ?? true,
       network.EnableIPv6,
       network.Options ?? {},
       network.Labels?.['com.docker.compose.config-hash'] ?? '',
@@ -357,17 +389,53 @@ export function lendersFirst(containers: readonly ContainerInspect[]): Container
   return sorted;
 }
 
+/** Paths of a container that have an anonymous volume: it is given back by name, whatever asked for it. Pure. */
+export function anonymousTargets({
+  HostConfig,
+  Mounts,
+}: Pick<ContainerInspect, 'HostConfig' | 'Mounts'>): Set<string> {
+  const named = new Set([
+    ...(HostConfig.Binds ?? []).map((bind) => bind.split(':')[1] ?? ''),
+    ...((HostConfig.Mounts ?? []) as { Source?: string; Target: string }[])
+      .filter(({ Source }) => Source !== undefined && Source !== '')
+      .map(({ Target }) => Target),
+  ]);
+  return new Set(
+    Mounts.filter(
+      ({ Type, Name, Destination }) => Type === 'volume' && Name !== undefined && !named.has(Destination),
+    ).map(({ Destination }) => Destination),
+  );
+}
+
+/**
+ * The MAC address of a container in a network, where it is to be given back; undefined where it has none, as one that does
+ * not run, or where the engine has made it from an address of its own choice (as it did before version 28): the next
+ * container that is given that address would have the same. Pure.
+ */
+export function chosenMac(
+  { NetworkSettings }: Pick<ContainerInspect, 'NetworkSettings'>,
+  network: string,
+): string | undefined {
+  const endpoints = NetworkSettings.Networks as Docker.EndpointsConfig | null;
+  const { MacAddress: mac = '', IPAddress: address = '', IPAMConfig: asked } = endpoints?.[network] ?? {};
+  if (mac === '') return undefined;
+  const bytes = address.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
+  const isMade = mac.toLowerCase() === `02:42:${bytes.join(':')}` && (asked?.IPv4Address ?? '') === '';
+  return isMade ? undefined : mac;
+}
+
 /**
  * What to give the engine to get a container like this one again. Pure.
  *
  * `docker inspect` shows what a container was created with, plus what the engine filled in; the latter must not be
- * given back: the host name made from the old id, addresses and MAC addresses the engine chose. Anonymous volumes
- * are named, so that the new container has the same ones.
+ * given back: the host name made from the old id, addresses the engine chose. MAC addresses are. Anonymous volumes
+ * are named, so that the new container has the same ones. `apiVersion`: the engine's, which decides how networks are joined.
  */
 export function creation(
   inspect: ContainerInspect,
   image: string,
   recreated: Recreated,
+  apiVersion = '1.42',
 ): {
   options: Docker.ContainerCreateOptions;
   connections: { network: string; endpoint: Docker.EndpointSettings }[];
@@ -382,24 +450,20 @@ export function creation(
   const volumesFrom = HostConfig.VolumesFrom as string[] | null | undefined;
   const sharesNetwork = networkMode === 'host' || networkMode.startsWith('container:');
 
-  const named = new Set([
-    ...(HostConfig.Binds ?? []).map((bind) => bind.split(':')[1] ?? ''),
-    ...((HostConfig.Mounts ?? []) as { Source?: string; Target: string }[])
-      .filter(({ Source }) => Source !== undefined && Source !== '')
-      .map(({ Target }) => Target),
-  ]);
-  const anonymous = inspect.Mounts.filter(
-    (mount) => mount.Type === 'volume' && !named.has(mount.Destination) && mount.Name !== undefined,
-  );
+  const targets = anonymousTargets(inspect);
+  const anonymous = inspect.Mounts.filter(({ Destination }) => targets.has(Destination));
   const mounts = ((HostConfig.Mounts ?? []) as unknown as { Target: string }[]).filter(
-    ({ Target }) => !anonymous.some(({ Destination }) => Destination === Target),
+    ({ Target }) => !targets.has(Target),
   );
 
   const { Hostname, Domainname, ExposedPorts, MacAddress, ...config } = Config as typeof Config & {
     MacAddress?: string;
   };
+  const mainMac = MacAddress === '' || sharesNetwork ? undefined : MacAddress;
   const options = {
     ...config,
+    // Engines before API 1.44 read it here, later ones in the endpoint.
+    ...(mainMac === undefined ? {} : { MacAddress: mainMac }),
     name: inspect.Name.replace(/^\//, ''),
     Image: image,
     ...(sharesNetwork || Hostname === shortId ? {} : { Hostname }),
@@ -428,6 +492,10 @@ export function creation(
     },
   } as unknown as Docker.ContainerCreateOptions;
 
+  const macOf = (network: string): { MacAddress?: string } => {
+    const mac = chosenMac(inspect, network);
+    return mac === undefined ? {} : { MacAddress: mac };
+  };
   const networks = Object.entries((inspect.NetworkSettings.Networks as Docker.EndpointsConfig | null) ?? {});
   const endpoints =
     sharesNetwork || networkMode === 'none'
@@ -443,14 +511,22 @@ export function creation(
               ? { GwPriority: endpoint.GwPriority }
               : {}),
             Aliases: (endpoint.Aliases ?? []).filter((alias) => alias !== shortId),
-            ...(MacAddress === undefined || MacAddress === '' ? {} : { MacAddress }),
+            ...macOf(network),
           } satisfies Docker.EndpointSettings,
         }));
-  // Engines before API 1.44 take one network at creation; the others are connected afterwards everywhere.
   const first = endpoints.find(({ network }) => network === networkMode) ?? endpoints[0];
-  if (first !== undefined)
-    options.NetworkingConfig = { EndpointsConfig: { [first.network]: first.endpoint } };
-  return { options, connections: endpoints.filter((endpoint) => endpoint !== first) };
+  // One that did not run has no address in any network; what was asked for is known of the first one only.
+  if (first !== undefined && mainMac !== undefined)
+    first.endpoint = { ...first.endpoint, MacAddress: mainMac };
+  // Engines before API 1.44 take one network at creation, later ones all of them. They forget the MAC address of one that a
+  // container is connected to before it runs.
+  const atOnce =
+    compareVersions(apiVersion, '1.44') >= 0 ? endpoints : endpoints.filter((each) => each === first);
+  if (atOnce.length > 0)
+    options.NetworkingConfig = {
+      EndpointsConfig: Object.fromEntries(atOnce.map(({ network, endpoint }) => [network, endpoint])),
+    };
+  return { options, connections: endpoints.filter((endpoint) => !atOnce.includes(endpoint)) };
 }
 
 export interface StartOptions {

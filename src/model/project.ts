@@ -19,6 +19,25 @@ export interface Project {
 /** Compose's own rule; a name that breaks it is refused by compose only after everything else was set up. */
 export const projectNamePattern = /^[a-z0-9][a-z0-9_-]*$/;
 
+/** The files that make a project's configuration, as they were found. Paths are absolute. */
+export interface Configuration {
+  /** Read by compose or by safe-update. */
+  files: string[];
+  /** Mounted into containers, to be read only. */
+  mounted: string[];
+  /** Folders that are mounted so: all that is in them is in `mounted`. */
+  folders: string[];
+  /** What belongs to it and could not be had, in words. */
+  missing: string[];
+}
+
+/** Names of the variables of which compose says that they are not set, given what it warned about. Pure. */
+export function unsetVariables(warnings: readonly string[]): string[] {
+  return [
+    ...new Set(warnings.flatMap((warning) => /The "(.+)" variable is not set/.exec(warning)?.[1] ?? [])),
+  ];
+}
+
 /** Where the engine is: given alike to dockerode and to the docker command. */
 export interface Endpoint {
   /** As DOCKER_HOST takes it: unix:///var/run/docker.sock, tcp://…, ssh://…, npipe://… */

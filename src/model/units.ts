@@ -11,6 +11,11 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${units[unit] ?? ''}`;
 }
 
+/** A number of things: "1 volume", "2 volumes". */
+export function counted(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? '' : 's'}`;
+}
+
 /** Milliseconds as people read them: 640 ms, 3.2 s, 2 min 05 s, 1 h 12 min. */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds < 999.5) return `${milliseconds.toFixed(0)} ms`;

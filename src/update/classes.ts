@@ -1,5 +1,6 @@
+import { coversBindMount } from '../config/bind-mounts.ts';
 import type { Settings } from '../config/schema.ts';
-import type { ClassifiedBy } from '../docker/observe.ts';
+import type { ClassifiedBy, Observed } from '../docker/observe.ts';
 import type { Volume, VolumeClass } from '../model/project.ts';
 
 /** The label with which a volume says what it holds: `safe-update.class: cache`. */
@@ -68,4 +69,41 @@ function isOff(value: string | undefined): boolean {
 /** The volumes that a backup archives: those that are there and not left out. Pure. */
 export function archived<T extends Pick<Volume, 'exists' | 'leftOut'>>(volumes: readonly T[]): T[] {
   return volumes.filter(({ exists, leftOut }) => exists && leftOut === undefined);
+}
+
+/** What safe-update.yml says of volumes, databases and folders that the project has not, in words: a typing error. Pure. */
+export function namesNothing(
+  { volumes, databases, bindMounts }: Pick<Settings, 'volumes' | 'databases' | 'bindMounts'>,
+  observed: Pick<Observed, 'volumes' | 'containers' | 'model'>,
+): string[] {
+  const services = new Set([
+    ...Object.keys(observed.model.services),
+    ...observed.containers.map(({ service }) => service),
+  ]);
+  const sources = [
+    ...observed.containers.flatMap(({ mounts }) =>
+      mounts.flatMap(({ type, source }) => (type === 'bind' ? [source] : [])),
+    ),
+    ...Object.values(observed.model.services).flatMap((service) =>
+      (service.volumes ?? []).flatMap(({ type, source }) =>
+        type === 'bind' && source !== undefined ? [source] : [],
+      ),
+    ),
+  ];
+  const isVolume = (name: string): boolean =>
+    observed.volumes.some((volume) => volume.name === name || volume.key === name) ||
+    Object.hasOwn(observed.model.volumes ?? {}, name);
+  const nothing = (setting: string, what: string): string =>
+    `${setting} in safe-update.yml names nothing: the project has no such ${what}.`;
+  return [
+    ...Object.keys(volumes)
+      .filter((name) => !isVolume(name))
+      .map((name) => nothing(`volumes.${name}`, 'volume')),
+    ...Object.keys(databases)
+      .filter((name) => !services.has(name))
+      .map((name) => nothing(`databases.${name}`, 'service')),
+    ...bindMounts.include
+      .filter((pattern) => !sources.some((source) => coversBindMount([pattern], source)))
+      .map((pattern) => nothing(`bindMounts.include: ${pattern}`, 'bind mount')),
+  ];
 }

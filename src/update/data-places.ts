@@ -1,6 +1,6 @@
 import { mountHolding } from '../backup/create.ts';
 import { recogniseDatabase } from '../database/engines.ts';
-import { looksLikeOtherDatabase } from '../database/unknown.ts';
+import { looksLikeOtherDatabase, otherDatabaseOnNoVolume } from '../database/unknown.ts';
 import type { Observed } from '../docker/observe.ts';
 import type { Container, Volume } from '../model/project.ts';
 
@@ -49,15 +49,27 @@ export function misplaced(
 }
 
 function notDumped(container: Container, volumes: readonly Volume[], consistency: 'cold' | 'hot'): string[] {
-  const title = looksLikeOtherDatabase(container);
-  const keepsData = container.mounts.some(
-    ({ source, readOnly }) => !readOnly && volumes.some(({ name }) => name === source),
-  );
-  if (title === undefined || !keepsData) return [];
-  const looks = `${container.service} looks like ${title}, which safe-update cannot dump`;
+  const found = looksLikeOtherDatabase(container);
+  if (found === undefined) return [];
+  const looks = `${container.service} looks like ${found.title}, which safe-update cannot dump`;
+  if (otherDatabaseOnNoVolume(container) !== undefined) {
+    return [
+      `${looks}, and its data is on no volume: it is in no backup, and replacing the container deletes it.`,
+    ];
+  }
+  const places = container.mounts.filter(({ readOnly }) => !readOnly);
+  const isCovered = ({ source }: Container['mounts'][number]): boolean =>
+    volumes.some(({ name }) => name === source);
+  const [folder] = places.filter((place) => place.type === 'bind' && !isCovered(place));
+  if (places.some(isCovered)) {
+    return [
+      consistency === 'cold'
+        ? `${looks}. The archive of its volumes is made while it is stopped, and is exact; there is no other way back for it.`
+        : `${looks}, and with consistency: hot its volumes are archived while it writes to them. Such an archive may be useless: take consistency: cold.`,
+    ];
+  }
+  if (folder === undefined || folder.source.endsWith('.sock')) return [];
   return [
-    consistency === 'cold'
-      ? `${looks}. The archive of its volumes is made while it is stopped, and is exact; there is no other way back for it.`
-      : `${looks}, and with consistency: hot its volumes are archived while it writes to them. Such an archive may be useless: take consistency: cold.`,
+    `${looks}, and its folder ${folder.source} (${folder.path}) is in no backup: name it under bindMounts.include in safe-update.yml.`,
   ];
 }

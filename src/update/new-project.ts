@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { isMap, isSeq, parseDocument, type Document } from 'yaml';
 import type { Manifest } from '../backup/manifest.ts';
+import { clash, publishedPorts, type HostPort } from '../model/ports.ts';
 import type { ComposeModel, Container, Project } from '../model/project.ts';
 
 /** The compose file that safe-update adds to a new project where it would share something with another one. */
@@ -17,7 +18,7 @@ export function moved(file: string, from: string, to: string): string | undefine
 export interface NewProject {
   project: Project;
   /** Files to write, by part of the backup. */
-  files: { part: string; to: string; mode: number }[];
+  files: { part: string; to: string; mode: number; owner?: { uid: number; gid: number } }[];
   /** Files of the configuration that have no place in the new folder. */
   outside: string[];
 }
@@ -32,10 +33,12 @@ export function newProject(
   directory: string,
 ): NewProject {
   const place = (file: string): string | undefined => moved(file, project.directory, directory);
-  const kept = config.flatMap(({ part, from, mode }) => {
+  const kept = config.flatMap(({ part, from, mode, owner }) => {
     const to = place(from);
-    return to === undefined ? [] : [{ part, to, mode }];
+    return to === undefined ? [] : [{ part, to, mode, ...(owner === undefined ? {} : { owner }) }];
   });
+  // What is mounted from elsewhere is named by its whole path, or it will be missing once the new folder is rendered.
+  const mounted = new Set(config.filter(({ owner }) => owner !== undefined).map(({ from }) => from));
   const backedUp = new Set(config.map(({ from }) => from));
   const needed = [...project.files, ...project.envFiles];
   return {
@@ -50,7 +53,7 @@ export function newProject(
     files: kept,
     outside: [
       ...new Set([
-        ...[...backedUp].filter((file) => place(file) === undefined),
+        ...[...backedUp].filter((file) => place(file) === undefined && !mounted.has(file)),
         ...needed.filter((file) => !backedUp.has(file)),
       ]),
     ],
@@ -97,6 +100,45 @@ export function settingsFor(text: string, name: string, extraFile: string | unde
   return changed ? document.toString() : text;
 }
 
+/** A value that was set when the backup was made. */
+export interface Blank {
+  /** Where in the rendered model: `services.app.environment.TOKEN`. */
+  at: string;
+  /** What of it would be gone: all of it, or a variable inside of it. */
+  what: 'all' | 'part';
+}
+
+/** Values of these are meant one by one: one that is not there any more has become blank. */
+const listsOfValues = new Set(['environment', 'labels', 'args']);
+
+/**
+ * Which values of a rendered model are blank in the same model rendered elsewhere, or lack what a variable stood for.
+ * `unset`: whether compose has said of any variable that it is not set. Names and folders that differ anyway are to be
+ * taken out of both before. Pure.
+ */
+export function blanks(before: unknown, now: unknown, unset: boolean, at: readonly string[] = []): Blank[] {
+  const blank = (what: Blank['what']): Blank[] => [{ at: at.join('.'), what }];
+  if (typeof before === 'string') {
+    if (before.trim() === '' || before === now) return [];
+    if (now === undefined || now === null)
+      return unset || listsOfValues.has(at.at(-2) ?? '') ? blank('all') : [];
+    if (typeof now !== 'string') return [];
+    if (now.trim() === '') return blank('all');
+    return unset && isCutFrom(now, before) ? blank('part') : [];
+  }
+  if (typeof before !== 'object' || before === null) return [];
+  const other = (typeof now === 'object' ? now : null) as Record<string, unknown> | null;
+  if (Array.isArray(before) && Array.isArray(now) && before.length !== now.length) return [];
+  return Object.entries(before).flatMap(([key, value]) => blanks(value, other?.[key], unset, [...at, key]));
+}
+
+/** Whether a text is another one from which something was taken out. */
+function isCutFrom(text: string, whole: string): boolean {
+  let found = 0;
+  for (const character of whole) if (character === text[found]) found += 1;
+  return found === text.length && text.length < whole.length;
+}
+
 /** What of the engine a new project has to keep clear of. */
 export interface Taken {
   volumes: ReadonlySet<string>;
@@ -104,8 +146,8 @@ export interface Taken {
   networks: ReadonlySet<string>;
   /** Networks that the containers of the first project are connected to. */
   firstNetworks: ReadonlySet<string>;
-  /** `8080/tcp`, and the container that serves it. */
-  ports: ReadonlyMap<string, string>;
+  /** Ports of the host that are served, and by which container. */
+  ports: readonly (HostPort & { container: string })[];
 }
 
 export interface Separation {
@@ -169,11 +211,12 @@ export function separate(
     }
     if (own.length > 0) serviceLines.push(`  ${quoted(service)}:`, ...own);
     if (options.ports) {
-      for (const port of publishedPorts(ports)) {
-        const holder = taken.ports.get(port);
-        if (holder === undefined) continue;
+      for (const wanted of publishedPorts(ports)) {
+        const holders = wanted.map((port) => taken.ports.find((other) => clash(port, other)));
+        const [holder] = holders;
+        if (holder === undefined || holders.includes(undefined)) continue;
         found.obstacles.push({
-          message: `${service} publishes the port ${port}, which ${holder} serves already.`,
+          message: `${service} publishes the port ${holder.port}/${holder.protocol}, which ${holder.container} serves already.`,
           hint: 'Leave the ports out with --no-ports.',
         });
       }
@@ -240,18 +283,6 @@ function occupied(what: string, name: string, taken: ReadonlySet<string>): Obsta
       hint: 'Choose another name for the new project.',
     },
   ];
-}
-
-/** `8080/tcp` for each port of the host that compose has rendered; ranges written out. Pure. */
-function publishedPorts(ports: readonly unknown[]): string[] {
-  return ports.flatMap((port) => {
-    const { published, protocol = 'tcp' } = port as { published?: string | number; protocol?: string };
-    const [first, last = first] = String(published ?? '')
-      .split('-')
-      .map(Number);
-    if (first === undefined || last === undefined || !(first > 0)) return [];
-    return Array.from({ length: last - first + 1 }, (_, index) => `${first + index}/${protocol}`);
-  });
 }
 
 /**

@@ -8,22 +8,8 @@ import type { Context } from './context.ts';
 import type { Refusal } from './refuse.ts';
 import type { Selection } from './restore.ts';
 
-/**
- * Everything that is there and that a restore writes over. The question, what is kept first, what is refused and what is
- * written all go by this.
- */
-export interface Overwritten {
-  /** On the engine, also where the present stack does not use them any more. */
-  volumes: Volume[];
-  /** Absolute paths of configuration files. */
-  files: string[];
-}
-
 /** Whether a restore writes to a volume: fills it from its archive, or loads the dump of a database in it. Pure. */
-function writesTo(
-  selection: Selection,
-  target: Manifest,
-): (volume: Pick<ManifestVolume, 'name'>) => boolean {
+function writesTo(selection: Selection, target: Manifest): (volume: Pick<ManifestVolume, 'name'>) => boolean {
   if (selection.what === 'all') return () => true;
   const ofDatabases = target.databases
     .filter(({ service }) => selection.databases.some((chosen) => chosen.service === service))
@@ -31,13 +17,16 @@ function writesTo(
   return ({ name }) => selection.volumes.includes(name) || ofDatabases.includes(name);
 }
 
-/** `present`: the volumes of the stack as it is. Asks the engine about those that only the backup knows. */
+/**
+ * The volumes that are there and that a restore writes over, also where the present stack does not use them any more: what is
+ * kept first and what is refused go by this. `present`: the volumes of the stack as it is.
+ */
 export async function overwrittenBy(
   { engine, settings }: Pick<Context, 'engine' | 'settings'>,
   present: Pick<StackRecord, 'volumes'>,
   target: Manifest,
   selection: Selection,
-): Promise<Overwritten> {
+): Promise<Volume[]> {
   const volumes: Volume[] = [];
   for (const volume of target.volumes.filter(writesTo(selection, target))) {
     const own = present.volumes.find(({ name }) => name === volume.name);
@@ -54,8 +43,7 @@ export async function overwrittenBy(
     const classified = classify(settings, { name, labels: spec.labels, services: [] });
     volumes.push({ kind, ...spec, servedAt, exists: true, ...classified });
   }
-  const config = selection.what === 'some' && selection.config;
-  return { volumes, files: config ? target.config.map(({ from }) => from) : [] };
+  return volumes;
 }
 
 /**
@@ -63,12 +51,12 @@ export async function overwrittenBy(
  * containers of the engine. Pure.
  */
 export function sharedRefusals(
-  { volumes }: Overwritten,
+  overwritten: readonly Volume[],
   project: string,
   everyone: readonly ListedContainer[],
   settings: Context['settings'],
 ): Refusal[] {
-  return volumes
+  return overwritten
     .filter((volume) => !sharingAllowed(settings, volume))
     .flatMap(({ name, kind, labels }): Refusal[] => {
       const users = everyone

@@ -2,10 +2,11 @@ import path from 'node:path';
 import { mountHolding } from '../backup/create.ts';
 import { recogniseDatabase } from '../database/engines.ts';
 import { bindMountReason, type Observed } from '../docker/observe.ts';
+import { parseImageName } from '../database/image-name.ts';
 import { referredTo } from '../docker/references.ts';
 import { exitedLabel } from '../docker/record.ts';
 import { shownOptions } from '../model/driver-options.ts';
-import type { ComposeService, Container } from '../model/project.ts';
+import { unsetVariables, type ComposeService, type Container } from '../model/project.ts';
 import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
 import { archived } from './classes.ts';
 import { dataPlaceWarnings } from './data-places.ts';
@@ -59,7 +60,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     databases,
     notCovered: observed.notCovered,
     warnings: [
-      ...observed.warnings,
+      ...inOneLine(observed.warnings),
       ...moreFiles(observed),
       ...dataPlaceWarnings(observed, options.consistency),
     ],
@@ -273,6 +274,49 @@ export function shownFrom(directory: string, source: string): string {
   return inside === '' || inside.startsWith('..') ? source : `./${inside}`;
 }
 
+/** Compose warns once a variable; a file may have hundreds that are blank on purpose. Pure. */
+function inOneLine(warnings: readonly string[]): string[] {
+  const unset = unsetVariables(warnings);
+  if (unset.length < 2) return [...warnings];
+  const others = warnings.filter((warning) => unsetVariables([warning]).length === 0);
+  const shown = unset.slice(0, 5).join(', ');
+  const more = unset.length > 5 ? ` and ${unset.length - 5} more` : '';
+  return [...others, `${unset.length} variables are not set, and blank: ${shown}${more}.`];
+}
+
+/** What of the project itself could be better for updates. For whoever looks at a plan at leisure, not for each run. Pure. */
+export function advice(observed: Pick<Observed, 'containers' | 'model'>): string[] {
+  return [...unfixedDatabases(observed), ...unwatched(observed)];
+}
+
+/** A pull may bring such a database its next major version, which cannot read its files. */
+function unfixedDatabases({ containers, model }: Pick<Observed, 'containers' | 'model'>): string[] {
+  const services = containers
+    .filter((container) => recogniseDatabase(container) !== undefined)
+    .flatMap(({ service }) => {
+      const image = model.services[service]?.image;
+      if (image === undefined) return [];
+      const { tag, digest } = parseImageName(image);
+      return digest === undefined && (tag ?? 'latest') === 'latest' ? [`${service} (${image})`] : [];
+    });
+  if (services.length === 0) return [];
+  const names = [...new Set(services)].join(', ');
+  return [
+    `${names}: the image names no version, so that a pull may bring one that cannot read the files. Name one, like postgres:17.`,
+  ];
+}
+
+/** Of a service without a healthcheck nobody knows more than that it runs. */
+function unwatched({ containers, model }: Pick<Observed, 'containers' | 'model'>): string[] {
+  const services = containers
+    .filter(({ running, health, service }) => running && health === 'none' && service in model.services)
+    .map(({ service }) => service);
+  if (services.length === 0) return [];
+  const names = [...new Set(services)];
+  const shown = names.slice(0, 8).join(', ') + (names.length > 8 ? ` and ${names.length - 8} more` : '');
+  return [`Without a healthcheck, and so verified only by running on: ${shown}.`];
+}
+
 /** Services that an update is about: active ones, and those that have a container. */
 function isMeant(observed: Observed, service: string): boolean {
   return (
@@ -292,14 +336,16 @@ function changeOf(
   const image = observed.images.get(service);
   const other = own.find(({ imageId }) => image != null && imageId !== image.id);
   if (other !== undefined && image != null) {
-    causes.push(`image ${definition.image ?? service} ${short(other.imageId)} → ${short(image.id)}`);
+    causes.push(
+      `image ${shortName(definition.image ?? service)} ${short(other.imageId)} → ${short(image.id)}`,
+    );
   }
   const hash = observed.hashes.get(service);
   const stale = own.find(({ configHash }) => hash !== undefined && configHash !== hash);
   if (stale !== undefined) {
     causes.push(
       definition.image !== undefined && stale.imageName !== definition.image
-        ? `image name ${stale.imageName} → ${definition.image}`
+        ? `image name ${shortName(stale.imageName)} → ${shortName(definition.image)}`
         : 'configuration',
     );
   }
@@ -387,4 +433,9 @@ export function hasAnonymousVolume(
 
 function short(imageId: string): string {
   return imageId.replace(/^sha256:/, '').slice(0, 12);
+}
+
+/** A name of an image, with no more of a digest in it than tells it from others. */
+function shortName(image: string): string {
+  return image.replace(/(sha256:[0-9a-f]{12})[0-9a-f]{52}/, '$1');
 }

@@ -16,7 +16,7 @@ import {
 } from '../docker/record.ts';
 import { messageOf, SafeUpdateError, type ErrorCode } from '../model/error.ts';
 import type { Outcome } from '../model/event.ts';
-import { formatDuration } from '../model/units.ts';
+import { counted, formatDuration } from '../model/units.ts';
 import type { Context } from './context.ts';
 import { compare, mayBecomeEmpty, type Compared, type Data } from './fingerprints.ts';
 import type { Journal, JournalEntry } from './journal.ts';
@@ -186,7 +186,7 @@ async function attempt(
   await showStep(context, 'images', 'Look for the images', async () => {
     const images = await requireImages(context, record, chosen);
     around = { images, binds: await lookAtBinds(open, chosen, engineFolder), engineFolder };
-    return `${images.size} images`;
+    return counted(images.size, 'image');
   });
   if (around === undefined) throw new Error('nothing was looked at');
   await untouched(requireRoom(context, manifest, { project: proof, run, image }));
@@ -424,7 +424,7 @@ async function standing(
     const ids: Recreated = new Map();
     await show('make', 'Make it apart from everything', async () => {
       await make(proving, made, ids);
-      return `${made.containers.length} containers, ${made.volumes.length} volumes`;
+      return `${counted(made.containers.length, 'container')}, ${counted(made.volumes.length, 'volume')}`;
     });
     const session: Session = {
       ...{ context, run, project: proof, state: '', lock: proving.lock, helperImage: proving.image },

@@ -2,10 +2,12 @@ import path from 'node:path';
 import { mountHolding } from '../backup/create.ts';
 import { recogniseDatabase } from '../database/engines.ts';
 import { environmentAfter } from '../docker/absent.ts';
+import { otherDatabaseOnNoVolume } from '../database/unknown.ts';
 import type { Observed } from '../docker/observe.ts';
 import { boundFolder } from '../model/driver-options.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Plan } from '../model/plan.ts';
+import { clash, publishedPorts, type HostPort } from '../model/ports.ts';
 import type { Container, Volume } from '../model/project.ts';
 import { archived } from './classes.ts';
 import { startedFrom } from './plan.ts';
@@ -198,7 +200,18 @@ function movedVolumes(
 
 function databaseTrouble({ images, model }: Observed, container: Container): Refusal[] {
   const engine = recogniseDatabase(container);
-  if (engine === undefined) return [];
+  if (engine === undefined) {
+    const other = otherDatabaseOnNoVolume(container);
+    if (other === undefined) return [];
+    const folder = other.folders[0] ?? 'what it keeps';
+    return [
+      {
+        accept: `no-volume:${container.service}`,
+        message: `${container.service} looks like ${other.title}, and its data is on no volume: replacing the container deletes it.`,
+        hint: `Copy its data out and put ${folder} on a named volume first.`,
+      },
+    ];
+  }
   const found: Refusal[] = [];
   const dataPath = engine.dataPath(container);
   const holding = mountHolding(container, dataPath);
@@ -267,6 +280,51 @@ export function imageRefusals(
       },
     ];
   });
+}
+
+/**
+ * Ports of the host that services are to get and that somebody else has: found out after the stop, that would be a downtime
+ * for nothing. `isFree`: whether nothing outside of containers serves it, as far as that can be told. Pure.
+ */
+export function portRefusals(
+  { model, project, servedPorts }: Pick<Observed, 'model' | 'project' | 'servedPorts'>,
+  services: readonly string[],
+  isFree: (port: HostPort) => boolean,
+): Refusal[] {
+  const wantedBy = (service: string): HostPort[][] => publishedPorts(model.services[service]?.ports ?? []);
+  /** One that is served by what will be stopped, or comes up later than this anyway, is free by then. */
+  const holderOf = (service: string, port: HostPort): string | undefined => {
+    const served = servedPorts.filter((other) => clash(port, other));
+    for (const { container, project: name, service: other } of served) {
+      if (name !== project.name)
+        return `the container ${container}${name === '' ? '' : ` of the project ${name}`}`;
+      if (other === service) continue;
+      const keeps =
+        model.services[other] === undefined ||
+        wantedBy(other)
+          .flat()
+          .some((kept) => clash(kept, port));
+      if (keeps) return `the container ${container}, of the service ${other}`;
+    }
+    return served.length > 0 || isFree(port) ? undefined : 'something that is no container';
+  };
+  return services.flatMap((service) =>
+    wantedBy(service).flatMap((wanted): Refusal[] => {
+      const holders = wanted.map((port) => holderOf(service, port));
+      const [holder] = holders;
+      const [first] = wanted;
+      if (first === undefined || holder === undefined || holders.includes(undefined)) return [];
+      const range = wanted.length > 1 ? `-${first.port + wanted.length - 1}` : '';
+      const name = `${first.port}${range}${first.protocol === 'tcp' ? '' : `/${first.protocol}`}`;
+      return [
+        {
+          accept: `port-taken:${name}`,
+          message: `${service} publishes the port ${name}, which ${holder} has already.`,
+          hint: `Stop what has it, or publish another port for ${service}.`,
+        },
+      ];
+    }),
+  );
 }
 
 /**

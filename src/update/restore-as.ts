@@ -11,13 +11,21 @@ import { readContainer } from '../docker/observe.ts';
 import type { StackRecord } from '../docker/record.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Outcome } from '../model/event.ts';
-import { projectNamePattern, type ComposeModel, type Container, type Project } from '../model/project.ts';
-import { formatBytes } from '../model/units.ts';
+import {
+  projectNamePattern,
+  unsetVariables,
+  type ComposeFileObject,
+  type ComposeModel,
+  type Container,
+  type Project,
+} from '../model/project.ts';
+import { counted, formatBytes } from '../model/units.ts';
 import type { Context } from './context.ts';
 import { requireSameData, type Data } from './fingerprints.ts';
 import { startJournal } from './journal.ts';
 import { whatWasMade } from './made.ts';
 import {
+  blanks,
   moved,
   newProject,
   overrideName,
@@ -157,6 +165,7 @@ async function requireFolder(
     for (const mount of container.mounts.filter(({ type }) => type === 'bind')) {
       const place = moved(mount.source, manifest.project.directory, directory);
       if (place === undefined || backedUp.includes(mount.source) || written.has(mount.source)) continue;
+      if (manifest.configFolders?.includes(mount.source) === true) continue;
       needed.set(place, container.service);
     }
   }
@@ -219,7 +228,7 @@ async function showImages(context: Context, record: StackRecord): Promise<Map<st
   let services = new Map<string, string>();
   await showStep(context, 'images', 'Look for the images', async () => {
     services = await requireImages(context, record);
-    return `${new Set(services.values()).size} images`;
+    return counted(new Set(services.values()).size, 'image');
   });
   return services;
 }
@@ -316,10 +325,10 @@ async function writeProject(
   const { manifest, reader } = open;
   const writer = folderWriter(directory);
   try {
-    for (const { part, to, mode } of becomes.files) {
+    for (const { part, to, mode, owner } of becomes.files) {
       const chunks: Buffer[] = [];
       for await (const chunk of reader.open(part)) chunks.push(Buffer.from(chunk as Buffer));
-      await writer.write(to, Buffer.concat(chunks), mode);
+      await writer.write(to, Buffer.concat(chunks), mode, owner);
     }
     let { project } = becomes;
     const { model, warnings } = await compose.model(project);
@@ -335,6 +344,15 @@ async function writeProject(
         hint: 'Take another backup: safe-update backups',
       });
     sayDifferences(context, manifest, record, model, services);
+    const unset = unsetVariables(warnings).filter((name) => record.unset?.includes(name) !== true);
+    refuse(
+      [
+        ...blankValues(manifest, record, model, services, directory, unset),
+        ...(await blankObjects(context, project, record, model, services)),
+        ...(await missingMounts(manifest, model, services)),
+      ],
+      context.accept,
+    );
 
     const everyone = await engine.allContainers();
     const volumesBefore = new Set((await engine.allVolumes()).map(({ name }) => name));
@@ -347,10 +365,8 @@ async function writeProject(
           .filter(({ labels }) => labels['com.docker.compose.project'] === manifest.project.name)
           .flatMap(({ networks }) => networks),
       ),
-      ports: new Map(
-        everyone.flatMap(({ name, ports: served }) =>
-          served.map(({ port, protocol }) => [`${port}/${protocol}`, name]),
-        ),
+      ports: everyone.flatMap(({ name, ports: served }) =>
+        served.map((port) => ({ ...port, container: name })),
       ),
     };
     const { tags, others } = await nameImages(context, project, model, services, images);
@@ -414,12 +430,19 @@ function folderWriter(directory: string) {
   }
 
   return {
-    async write(file: string, content: Buffer, mode: number): Promise<void> {
+    async write(
+      file: string,
+      content: Buffer,
+      mode: number,
+      owner?: { uid: number; gid: number },
+    ): Promise<void> {
       await makeFolder(path.dirname(file));
       const handle = await openFile(file, 'wx', mode);
       files.push(file);
       try {
         await handle.writeFile(content);
+        // Only root can, and only then can it have been of another user.
+        if (owner !== undefined) await handle.chown(owner.uid, owner.gid).catch(() => undefined);
         await handle.chmod(mode);
         await handle.sync();
       } finally {
@@ -487,6 +510,110 @@ function sayDifferences(
       message: `${service}: ${different.join(', ')} had another value when the backup was made; it came from outside of the files that are in it.`,
     });
   }
+}
+
+/** What was set when the backup was made must not be blank now: a blank password or path is no smaller fault than a lost file. */
+function blankValues(
+  { project }: Manifest,
+  record: StackRecord,
+  model: ComposeModel,
+  services: readonly string[],
+  directory: string,
+  unset: readonly string[],
+): Refusal[] {
+  const withoutNames = (part: unknown, name: string, folder: string): unknown =>
+    JSON.parse(JSON.stringify(part ?? null), (_, value: unknown) =>
+      typeof value === 'string' ? value.replaceAll(folder, '').replaceAll(name, '') : value,
+    );
+  const essence = (whole: ComposeModel, name: string, folder: string): unknown => ({
+    services: Object.fromEntries(
+      services.map((service) => [service, withoutNames(whole.services[service], name, folder)]),
+    ),
+    volumes: withoutNames(whole.volumes, name, folder),
+    networks: withoutNames(whole.networks, name, folder),
+  });
+  const found = blanks(
+    essence(record.model, project.name, project.directory),
+    essence(model, model.name, directory),
+    unset.length > 0,
+  );
+  const variables = unset.length === 0 ? '' : ` Compose has no value for: ${unset.join(', ')}.`;
+  return found.map(({ at, what }) => ({
+    accept: `blank:${at}`,
+    message: `${at} had a value when the backup was made; here ${what === 'all' ? 'it would be blank' : 'a part of it would be blank'}.`,
+    hint: `Its value came from the environment, or from a file that is not in the backup.${variables} Set it in the environment and run again.`,
+  }));
+}
+
+/** Secrets and configs whose content is a variable's: compose would make them without any. */
+async function blankObjects(
+  { compose }: Context,
+  project: Project,
+  record: StackRecord,
+  model: ComposeModel,
+  services: readonly string[],
+): Promise<Refusal[]> {
+  const used = usedObjects(model, services).flatMap(({ what, name, object: { environment } }) =>
+    environment === undefined ? [] : [{ what, name, environment }],
+  );
+  const own = path.join(project.directory, '.env');
+  const envFiles =
+    project.envFiles.length > 0 || (await stat(own).catch(() => undefined)) === undefined
+      ? project.envFiles
+      : [own];
+  const values =
+    used.length === 0
+      ? []
+      : await compose.interpolate(
+          project,
+          used.map(({ environment }) => `\${${environment}-}`),
+          envFiles,
+        );
+  return used
+    .filter((_, index) => values[index] === '')
+    .filter(({ what, name }) => record.model[what]?.[name] !== undefined)
+    .map(({ what, name, environment }) => ({
+      accept: `blank:${what}.${name}`,
+      message: `${what}.${name} has its content from the variable ${environment}, which is not set here.`,
+      hint: `Set ${environment} in the environment and run again.`,
+    }));
+}
+
+function usedObjects(
+  { services: all, secrets = {}, configs = {} }: ComposeModel,
+  services: readonly string[],
+): { what: 'secrets' | 'configs'; name: string; service: string; object: ComposeFileObject }[] {
+  return services.flatMap((service) =>
+    (['secrets', 'configs'] as const).flatMap((what) =>
+      (all[service]?.[what] ?? []).flatMap(({ source }) => {
+        const object = (what === 'secrets' ? secrets : configs)[source];
+        return object === undefined ? [] : [{ what, name: source, service, object }];
+      }),
+    ),
+  );
+}
+
+/** Files that containers are given to read, from outside of the folder: they must be here already. */
+async function missingMounts(
+  { config }: Manifest,
+  model: ComposeModel,
+  services: readonly string[],
+): Promise<Refusal[]> {
+  const found: Refusal[] = [];
+  for (const { service, object } of usedObjects(model, services)) {
+    const { file } = object;
+    if (file === undefined || (await stat(file).catch(() => undefined)) !== undefined) continue;
+    const kept = config.find(({ from }) => from === file);
+    found.push({
+      accept: `missing:${file}`,
+      message: `${service} needs ${file}, which is not here.`,
+      hint:
+        kept === undefined
+          ? 'Put it there, then run again.'
+          : `It is ${kept.part} in the backup: copy it there, then run again.`,
+    });
+  }
+  return found;
 }
 
 /**

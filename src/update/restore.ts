@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open as openFile, rename, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, open as openFile, realpath, rename, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { verifyContents } from '../backup/contents.ts';
 import type { Manifest, ManifestVolume } from '../backup/manifest.ts';
@@ -8,7 +9,6 @@ import { requireWritable, syncFolder } from '../backup/store/folder.ts';
 import { qualified } from '../database/fingerprint.ts';
 import { readContainer, type Observed } from '../docker/observe.ts';
 import {
-  recordStack,
   restoreContainers,
   startRecorded,
   stopContainers,
@@ -17,11 +17,12 @@ import {
 } from '../docker/record.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Outcome } from '../model/event.ts';
+import type { Volume } from '../model/project.ts';
 import type { Context } from './context.ts';
 import { downtime } from './downtime.ts';
 import { requireSameData, type Data } from './fingerprints.ts';
 import { dropStack, readRuns, unfinishedRun, wayBack } from './journal.ts';
-import { overwrittenBy, sharedRefusals, type Overwritten } from './overwritten.ts';
+import { overwrittenBy, sharedRefusals } from './overwritten.ts';
 import { recover } from './recover.ts';
 import { refuse } from './refuse.ts';
 import {
@@ -31,13 +32,14 @@ import {
   look,
   noteUndo,
   openSession,
+  recordLooked,
   sealBackup,
   showStep,
   waitUntilFree,
   withHelper,
   type Session,
 } from './session.ts';
-import { databasesIn, putBack, restoreData, restoreDatabase, verifyRecord } from './undo.ts';
+import { databasesIn, putBack, restoreData, restoreDatabase, sayDifferences, verifyRecord } from './undo.ts';
 
 /** What of a backup is put back. */
 export type Selection =
@@ -173,7 +175,8 @@ export async function restore(context: Context, project: string, options: Restor
   let watching: Awaited<ReturnType<Context['engine']['watch']>> | undefined;
   const now = (): string => context.clock.now().toISOString();
   try {
-    present = await recordStack(context.engine, observed, context.clock.now());
+    present = await recordLooked(context, observed);
+    if (options.selection.what === 'some' && options.selection.config) present = withFiles(present, manifest);
     await session.journal.record(present);
     watching = await context.engine.watch(project);
     session.journal.write({ type: 'source', backup: options.backup, only: wordsOf(options.selection) });
@@ -202,6 +205,15 @@ export async function restore(context: Context, project: string, options: Restor
     watching?.stop();
     await session.lock.release().catch(() => undefined);
   }
+}
+
+/** Keeps the files too that are about to be written over, whatever names them now. */
+function withFiles(present: StackRecord, { config }: Manifest): StackRecord {
+  const { configuration } = present;
+  if (configuration === undefined) return present;
+  const known = new Set([...configuration.files, ...configuration.mounted]);
+  const more = config.map(({ from }) => from).filter((file) => !known.has(file) && existsSync(file));
+  return { ...present, configuration: { ...configuration, files: [...configuration.files, ...more] } };
 }
 
 /** The services of a stack that ran, and how many containers of each. */
@@ -247,7 +259,7 @@ async function keepPresentState(
   session: Session,
   present: StackRecord,
   selection: Selection,
-  overwritten: Overwritten,
+  overwritten: readonly Volume[],
 ): Promise<Manifest> {
   const { context, project } = session;
   // A whole restore makes containers anew: what else they hold belongs to the present state.
@@ -256,9 +268,9 @@ async function keepPresentState(
       selection.what === 'all' &&
       exists &&
       leftOut === undefined &&
-      !overwritten.volumes.some((volume) => volume.name === name),
+      !overwritten.some((volume) => volume.name === name),
   );
-  const volumes = [...overwritten.volumes, ...beside].sort((a, b) => a.name.localeCompare(b.name));
+  const volumes = [...overwritten, ...beside].sort((a, b) => a.name.localeCompare(b.name));
   const affected = (await currentContainers(context, project)).filter(
     (container) =>
       container.running &&
@@ -291,7 +303,6 @@ async function keepPresentState(
           }
         });
       }
-      for (const file of overwritten.files) await backup.addFile(file);
       manifest = await sealBackup(session, backup, 'pre-restore', 'cold', present, 'keep');
       return manifest.id;
     } catch (error) {
@@ -369,6 +380,7 @@ async function replace(
     await verifyRecord(session, target, 'verify');
     return requireSameData(session, chosenOf(open.manifest, selection));
   });
+  if (selection.what === 'all') await sayDifferences(session, target, recreated);
   return target;
 }
 
@@ -447,14 +459,17 @@ export async function recordIn({ reader, manifest }: OpenBackup): Promise<StackR
 
 /** Writes the configuration files where they were. The present ones are in the `pre-restore-…` backup. */
 async function restoreConfig({ reader, manifest }: OpenBackup): Promise<string> {
-  for (const { part, from, mode } of manifest.config) {
+  for (const { part, from: named, mode, owner } of manifest.config) {
+    // A link stays one: it is the file it leads to that is written.
+    const from = await realpath(named).catch(() => named);
     await mkdir(path.dirname(from), { recursive: true });
     const temporary = path.join(path.dirname(from), `.safe-update-${randomBytes(6).toString('hex')}`);
     const present = await stat(from).catch(() => undefined);
     const handle = await openFile(temporary, 'wx', mode);
     await handle.writeFile(reader.open(part));
     // Whoever it belongs to can read it afterwards as before, whatever this process's umask and user are.
-    if (present !== undefined) await handle.chown(present.uid, present.gid).catch(() => undefined);
+    const [uid, gid] = owner === undefined ? [present?.uid, present?.gid] : [owner.uid, owner.gid];
+    if (uid !== undefined && gid !== undefined) await handle.chown(uid, gid).catch(() => undefined);
     await handle.chmod(mode);
     await handle.sync();
     await handle.close();

@@ -1,16 +1,18 @@
 import { requireWritable } from '../backup/store/folder.ts';
 import { sharingAllowed } from '../config/load.ts';
 import { socketReason, type Observed } from '../docker/observe.ts';
-import { pinRepository, recordStack, restoreImages } from '../docker/record.ts';
+import { pinRepository, restoreImages } from '../docker/record.ts';
 import { messageOf, SafeUpdateError, type ErrorCode, type FailedRun } from '../model/error.ts';
 import type { Outcome, RunKind } from '../model/event.ts';
 import type { Plan, StepName } from '../model/plan.ts';
 import type { Uncovered } from '../model/project.ts';
+import { namesNothing } from './classes.ts';
 import type { Context } from './context.ts';
 import { fetchAndDump, withLeftOut } from './fetch.ts';
+import { takenPorts, tooLittleSpace } from './foresee.ts';
 import { emptyBackup, holdsLess, lastWithData } from './held.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
-import { planBackup, planUpdate } from './plan.ts';
+import { advice, planBackup, planUpdate } from './plan.ts';
 import { interruption, recover } from './recover.ts';
 import { imageRefusals, refusals, refuse, type RefusalOptions } from './refuse.ts';
 import {
@@ -18,6 +20,7 @@ import {
   look,
   noteUndo,
   openSession,
+  recordLooked,
   runName,
   showStep,
   waitForEngine,
@@ -39,12 +42,32 @@ export async function planOnly(context: Context): Promise<Plan> {
   const plan = planUpdate(observed, { ...context.settings, pulled: false, sizes });
   const found = refusals(observed, refusalOptions(context));
   const interrupted = await interruption(context, observed.project.name);
+  plan.suggestions.push(...advice(observed));
   plan.warnings.push(
     ...(interrupted === undefined ? [] : [interrupted]),
-    ...context.settings.warnings,
+    ...settingsWarnings(context, observed),
     ...found.map(({ message }) => `This update would be refused: ${message}`),
+    ...(plan.nothingToDo ? [] : await foreseen(context, observed, plan, sizes)),
   );
   return plan;
+}
+
+function settingsWarnings({ settings }: Context, observed: Observed): string[] {
+  return [...settings.warnings, ...namesNothing(settings, observed)];
+}
+
+/** What would stop the update later than the other refusals, in words. */
+async function foreseen(
+  context: Context,
+  observed: Observed,
+  plan: Plan,
+  sizes: ReadonlyMap<string, number>,
+): Promise<string[]> {
+  const ports = await takenPorts(observed, plan);
+  const space = await tooLittleSpace(context, observed, sizes);
+  return [...ports.map(({ message }) => message), ...(space === undefined ? [] : [space])].map(
+    (message) => `This update would be refused: ${message}`,
+  );
 }
 
 /**
@@ -63,8 +86,9 @@ export async function update(context: Context, options: RunOptions): Promise<Out
   refuseOf(first);
   const before = planUpdate(first, { ...context.settings, pulled: false });
   const former = await lastWithData(context.storeFor(first.project.name));
-  before.warnings.push(...context.settings.warnings, ...holdsLess(first, before, former));
+  before.warnings.push(...settingsWarnings(context, first), ...holdsLess(first, before, former));
   if (before.nothingToDo) return outcomeOf(context, first, '', 'nothing-to-do', from);
+  refuse(await takenPorts(first, before), context.accept);
   await agree(context, before, options);
 
   const session = await openRun(context, first, 'update');
@@ -93,6 +117,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
     context.emit({ type: 'planned', plan: state.plan });
     refuseOf(state.observed);
     refuse(imageRefusals(state.observed, state.plan, await platformsOf(context, first)), context.accept);
+    refuse(await takenPorts(state.observed, state.plan), context.accept);
     const done = ['lock', 'pin', 'pull', 'build', ...(dumped ? ['measure', 'dump'] : [])];
     for (const { name } of state.plan.steps) if (!done.includes(name)) await doStep(state, name);
     return {
@@ -115,7 +140,7 @@ export async function backup(context: Context, options: RunOptions): Promise<Out
   const plan = planBackup(observed, context.settings);
   const former = await lastWithData(context.storeFor(observed.project.name));
   refuse(emptyBackup(observed, former), context.accept);
-  plan.warnings.push(...context.settings.warnings, ...holdsLess(observed, plan, former));
+  plan.warnings.push(...settingsWarnings(context, observed), ...holdsLess(observed, plan, former));
   await agree(context, plan, options);
   const session = await openRun(context, observed, 'backup');
   const state = await startState(session, observed, plan, 'manual');
@@ -203,7 +228,7 @@ async function startState(
   backupKind: Update['backupKind'],
 ): Promise<Update> {
   try {
-    const record = await recordStack(session.context.engine, observed, session.context.clock.now());
+    const record = await recordLooked(session.context, observed);
     await session.journal.record(record);
     return { session, observed, plan, record, backupKind };
   } catch (error) {
@@ -310,7 +335,7 @@ async function undo(state: Update, error: unknown): Promise<void> {
   noteUndo(session, { type: 'rollback', reason, code, at: now() });
   context.emit({ type: 'rollback-started', reason });
   try {
-    await putBack(session, {
+    const differ = await putBack(session, {
       record,
       keepPresent: true,
       justSealed: true,
@@ -326,7 +351,7 @@ async function undo(state: Update, error: unknown): Promise<void> {
       downtime: downtimeOf(state),
       ...(state.backupId === undefined ? {} : { backup: state.backupId }),
     });
-    throw rolledBack(state, error, failed?.id);
+    throw rolledBack(state, error, failed?.id, differ);
   } catch (second) {
     if (second instanceof SafeUpdateError && (second.code === 'rolled-back' || second.code === 'interrupted'))
       throw second;
@@ -362,7 +387,12 @@ function failedRun(state: Update, failedBackup?: string): FailedRun {
   };
 }
 
-function rolledBack(state: Update, error: unknown, failedBackup: string | undefined): SafeUpdateError {
+function rolledBack(
+  state: Update,
+  error: unknown,
+  failedBackup: string | undefined,
+  differ: readonly string[],
+): SafeUpdateError {
   const interrupted = error instanceof SafeUpdateError && error.code === 'interrupted';
   const kept =
     failedBackup === undefined ? '' : ` What the failed release had written is kept in ${failedBackup}.`;
@@ -370,8 +400,8 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
   return new SafeUpdateError(interrupted ? 'interrupted' : 'rolled-back', messageOf(error), {
     state:
       kindOf(state) === 'backup'
-        ? 'The stack runs again as before. No backup was made.'
-        : `Rolled back and verified: the former images, configuration and data are back.${kept}${notPutBack(state.record.notCovered)}`,
+        ? `The stack runs again as before${butFor(differ)}. No backup was made.`
+        : `Rolled back and verified: the former images, configuration and data are back${butFor(differ)}.${kept}${notPutBack(state.record.notCovered)}`,
     hint:
       failedBackup === undefined
         ? `${ownHint}Your compose files were not changed by the rollback. Correct the cause, then update again.`
@@ -387,6 +417,13 @@ export function notPutBack(notCovered: readonly Uncovered[]): string {
   if (places.length === 0) return '';
   const named = places.map(({ source, services }) => `${source} (${services.join(', ')})`).join(', ');
   return ` NOT covered, and as the failed release left it: ${named}.`;
+}
+
+/** What of the configuration is not as it was. */
+function butFor(differ: readonly string[]): string {
+  if (differ.length === 0) return '';
+  const more = differ.length > 3 ? ` and ${differ.length - 3} more` : '';
+  return `, but not all of the configuration (${differ.slice(0, 3).join('; ')}${more})`;
 }
 
 function kindOf({ backupKind }: Update): 'update' | 'backup' {

@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { listBackups, type ListedBackup } from '../backup/open.ts';
 import { backupId, type BackupKind } from '../backup/id.ts';
 import { mostBackups, type Manifest } from '../backup/manifest.ts';
+import { findConfiguration } from '../backup/config-files.ts';
 import { BackupInProgress, mountHolding } from '../backup/create.ts';
 import type { Store } from '../backup/store/store.ts';
 import { coversBindMount } from '../config/bind-mounts.ts';
@@ -12,7 +13,7 @@ import { holdsDatabaseFiles } from '../database/files.ts';
 import { loginsInUrls } from '../database/logins.ts';
 import { helperImage, labels, removeProbes, startHelper, type Helper } from '../docker/helper.ts';
 import { observe, readContainer, requireServices, type Observed } from '../docker/observe.ts';
-import type { StackRecord } from '../docker/record.ts';
+import { recordStack, type StackRecord } from '../docker/record.ts';
 import { containerShell } from '../docker/shell.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { RunKind } from '../model/event.ts';
@@ -107,6 +108,24 @@ async function volumesLeft(context: Context, observed: Observed): Promise<Volume
     }),
   );
   return found.flat();
+}
+
+/** Records the stack, and which files make its configuration. Reads only. */
+export async function recordLooked(context: Context, observed: Observed): Promise<StackRecord> {
+  const { engine, compose, settings, clock } = context;
+  const { project, model, containers, volumes } = observed;
+  const [record, configuration] = await Promise.all([
+    recordStack(engine, observed, clock.now()),
+    findConfiguration(project, model, {
+      interpolate: (texts, envFiles) => compose.interpolate(project, texts, envFiles),
+      except: [
+        settings.backups.directory,
+        ...volumes.filter(({ kind }) => kind === 'bind').map(({ name }) => name),
+      ],
+      containers,
+    }),
+  ]);
+  return { ...record, configuration };
 }
 
 /** A name for a run: sorts by time, and no two are the same. Pure. */
@@ -402,7 +421,12 @@ export async function sealBackup(
   step: string,
 ): Promise<Manifest> {
   const { context, journal } = session;
-  await backup.addConfig(record);
+  const missing = await backup.addConfig(record);
+  // Of a failed state it was said when the run began.
+  for (const what of kind === 'failed' ? [] : missing) {
+    const message = `The configuration in the backup is not complete: ${what}.`;
+    context.emit({ type: 'notice', level: 'warning', message });
+  }
   const manifest = await backup.seal(
     {
       tool: context.tool,

@@ -13,7 +13,7 @@ import { containerShell } from '../docker/shell.ts';
 import type { ExpectedService } from '../health/probe.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Plan, Step, StepName } from '../model/plan.ts';
-import { formatBytes } from '../model/units.ts';
+import { counted, formatBytes } from '../model/units.ts';
 import type { Context } from './context.ts';
 import { archived } from './classes.ts';
 import { misplaced } from './data-places.ts';
@@ -113,11 +113,11 @@ const apply = {
   observe: async () => Promise.resolve(undefined),
   lock: async () => Promise.resolve(undefined),
 
-  async pin({ session, observed }) {
+  async pin({ session, record }) {
     const { engine } = session.context;
-    const images = [...new Set(observed.containers.map(({ imageId }) => imageId))];
+    const images = record.images.map(({ id }) => id);
     for (const id of images) await engine.tag(id, pinName(session, id));
-    return `${images.length} images`;
+    return counted(images.length, 'image');
   },
 
   async pull({ session, observed, beside }, { on }) {
@@ -186,7 +186,7 @@ const apply = {
       () => backupOf(state),
     );
     return [
-      `${sizes.size} volumes, ${formatBytes(total)}`,
+      `${counted(sizes.size, 'volume')}, ${formatBytes(total)}`,
       ...(files === 0 ? [] : [`${files} SQLite ${files === 1 ? 'file' : 'files'}`]),
       ...(space === undefined ? [] : [`${formatBytes(space.free)} free`]),
     ].join(', ');
@@ -246,7 +246,7 @@ const apply = {
         },
       );
     }
-    return `${on.length} services`;
+    return counted(on.length, 'service');
   },
 
   async archive(state) {
@@ -275,7 +275,7 @@ const apply = {
       context.emit({ type: 'step-progress', step: 'archive', item: volume.name, done: true });
     }
     const kept = backup.writer.parts().reduce((sum, part) => sum + part.bytes, 0);
-    return `${volumes.length} volumes, ${formatBytes(kept)} compressed`;
+    return `${counted(volumes.length, 'volume')}, ${formatBytes(kept)} compressed`;
   },
 
   async seal(state) {
@@ -476,7 +476,7 @@ async function requireRoomForImages(
 }
 
 /** The volumes that hold the files of a database. */
-function databaseVolumes({ containers, absent }: Observed): string[] {
+export function databaseVolumes({ containers, absent }: Observed): string[] {
   return [...containers, ...absent].flatMap((container) => {
     const engine = recogniseDatabase(container);
     return engine === undefined ? [] : (mountHolding(container, engine.dataPath(container))?.source ?? []);

@@ -7,6 +7,7 @@ import { volumeWriter } from '../backup/volume.ts';
 import type { DumpSource } from '../database/database.ts';
 import { databaseEngines } from '../database/engines.ts';
 import { logsArgv } from '../docker/argv.ts';
+import { differences } from '../docker/differences.ts';
 import type { Helper } from '../docker/helper.ts';
 import { readContainer } from '../docker/observe.ts';
 import {
@@ -20,7 +21,7 @@ import type { ScriptOptions } from '../docker/shell.ts';
 import type { ExpectedService } from '../health/probe.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container, Volume } from '../model/project.ts';
-import { formatBytes } from '../model/units.ts';
+import { counted, formatBytes } from '../model/units.ts';
 import { requireSameData } from './fingerprints.ts';
 import {
   beginBackup,
@@ -56,11 +57,13 @@ export interface PutBack {
  * Every part can be done twice with the same result, so a run that was killed in here is finished by calling it
  * again. It takes everything from the record, the journal and the backup and reads no compose file: that may be the
  * very thing that is wrong. Throws when it cannot finish; what is on disk then is enough to call it again.
+ *
+ * Returns what is not as it was, in words, and says it; none if the engine describes all of it as in the record.
  */
 export async function putBack(
   session: Session,
   { record, backup, only, keepPresent, justSealed = false }: PutBack,
-): Promise<void> {
+): Promise<string[]> {
   const { context, store, journal, project } = session;
   const { engine, exec } = context;
   await waitForEngine(context);
@@ -114,6 +117,23 @@ export async function putBack(
     await verifyRecord(session, record);
     return open === undefined ? undefined : requireSameData(session, open.manifest);
   });
+  return sayDifferences(session, record, recreated);
+}
+
+/** Compares what runs now with the record, field by field. Returns what differs, in words, once it was said. */
+export async function sayDifferences(
+  { context, project }: Session,
+  record: StackRecord,
+  recreated: Recreated,
+): Promise<string[]> {
+  const [containers, networks] = await Promise.all([
+    context.engine.projectContainers(project),
+    context.engine.projectNetworks(project),
+  ]);
+  const found = differences(record, { containers, networks }, recreated);
+  for (const what of found)
+    context.emit({ type: 'notice', level: 'warning', message: `Not as it was: ${what}.` });
+  return found;
 }
 
 /** Waits until everything that was green when the record was made is green again, on the same images and volumes. */
@@ -353,7 +373,9 @@ export async function restoreData(
     await placeSettings(session, open, dump);
   }
   const count = chosen.length;
-  return restored === count ? `${count} volumes` : `${restored} of ${count} volumes had changed`;
+  return restored === count
+    ? counted(count, 'volume')
+    : `${restored} of ${counted(count, 'volume')} had changed`;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { listBackups } from '../../backup/open.ts';
-import { formatBytes } from '../../model/units.ts';
+import { counted, formatBytes } from '../../model/units.ts';
 import { describeProof } from '../proof.ts';
 import { formatTime } from '../time.ts';
 import { print } from '../print.ts';
@@ -32,7 +32,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
                   },
               manifest.format === 2
                 ? 'encrypted'
-                : `${manifest.volumes.length} volumes, ${manifest.databases.length} databases, ${manifest.consistency}`,
+                : `${counted(manifest.volumes.length, 'volume')}, ${counted(manifest.databases.length, 'database')}, ${manifest.consistency}`,
             ],
       );
       const table = formatTable(

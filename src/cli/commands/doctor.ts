@@ -3,13 +3,16 @@ import { helperImage } from '../../docker/helper.ts';
 import type { Observed } from '../../docker/observe.ts';
 import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { formatBytes } from '../../model/units.ts';
+import type { Context } from '../../update/context.ts';
+import { takenPorts, tooLittleSpace } from '../../update/foresee.ts';
 import { unfinishedRun } from '../../update/journal.ts';
+import { planUpdate } from '../../update/plan.ts';
 import { refusals } from '../../update/refuse.ts';
 import { refusalOptions } from '../../update/run.ts';
 import { look } from '../../update/session.ts';
 import { print } from '../print.ts';
 import type { CommandInput } from '../command.ts';
-import { createRuntime } from '../runtime.ts';
+import { createDocker, createRuntime, type Runtime } from '../runtime.ts';
 
 interface Finding {
   check: string;
@@ -20,11 +23,12 @@ interface Finding {
   hint?: string;
 }
 
+type Check = (name: string, work: () => Promise<string>) => Promise<void>;
+
+/** Every check is made, whatever the ones before it have come to, unless what it asks about is not known without them. */
 export async function run({ args, flags, commands }: CommandInput): Promise<number> {
-  const runtime = await createRuntime(args[0], flags, commands);
-  const { context, settings } = runtime;
   const findings: Finding[] = [];
-  async function check(name: string, work: () => Promise<string>): Promise<void> {
+  const check: Check = async (name, work) => {
     try {
       findings.push({ check: name, good: true, says: await work() });
     } catch (error) {
@@ -36,54 +40,19 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
         ...(hint === undefined ? {} : { hint }),
       });
     }
+  };
+  let runtime: Runtime | undefined;
+  try {
+    runtime = await createRuntime(args[0], flags, commands);
+  } catch (error) {
+    if (!(error instanceof SafeUpdateError)) throw error;
+    const docker = await createDocker();
+    await checkDocker(check, docker);
+    await check('configuration', () => Promise.reject(error));
   }
   try {
-    let observed: Observed | undefined;
-    await check('engine', async () => {
-      const { version, apiVersion } = await context.engine.facts();
-      return `docker ${version}, API ${apiVersion}`;
-    });
-    await check('compose', async () => `docker compose ${await context.compose.version()}`);
-    await check('configuration', async () => {
-      observed = await look(context);
-      const { files, name } = observed.project;
-      return `project ${name}: ${files.join(', ')}`;
-    });
-    await check('backup folder', async () => {
-      await requireWritable(settings.backups.directory);
-      const space = await context.storeFor(observed?.project.name ?? 'unknown').space();
-      return `${settings.backups.directory}${space === undefined ? '' : `, ${formatBytes(space.free)} free`}`;
-    });
-    const { recipients } = settings.backups.encryption;
-    if (recipients.length > 0) {
-      findings.push({
-        check: 'encryption',
-        good: true,
-        says: `backups are encrypted for ${recipients.length === 1 ? (recipients[0] ?? '') : `${recipients.length} recipients`}`,
-      });
-    }
-    await check('helper image', () => helperImage(context.engine, context.exec, settings.helper.image));
-    const seen = observed;
-    if (seen !== undefined) {
-      await check('earlier runs', async () => {
-        if ((await unfinishedRun(context.stateFor(seen.project.name))) === undefined)
-          return 'none was interrupted';
-        throw new SafeUpdateError('unfinished', 'one was interrupted', { hint: 'Run: safe-update recover' });
-      });
-      for (const { message, hint } of refusals(seen, refusalOptions(context))) {
-        findings.push({ check: 'update', good: false, says: message, hint });
-      }
-      for (const { source, services, path } of seen.notCovered) {
-        findings.push({
-          check: 'coverage',
-          good: true,
-          warning: true,
-          says: `${source} (${services.join(', ')}: ${path}) is a bind mount that no backup covers`,
-          hint: 'To cover it, name it under bindMounts.include in safe-update.yml.',
-        });
-      }
-    }
-    await runtime.close();
+    if (runtime !== undefined) await examine(runtime, findings, check);
+    await runtime?.close();
     await print(flags, findings, (style) =>
       findings
         .map(
@@ -94,6 +63,69 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     );
     return findings.every(({ good }) => good) ? 0 : 3;
   } finally {
-    await runtime.close();
+    await runtime?.close();
+  }
+}
+
+async function checkDocker(
+  check: Check,
+  { engine, compose }: Pick<Context, 'engine' | 'compose'>,
+): Promise<void> {
+  await check('engine', async () => {
+    const { version, apiVersion } = await engine.facts();
+    return `docker ${version}, API ${apiVersion}`;
+  });
+  await check('compose', async () => `docker compose ${await compose.version()}`);
+}
+
+async function examine({ context, settings }: Runtime, findings: Finding[], check: Check): Promise<void> {
+  let observed: Observed | undefined;
+  await checkDocker(check, context);
+  await check('configuration', async () => {
+    observed = await look(context);
+    const { files, name } = observed.project;
+    return `project ${name}: ${files.join(', ')}`;
+  });
+  const name = observed?.project.name ?? settings.project.name;
+  await check('backup folder', async () => {
+    await requireWritable(settings.backups.directory);
+    const space = await context.storeFor(name ?? 'unknown').space();
+    return `${settings.backups.directory}${space === undefined ? '' : `, ${formatBytes(space.free)} free`}`;
+  });
+  const { recipients } = settings.backups.encryption;
+  if (recipients.length > 0) {
+    findings.push({
+      check: 'encryption',
+      good: true,
+      says: `backups are encrypted for ${recipients.length === 1 ? (recipients[0] ?? '') : `${recipients.length} recipients`}`,
+    });
+  }
+  await check('helper image', () => helperImage(context.engine, context.exec, settings.helper.image));
+  if (name !== undefined) {
+    await check('earlier runs', async () => {
+      if ((await unfinishedRun(context.stateFor(name))) === undefined) return 'none was interrupted';
+      throw new SafeUpdateError('unfinished', 'one was interrupted', { hint: 'Run: safe-update recover' });
+    });
+  }
+  const seen = observed;
+  if (seen === undefined) return;
+  const plan = planUpdate(seen, { ...settings, pulled: false });
+  const refused = [...refusals(seen, refusalOptions(context)), ...(await takenPorts(seen, plan))];
+  for (const { message, hint } of refused)
+    findings.push({ check: 'update', good: false, says: message, hint });
+  await check('space', async () => {
+    const sizes = await context.engine.volumeSizes();
+    const said = await tooLittleSpace(context, seen, sizes);
+    if (said === undefined) return 'enough for a backup and for keeping a failed state';
+    throw new SafeUpdateError('space', said, { hint: 'Free some (safe-update prune removes old backups).' });
+  });
+  for (const { source, services, path } of seen.notCovered) {
+    findings.push({
+      check: 'coverage',
+      good: true,
+      warning: true,
+      says: `${source} (${services.join(', ')}: ${path}) is a bind mount that no backup covers`,
+      hint: 'To cover it, name it under bindMounts.include in safe-update.yml.',
+    });
   }
 }

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseConfig } from '../../config/parse.ts';
 import { SafeUpdateError } from '../../model/error.ts';
+import { counted } from '../../model/units.ts';
 import { configurationFor } from '../../update/init.ts';
 import { look } from '../../update/session.ts';
 import type { CommandInput } from '../command.ts';
@@ -24,7 +25,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
       flags.dryRun === true
         ? visibleLines(text).join('\n')
         : [
-            `${style.green('✔')} ${file} is written: ${observed.volumes.length} volumes, every one in the backup for now.`,
+            `${style.green('✔')} ${file} is written: ${counted(observed.volumes.length, 'volume')}, every one in the backup for now.`,
             '  Read it once and say of each volume what it holds. Then: safe-update plan',
           ].join('\n'),
     );

@@ -97,7 +97,14 @@ function services({ services: all, unasked }: Plan, { style, width }: Page): str
     );
   });
   if (unasked.length > 0) {
-    const said = `Pulled or built first, and replaced if that brings a newer image: ${unasked.map(visible).join(', ')}`;
+    const others = all.filter(({ service, fate }) => fate !== 'orphan' && !unasked.includes(service));
+    const which =
+      others.length === 0
+        ? 'all of them'
+        : others.length < unasked.length
+          ? `all but ${others.map(({ service }) => visible(service)).join(', ')}`
+          : unasked.map(visible).join(', ');
+    const said = `Pulled or built first, and replaced if that brings a newer image: ${which}`;
     lines.push(...wrap(said, width - indent.length).map((line) => indent + style.dim(line)));
   }
   return section('Services', lines, style);

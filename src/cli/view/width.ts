@@ -45,7 +45,8 @@ export function truncateMiddle(text: string, width: number): string {
 }
 
 /**
- * Breaks a line at spaces so that no piece is wider than `width` columns; words that are wider are cut. Spaces at the
+ * Breaks a line at spaces so that no piece is wider than `width` columns; words that are wider are cut, paths after a
+ * slash. Spaces at the
  * beginning stay, as they are somebody's indentation. Returns at least one piece.
  */
 export function wrap(line: string, width: number): string[] {
@@ -56,12 +57,18 @@ export function wrap(line: string, width: number): string[] {
     if (fitting.length === rest.length) break;
     const space = rest[fitting.length] === ' ' ? fitting.length : fitting.lastIndexOf(' ');
     // A space is a place to break only after a word: otherwise an indentation wider than the line would never end.
-    const cut = fitting.slice(0, Math.max(0, space)).trim() === '' ? fitting.length : space;
+    const cut = fitting.slice(0, Math.max(0, space)).trim() === '' ? withinWord(fitting) : space;
     pieces.push(rest.slice(0, cut).trimEnd());
     rest = rest.slice(cut).trimStart();
   }
   if (rest !== '' || pieces.length === 0) pieces.push(rest);
   return pieces;
+}
+
+/** Where a word that is too wide is cut: after its last slash that is not its first character. */
+function withinWord(fitting: string): number {
+  const slash = fitting.lastIndexOf('/');
+  return slash > 0 && fitting.slice(0, slash).trim() !== '' ? slash + 1 : fitting.length;
 }
 
 /**

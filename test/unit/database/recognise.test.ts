@@ -111,6 +111,40 @@ describe('servers', () => {
     expect(engineOf({ imageName, command: ['/entrypoint.sh'] })).toBe('mysql');
   });
 
+  test('sameersbn/postgresql and pg-gvm, where Debian has its files', () => {
+    const at = (about: Partial<Container>): string | undefined => {
+      const made = container(about);
+      return recogniseDatabase(made)?.dataPath(made);
+    };
+    expect(
+      at({
+        imageName: 'sameersbn/postgresql:15-20230628',
+        command: ['/sbin/entrypoint.sh'],
+        environment: ['PG_HOME=/var/lib/postgresql', 'PG_VERSION=15'],
+      }),
+    ).toBe('/var/lib/postgresql/15/main');
+    expect(
+      at({
+        imageName: 'registry.community.greenbone.net/community/pg-gvm:stable',
+        command: ['/usr/local/bin/entrypoint', '/usr/local/bin/start-postgresql'],
+      }),
+    ).toBe('/var/lib/postgresql/13/main');
+  });
+
+  test('a test in front of a program is no program', () => {
+    const mount = {
+      type: 'volume',
+      source: 'db',
+      path: '/var/lib/postgresql/data',
+      readOnly: false,
+    } as const;
+    const about = { imageName: 'postgres:16', mounts: [mount] };
+    expect(engineOf({ ...about, command: ['sh', '-c', '[ -f /x ] && sleep 5'] })).toBeUndefined();
+    expect(
+      engineOf({ ...about, command: ['bash', '-c', 'while [[ -d /x ]]; do sleep 1; done'] }),
+    ).toBeUndefined();
+  });
+
   test('linuxserver/mariadb, whose init is all there is to see', () => {
     const mount = { type: 'bind', source: '/srv/db', path: '/config', readOnly: false } as const;
     const about = { imageName: 'lscr.io/linuxserver/mariadb', command: ['/init'] };
@@ -127,6 +161,8 @@ describe('servers', () => {
     ['bitnami/mysql:8.4', '/opt/bitnami/scripts/mysql', 'mysql'],
     ['bitnami/mongodb:7.0', '/opt/bitnami/scripts/mongodb', 'mongodb'],
     ['bitnami/valkey', '/opt/bitnami/scripts/valkey', 'valkey'],
+    ['bitnami/redis-cluster:7.2', '/opt/bitnami/scripts/redis-cluster', 'redis'],
+    ['bitnamilegacy/valkey-cluster:8', '/opt/bitnami/scripts/valkey-cluster', 'valkey'],
   ])('%s', (imageName, folder, engine) => {
     expect(engineOf({ imageName, command: [`${folder}/entrypoint.sh`, `${folder}/run.sh`] })).toBe(engine);
   });

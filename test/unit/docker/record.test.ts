@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { ContainerInspect, Engine } from '../../../src/docker/engine.ts';
 import type { Exec } from '../../../src/docker/exec.ts';
 import {
+  chosenMac,
   creation,
   dependenciesOf,
   onEngine,
@@ -177,7 +178,11 @@ describe('creation', () => {
   it('joins the networks with the same aliases and fixed addresses, one at creation and the rest afterwards', () => {
     const { options, connections } = creation(inspect('web'), 'redis:7', new Map());
     expect(options.NetworkingConfig?.EndpointsConfig).toEqual({
-      shop_back: { IPAMConfig: {}, Aliases: ['shop-web-1', 'web', 'store'] },
+      shop_back: {
+        IPAMConfig: {},
+        Aliases: ['shop-web-1', 'web', 'store'],
+        MacAddress: '22:af:60:91:97:1e',
+      },
     });
     expect(connections).toEqual([
       {
@@ -185,16 +190,31 @@ describe('creation', () => {
         endpoint: {
           IPAMConfig: { IPv4Address: '10.231.7.20' },
           Aliases: ['shop-web-1', 'web', 'shop', 'www'],
+          MacAddress: 'fe:49:4b:d1:0b:fc',
         },
       },
     ]);
   });
 
-  it('asks for the MAC address that the compose file gives, and for none that the engine chose', () => {
+  it('joins all networks at creation where the engine takes them', () => {
+    const { options, connections } = creation(inspect('web'), 'redis:7', new Map(), '1.44');
+    expect(Object.keys(options.NetworkingConfig?.EndpointsConfig ?? {})).toEqual(['shop_back', 'shop_front']);
+    expect(connections).toEqual([]);
+  });
+
+  it('gives back the MAC address of each network, but for those that the engine made from an address', () => {
     const { options, connections } = creation(inspect('mac'), 'debian', new Map());
     expect(options.NetworkingConfig?.EndpointsConfig?.['shop_back']?.MacAddress).toBe('02:42:ac:11:65:43');
     expect(connections.map(({ network }) => network)).toEqual(['shop_front']);
-    expect(JSON.stringify(creation(inspect('web'), 'redis:7', new Map()))).not.toContain('MacAddress');
+    const web = inspect('web');
+    const endpoints = web.NetworkSettings.Networks as Record<string, Partial<Docker.EndpointSettings>>;
+    const [back, front] = [endpoints['shop_back'], endpoints['shop_front']];
+    Object.assign(back ?? {}, { IPAddress: '172.17.0.11', MacAddress: '02:42:ac:11:00:0b' });
+    Object.assign(front ?? {}, { IPAddress: '10.231.7.20', MacAddress: '02:42:0a:e7:07:14' });
+    expect(chosenMac(web, 'shop_back')).toBeUndefined();
+    // Nobody else is ever given this address.
+    expect(chosenMac(web, 'shop_front')).toBe('02:42:0a:e7:07:14');
+    expect(chosenMac(web, 'none')).toBeUndefined();
   });
 
   it('leaves through the same gateway as before (gw_priority)', () => {
@@ -260,6 +280,10 @@ class FakeEngine {
 
   #nameOf(id: string): string {
     return this.present.get(id)?.Name.slice(1) ?? id;
+  }
+
+  async facts(): Promise<unknown> {
+    return Promise.resolve({ apiVersion: '1.42' });
   }
 
   async projectContainers(): Promise<ContainerInspect[]> {

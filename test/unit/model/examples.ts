@@ -140,6 +140,7 @@ export function observed(
     images: new Map(Object.keys(named).map((name) => [name, image(imageOf(name))])),
     namesakes: [],
     foreign: [],
+    servedPorts: [],
     ...rest,
   };
 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Settings } from '../../../src/config/schema.ts';
 import type { ClassifiedBy } from '../../../src/docker/observe.ts';
-import { archived, classify } from '../../../src/update/classes.ts';
-import { volume } from '../model/examples.ts';
+import { archived, classify, namesNothing } from '../../../src/update/classes.ts';
+import { observed, volume } from '../model/examples.ts';
 
 type Said = Settings['volumes'];
 
@@ -71,4 +71,36 @@ it('archives what is there and not left out', () => {
     volume('pip', { class: 'cache', leftOut: 'a cache' }),
   ];
   expect(archived(volumes).map(({ key }) => key)).toEqual(['db']);
+});
+
+it.each<[string | undefined, Partial<ClassifiedBy>]>([
+  [undefined, { services: [{}] }],
+  ['0 2 * * *', { services: [{ 'backup.schedule': '0 2 * * *' }, {}] }],
+  ['0 2 * * *, @daily', { services: [{ 'backup.schedule': '0 2 * * *' }, { 'backup.schedule': '@daily' }] }],
+  ['@weekly', { labels: { 'backup.schedule': '@weekly' }, services: [{ 'backup.schedule': '@daily' }] }],
+])('shows the schedule %s of %j', (schedule, about) => {
+  expect(judge({}, about).schedule).toBe(schedule);
+  expect(judge({ pip: { class: 'cache' } }, about).schedule).toBe(schedule);
+});
+
+describe('settings that name nothing', () => {
+  const shop = observed(
+    { web: { volumes: [{ type: 'bind', source: '/srv/shop/files', target: '/files' }] } },
+    { volumes: [volume('uploads')], model: { volumes: { later: null } } },
+  );
+  it('are named, each with what is missing', () => {
+    const found = namesNothing(
+      {
+        volumes: { uploads: {}, shop_uploads: {}, later: {}, uplaods: {} },
+        databases: { web: {}, bd: {} },
+        bindMounts: { include: ['/srv/shop/files', '/srv/shop/*', '/srv/shop/flies'] },
+      },
+      shop,
+    );
+    expect(found.map((text) => text.split(' in ')[0])).toEqual([
+      'volumes.uplaods',
+      'databases.bd',
+      'bindMounts.include: /srv/shop/flies',
+    ]);
+  });
 });

@@ -26,15 +26,22 @@ it('says of files in memory that they do not last', () => {
   expect(misplaced(inMemory, 'PostgreSQL', data, [])).toMatch(/in memory .* gone whenever it stops/);
 });
 
-it('names a server that cannot be dumped, if it keeps anything', () => {
+it('names a server that cannot be dumped, and what becomes of its data', () => {
+  const data = '/usr/share/elasticsearch/data';
   const search = (mounts: ReturnType<typeof mount>[]) =>
     container('search', { imageName: 'elasticsearch:8', command: ['x'], mounts });
   const warnings = (mounts: ReturnType<typeof mount>[], consistency: 'cold' | 'hot') =>
     dataPlaceWarnings({ containers: [search(mounts)], absent: [], volumes: [volume('index')] }, consistency);
-  expect(warnings([mount('shop_index', '/data')], 'cold')).toEqual([
+  expect(warnings([mount('shop_index', data)], 'cold')).toEqual([
     expect.stringMatching(/^search looks like Elasticsearch, which safe-update cannot dump\. .* is exact/),
   ]);
-  expect(warnings([mount('shop_index', '/data')], 'hot')).toEqual([expect.stringContaining('useless')]);
-  expect(warnings([], 'cold')).toEqual([]);
-  expect(warnings([mount('shop_index', '/data', { readOnly: true })], 'cold')).toEqual([]);
+  expect(warnings([mount('shop_index', data)], 'hot')).toEqual([expect.stringContaining('useless')]);
+  const onNone = [expect.stringMatching(/on no volume: it is in no backup/)];
+  expect(warnings([], 'cold')).toEqual(onNone);
+  expect(warnings([mount('shop_index', data, { readOnly: true })], 'cold')).toEqual(onNone);
+  expect(warnings([mount('/srv/index', data, { type: 'bind' })], 'cold')).toEqual([
+    expect.stringContaining(
+      `its folder /srv/index (${data}) is in no backup: name it under bindMounts.include`,
+    ),
+  ]);
 });

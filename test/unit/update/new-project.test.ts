@@ -140,7 +140,7 @@ describe('separate', () => {
     containers: new Set(),
     networks: new Set(),
     firstNetworks: new Set(),
-    ports: new Map(),
+    ports: [],
   };
   const model = (about: Partial<ComposeModel>, web: ComposeService = { image: 'web:1' }): ComposeModel => ({
     name: 'other',
@@ -210,18 +210,23 @@ describe('separate', () => {
     expect(look(model({}, web)).override).toBeUndefined();
   });
 
-  it.each<[unknown, string, boolean]>([
-    [{ published: '8080', protocol: 'tcp' }, '8080/tcp', true],
-    [{ published: '8080', protocol: 'udp' }, '8080/tcp', false],
-    [{ published: '8000-8100' }, '8080/tcp', true],
-    [{ target: 8080 }, '8080/tcp', false],
-    [{ published: '' }, '8080/tcp', false],
-  ])('sees that %j needs %s: %s', (port, taken, needs) => {
-    const found = look(model({}, { ports: [port] }), { ports: new Map([[taken, 'somebody']]) });
+  it.each<[unknown, boolean]>([
+    [{ published: '8080', protocol: 'tcp' }, true],
+    [{ published: '8080', protocol: 'udp' }, false],
+    [{ published: '8080', host_ip: '10.0.0.1' }, true],
+    [{ published: '8080-8081' }, true],
+    // Another one of them will do.
+    [{ published: '8000-8100' }, false],
+    [{ target: 8080 }, false],
+    [{ published: '' }, false],
+  ])('sees that %j needs 8080 and 8081: %s', (port, needs) => {
+    const served = [8080, 8081].map((number) => ({
+      ...{ ip: '0.0.0.0', port: number, protocol: 'tcp', container: 'somebody' },
+    }));
+    const found = look(model({}, { ports: [port] }), { ports: served });
     expect(found.obstacles.length > 0).toBe(needs);
-    expect(
-      look(model({}, { ports: [port] }), { ports: new Map([[taken, 'x']]) }, { ports: false }).obstacles,
-    ).toEqual([]);
+    const without = look(model({}, { ports: [port] }), { ports: served }, { ports: false });
+    expect(without.obstacles).toEqual([]);
   });
 
   it('is on no network with the first project', () => {

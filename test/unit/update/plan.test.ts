@@ -4,6 +4,7 @@ import type { Observed } from '../../../src/docker/observe.ts';
 import type { Plan, Step } from '../../../src/model/plan.ts';
 import type { ComposeService, Container } from '../../../src/model/project.ts';
 import {
+  advice,
   hasAnonymousVolume,
   isFinishedOneShot,
   planBackup,
@@ -817,5 +818,50 @@ describe('whatever was observed', () => {
         expect(shop).toEqual(before);
       }),
     );
+  });
+});
+
+describe('words about the project', () => {
+  it('says in one line that variables are not set', () => {
+    const unset = (name: string): string =>
+      `The "${name}" variable is not set. Defaulting to a blank string.`;
+    const names = ['A', 'B', 'C', 'D', 'E', 'F', 'G'];
+    const many = observed({ web: {} }, { warnings: [...names.map(unset), 'something else'] });
+    const { warnings } = planUpdate(many, pulled);
+    expect(warnings).toEqual([
+      'something else',
+      '7 variables are not set, and blank: A, B, C, D, E and 2 more.',
+    ]);
+    const { warnings: one } = planUpdate(observed({ web: {} }, { warnings: [unset('A')] }), pulled);
+    expect(one).toEqual([unset('A')]);
+  });
+
+  it('shortens ids in the names of images', () => {
+    const digest = `sha256:${'0123456789abcdef'.repeat(4)}`;
+    const web = container('web', { configHash: 'old', imageName: digest });
+    const [plan] = planUpdate(
+      observed({ web: { image: `app@${digest}` } }, { containers: [web] }),
+      pulled,
+    ).services;
+    expect(plan?.cause).toContain('image name sha256:0123456789ab → app@sha256:0123456789ab');
+    expect(plan?.cause).not.toContain('0123456789abcdef');
+  });
+
+  it('names databases without a version, and services without a healthcheck', () => {
+    const of = (image: string): string[] =>
+      advice(
+        observed(
+          { db: { image } },
+          { containers: [container('db', { imageName: image, command: ['postgres'], health: 'healthy' })] },
+        ),
+      );
+    for (const image of ['postgres', 'postgres:latest', 'localhost:5000/postgres'])
+      expect(of(image)).toEqual([expect.stringContaining(`db (${image}): the image names no version`)]);
+    for (const image of ['postgres:17', `postgres@sha256:${'0'.repeat(64)}`]) expect(of(image)).toEqual([]);
+    const mixed = observed(
+      { web: {}, api: {} },
+      { containers: [container('web'), container('api', { health: 'healthy' })] },
+    );
+    expect(advice(mixed)).toEqual(['Without a healthcheck, and so verified only by running on: web.']);
   });
 });

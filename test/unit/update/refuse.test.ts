@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { ImageFacts } from '../../../src/docker/engine.ts';
-import type { Observed } from '../../../src/docker/observe.ts';
+import type { Observed, ServedPort } from '../../../src/docker/observe.ts';
 import { SafeUpdateError } from '../../../src/model/error.ts';
 import type { ServicePlan } from '../../../src/model/plan.ts';
 import type { ComposeService, ComposeVolume, Container, Volume } from '../../../src/model/project.ts';
 import {
   imageRefusals,
+  portRefusals,
   refusals,
   refuse,
   type Refusal,
@@ -520,5 +521,71 @@ describe('what was pulled', () => {
   it('is not refused where what runs is for that other machine too', () => {
     const emulated = new Map([[imageIdOf('web:1'), 'linux/s390x']]);
     expect(imageRefusals(shop({ platform: 'linux/s390x' }), plan('replace'), emulated)).toEqual([]);
+  });
+});
+
+describe('a port that somebody else has', () => {
+  const free = () => true;
+  const services = (ports: unknown[], other: unknown[] = []): Record<string, ComposeService> => ({
+    web: { ports },
+    other: { ports: other },
+  });
+  const served = (facts: Partial<ServedPort> = {}): ServedPort => ({
+    ...{ ip: '0.0.0.0', port: 80, protocol: 'tcp', container: 'shop-web-1', project: 'shop', service: 'web' },
+    ...facts,
+  });
+  const foreign = served({ container: 'nginx', project: 'proxy', service: 'nginx' });
+  const web = (ports: unknown[], servedPorts: ServedPort[], other: unknown[] = [], isFree = free): string[] =>
+    portRefusals(observed(services(ports, other), { servedPorts }), ['web'], isFree).map(
+      ({ accept, message }) => `${accept}: ${message}`,
+    );
+
+  it('is refused, with the name of who has it', () => {
+    expect(web([{ published: '80' }], [foreign])).toEqual([
+      'port-taken:80: web publishes the port 80, which the container nginx of the project proxy has already.',
+    ]);
+    const alone = served({ container: 'dns', project: '', service: '', port: 53, protocol: 'udp' });
+    expect(web([{ published: '53', protocol: 'udp' }], [alone])[0]).toContain('port-taken:53/udp');
+    expect(web([{ published: '80' }], [], [], () => false)[0]).toContain('something that is no container');
+  });
+
+  it('is none where the same service has it, or a former one that lets go of it', () => {
+    expect(web([{ published: '80' }], [served()])).toEqual([]);
+    expect(web([{ published: '80' }], [served({ service: 'other' })])).toEqual([]);
+    // The engine's own listener is not somebody else.
+    expect(web([{ published: '80' }], [served()], [], () => false)).toEqual([]);
+  });
+
+  it('is one where another service of the project keeps it, or is not in the files any more and stays', () => {
+    const other = served({ container: 'shop-other-1', service: 'other' });
+    expect(web([{ published: '80' }], [other], [{ published: '80' }])[0]).toContain('of the service other');
+    expect(web([{ published: '80' }], [served({ container: 'shop-old-1', service: 'old' })])).toHaveLength(1);
+  });
+
+  it('goes by address and by protocol, and lets the engine choose in a range', () => {
+    expect(web([{ published: '80', protocol: 'udp' }], [foreign])).toEqual([]);
+    expect(web([{ published: '80', host_ip: '127.0.0.1' }], [{ ...foreign, ip: '10.0.0.1' }])).toEqual([]);
+    expect(web([{ published: '80', host_ip: '127.0.0.1' }], [foreign])).toHaveLength(1);
+    expect(web([{ published: '80-81' }], [foreign])).toEqual([]);
+    expect(web([{ published: '80-81' }], [foreign, { ...foreign, port: 81 }])[0]).toContain(
+      'port-taken:80-81',
+    );
+    expect(web([{ target: 80 }, { published: '' }], [foreign])).toEqual([]);
+  });
+});
+
+describe('a server that nobody can dump, on no volume', () => {
+  it('is refused like a database', () => {
+    const search = (facts: Partial<Container>): Observed =>
+      observed(
+        { search: {} },
+        {
+          containers: [container('search', { imageName: 'opensearch:2', command: ['opensearch'], ...facts })],
+        },
+      );
+    expect(accepts(search({}))).toEqual(['no-volume:search']);
+    expect(accepts(search({ running: false }))).toEqual([]);
+    const data = mount('shop_index', '/usr/share/opensearch/data');
+    expect(accepts(search({ mounts: [data] }))).not.toContain('no-volume:search');
   });
 });
