@@ -1,6 +1,6 @@
 import type { Manifest, ManifestVolume } from '../backup/manifest.ts';
 import type { Settings } from '../config/schema.ts';
-import { countFiles, type FileCount } from '../docker/helper.ts';
+import { countFiles, type FileCount, type Helper } from '../docker/helper.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import { formatBytes } from '../model/units.ts';
 import { withHelper, type Session } from './session.ts';
@@ -16,21 +16,28 @@ export interface CountedVolume {
 /**
  * A release that deletes files is a failed one: throws SafeUpdateError `unhealthy` where a volume that held files is empty now,
  * or nearly so, and nobody has allowed it. Volumes with the files of a database server are left to what was counted in it.
- * Returns what has become far fewer, in words, for the outcome.
+ * `running`: a helper that has them all. Returns what has become far fewer, in words, for the outcome.
  */
-export async function requireFilesThere(session: Session, manifest: Manifest): Promise<string[]> {
+export async function requireFilesThere(
+  session: Session,
+  manifest: Manifest,
+  running?: Helper,
+): Promise<string[]> {
   const { settings, accept, emit } = session.context;
   const volumes = manifest.volumes.filter(
     ({ name, fileCount = 0 }) => fileCount > 0 && !holdsServer(manifest, name),
   );
   if (volumes.length === 0) return [];
-  const counted = await withHelper(session, volumes, 'read', async (helper) => {
+  const counting = async (helper: Helper): Promise<CountedVolume[]> => {
     const now = await countFiles(
       helper,
       volumes.map(({ name }) => name),
     );
     return volumes.map((volume) => compared(volume, now.get(volume.name)));
-  });
+  };
+  const counted = await (running === undefined
+    ? withHelper(session, volumes, 'read', counting)
+    : counting(running));
   const lost = counted.filter(hasGone).filter((volume) => !mayBecomeEmpty(settings, volume));
   const refused = lost.filter((volume) => !accept.includes(acceptance(volume)));
   for (const volume of lost.filter((one) => !refused.includes(one)))

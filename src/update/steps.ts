@@ -330,7 +330,7 @@ const apply = {
     const green = await verifyServices(session, expected, { step: 'verify', justStarted: true, signal });
     if (manifest === undefined) return green;
     const { said, fewer } = await requireNothingLost(session, manifest);
-    state.fewer = [...fewer, ...(await requireFilesThere(session, manifest))];
+    state.fewer = [...fewer, ...(await requireFilesThere(session, manifest, state.helper))];
     return said === undefined ? green : `${green}, ${said}`;
   },
 
