@@ -38,6 +38,42 @@ it('killed when the release is recorded: it stays, and what the run had open on 
   expect(second.outcome?.result, second.story).toBe('nothing-to-do');
 });
 
+it('killed while its release serves: the release stays, with what people wrote since, unless nobody can say that it is well', async () => {
+  const stack = await shop();
+  await stack.push('1.1.0');
+  await killBefore(stack, 'verify');
+  await eventually(() => stack.post('/members?name=Since&email=since@example.org'));
+
+  // What the files say now is not what runs: whether that is well cannot be judged.
+  const compose = await stack.read('compose.yaml');
+  await stack.edit((model) => {
+    model.services['app']!['environment'] = { CHANGED: '1' };
+  });
+  const unsure = await stack.safeUpdate(['--yes', '--json', '--stable-for', '1s']);
+  expect(unsure.exitCode, unsure.story).not.toBe(0);
+  expect(unsure.outcome?.error?.message).toMatch(/have changed since .* What is known of it: .*members/s);
+  expect(unsure.outcome?.error?.hint).toContain(`recover --confirm ${stack.project}`);
+  expect((await stack.get('/version')).trim()).toBe('1.1.0');
+
+  await stack.write('compose.yaml', compose);
+  const run = await recover(stack);
+  expect(run.exitCode, run.story).toBe(0);
+  expect(run.outcome?.result).toBe('updated');
+  expect((await stack.get('/version')).trim()).toBe('1.1.0');
+  expect(await stack.sql('SELECT count(*) FROM members')).toBe('4');
+  await expectNothingLeft(stack, run);
+  const back = await stack.safeUpdate([
+    'rollback',
+    '--confirm',
+    stack.project,
+    '--json',
+    '--stable-for',
+    '1s',
+  ]);
+  expect(back.exitCode, back.story).toBe(0);
+  expect(await stack.sql('SELECT count(*) FROM members')).toBe('3');
+});
+
 it('killed while the stack is down, or with a bad release up, it is dealt with by the next update', async () => {
   const stack = await shop();
   await stack.push('1.1.0');
