@@ -268,6 +268,20 @@ const shape = {
     )
     .optional()
     .describe('Single volumes, by the name in the compose files or by the name on the engine.'),
+  services: z
+    .record(
+      z.string().min(1, words("a service's name")),
+      z.strictObject({
+        oneShot: z
+          .boolean(words('true or false'))
+          .optional()
+          .describe(
+            '`true`: it does its work and ends with 0, and runs again with each release. `false`: it is a server, and was stopped on purpose where it does not run. Without it, safe-update goes by how it ended, by the services that wait for it, and by its looks, and says so where it can only guess.',
+          ),
+      }),
+    )
+    .optional()
+    .describe('Single services, by their name.'),
   databases: z
     .record(
       z.string().min(1, words("a service's name")),
@@ -411,6 +425,8 @@ export interface Settings {
   };
   /** By the key in the compose files or by the name on the engine; `sharingAllowed` and `classify` read them. */
   volumes: Record<string, { shared?: 'allow' | undefined; class?: VolumeClass | undefined }>;
+  /** By service. */
+  services: Record<string, { oneShot?: boolean | undefined }>;
   /** By service. Paths are absolute. */
   databases: Record<
     string,

@@ -16,6 +16,7 @@ import {
   orElse,
   type ContainerInspect,
   type Engine,
+  type EngineEvent,
   type EngineFacts,
   type ImageFacts,
   type ListedContainer,
@@ -48,6 +49,8 @@ export interface Observed {
   namesakes: { name: string; directory: string }[];
   /** Containers of other projects, or of none, that mount a volume of this one. */
   foreign: { volume: string; container: string; project: string; running: boolean; readOnly: boolean }[];
+  /** What the configuration says of services: whether they do their work and end. */
+  oneShots?: ReadonlyMap<string, boolean>;
 }
 
 /** What a volume's class is told by. */
@@ -105,8 +108,13 @@ export async function observe(
   let project: Project = { ...unresolved, name: unresolved.name ?? model.name };
   const activeServices = Object.keys(model.services);
 
-  const inspects = await engine.projectContainers(project.name);
-  const everyContainer = inspects.map(readContainer).sort(byServiceAndNumber);
+  const [inspects, events] = await Promise.all([
+    engine.projectContainers(project.name),
+    engine.pastEvents(project.name),
+  ]);
+  const everyContainer = inspects
+    .map((inspect) => withPast(readContainer(inspect), events))
+    .sort(byServiceAndNumber);
   const containers = everyContainer.filter((container) => !container.oneOff);
 
   // A container whose service is not active was started with a profile: from here on the profile is active too, so
@@ -186,7 +194,12 @@ export function readContainer(inspect: ContainerInspect): Container {
     exitCode: inspect.State.ExitCode,
     restartCount: inspect.RestartCount,
     restart: restart === undefined || restart === '' ? 'no' : restart,
+    ...(inspect.State.Error === '' ? {} : { startError: inspect.State.Error }),
+    ...(inspect.State.OOMKilled ? { outOfMemory: true } : {}),
     ...lastWords(inspect.State.Health),
+    ...(orElse(inspect.State.Health?.Log, []).some(({ ExitCode }) => ExitCode === 0)
+      ? { wasHealthy: true }
+      : {}),
     health: health === 'healthy' || health === 'unhealthy' || health === 'starting' ? health : 'none',
     startedAt: inspect.State.StartedAt,
     mounts: inspect.Mounts.map(readMount),
@@ -197,6 +210,32 @@ export function readContainer(inspect: ContainerInspect): Container {
       (inspect.HostConfig.PortBindings as Record<string, unknown[] | null> | null) ?? {},
     ).some((bindings) => (bindings ?? []).length > 0),
   };
+}
+
+/** Signals that programs take for a message, not for an order to end: HUP, USR1, USR2, WINCH. */
+const messages = [1, 10, 12, 28];
+
+/**
+ * What the engine's events say of a container that `docker inspect` does not: whether somebody ended it, or with what it ended
+ * before the engine started it again. `docker stop` is there as `stop` after `die`; `docker kill` as `kill` before it. Pure.
+ */
+export function withPast(container: Container, events: readonly EngineEvent[]): Container {
+  const own = events.filter(({ containerId }) => containerId === container.id);
+  const died = own.findLastIndex(({ action }) => action === 'die');
+  if (died === -1) return container;
+  const { exitCode } = own[died] ?? {};
+  if (container.running) {
+    const restarted = container.restartCount > 0 && exitCode !== undefined;
+    return restarted ? { ...container, restartedAfter: exitCode } : container;
+  }
+  if (container.status !== 'exited') return container;
+  const began = own.findLastIndex(({ action }, index) => action === 'start' && index < died);
+  const somebody = own.some(
+    ({ action, signal = 0 }, index) =>
+      (action === 'stop' && index > died) ||
+      (action === 'kill' && index > began && index < died && !messages.includes(signal)),
+  );
+  return { ...container, endedBy: somebody ? 'somebody' : 'itself' };
 }
 
 /** The last output of a healthcheck, for people: why it is unhealthy. */

@@ -53,7 +53,9 @@ export interface ComposeService {
   scale?: number;
   deploy?: { replicas?: number; mode?: string; restart_policy?: { condition?: string } };
   profiles?: string[];
-  healthcheck?: { disable?: boolean };
+  healthcheck?: { disable?: boolean; test?: string[]; start_period?: string };
+  /** Made by a program of its own, not by the engine: it never has a container. */
+  provider?: unknown;
   configs?: { source: string; target?: string }[];
   secrets?: { source: string; target?: string }[];
   labels?: Record<string, string>;
@@ -109,6 +111,18 @@ export interface Container {
   /** What its healthcheck printed last, in one line; absent if nothing. */
   healthOutput?: string;
   startedAt: string;
+  /** Why the engine could not start it; absent: it could. */
+  startError?: string;
+  /** The kernel ended something in it for want of memory. */
+  outOfMemory?: true;
+  /** One of its last healthchecks was good. */
+  wasHealthy?: true;
+  /** How it ended, where the engine still remembers; absent: it runs, or nobody knows. */
+  endedBy?: 'itself' | 'somebody';
+  /** With what it ended before the engine started it again; absent: it was not, or nobody knows. */
+  restartedAfter?: number;
+  /** It may end with 0 and be well: see `standing`. Absent: where it ran, it has to run. */
+  mayEnd?: true;
   mounts: Mount[];
   labels: Record<string, string>;
   /** NAME=value, as the running container has them. Secret. */

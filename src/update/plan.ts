@@ -1,25 +1,27 @@
 import { recogniseDatabase } from '../database/engines.ts';
 import type { Observed } from '../docker/observe.ts';
 import { referredTo } from '../docker/references.ts';
-import { exitedLabel } from '../docker/record.ts';
 import { shownOptions } from '../model/driver-options.ts';
 import type { ComposeService, Container } from '../model/project.ts';
 import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
 import { archived, looksRecreatable } from './classes.ts';
 import { dataPlaceWarnings } from './data-places.ts';
+import { guessAbout, standing } from './standing.ts';
 
 export interface PlanOptions {
   consistency: 'cold' | 'hot';
   pull: 'always' | 'missing' | 'never';
   /** False: the registry has not been asked yet, so images may still change. */
   pulled: boolean;
+  /** What the person accepts by name. */
+  accept?: readonly string[];
   /** Bytes of each volume, where they were measured. */
   sizes?: ReadonlyMap<string, number>;
 }
 
 /** Given what was observed, what an update would do, in order. Pure. */
 export function planUpdate(observed: Observed, options: PlanOptions): Plan {
-  const services = planServices(observed);
+  const services = planServices(observed, options.accept ?? []);
   const pullable = servicesToPull(observed, options.pull);
   const buildable = Object.keys(observed.model.services).filter(
     (service) => observed.model.services[service]?.build !== undefined && isMeant(observed, service),
@@ -53,6 +55,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     warnings: [
       ...observed.warnings,
       ...otherFiles(observed),
+      ...crashes(services, observed),
       ...dataPlaceWarnings(observed, options.consistency),
     ],
     suggestions: suggestionsFor(observed),
@@ -192,7 +195,33 @@ export function requireSealFirst(steps: readonly Pick<Step, 'name'>[]): void {
   }
 }
 
-function planServices(observed: Observed): ServicePlan[] {
+/** What --accept takes to leave a service as it is that has ended with an error. */
+function crashAcceptance(service: string): string {
+  return `crashed:${service}`;
+}
+
+/** How a container that should run ended, for people. */
+function endOf({ startError, outOfMemory, status, exitCode }: Container): string {
+  if (startError !== undefined) return `the engine could not start it: ${startError}`;
+  if (outOfMemory === true) return 'it ran out of memory';
+  return status === 'created'
+    ? 'it had ended with an error'
+    : `it had ended with an error (exit code ${exitCode})`;
+}
+
+/** What an update makes of services that ended with an error. */
+function crashes(services: readonly ServicePlan[], observed: Observed): string[] {
+  return services.flatMap(({ service, fate }) => {
+    const own = observed.containers.filter((container) => container.service === service);
+    const crashed = own.find((container) => standing(container, observed) === 'crashed');
+    if (fate !== 'replace' || crashed === undefined || own.some(({ running }) => running)) return [];
+    return [
+      `${service} does not run: ${endOf(crashed)}. It is replaced, and the update fails if it ends so again. To leave it as it is: --accept ${crashAcceptance(service)}`,
+    ];
+  });
+}
+
+function planServices(observed: Observed, accept: readonly string[]): ServicePlan[] {
   const { containers, model } = observed;
   const anyRuns = containers.some(({ running }) => running);
   const names = new Set([
@@ -210,13 +239,20 @@ function planServices(observed: Observed): ServicePlan[] {
       const none = statedReplicas(definition) === 0;
       return none ? [] : [{ service, fate: 'create', cause: 'it has no container yet', replicas }];
     }
-    const cause = changeOf(observed, service, definition, own);
-    if (own.every((container) => isFinishedOneShot(container, observed))) {
-      return [{ service, fate: 'run-again', cause, replicas }];
+    const change = changeOf(observed, service, definition, own);
+    const standings = own.map((container) => standing(container, observed));
+    if (standings.every((stands) => stands === 'one-shot')) {
+      return [{ service, fate: 'run-again', cause: change, replicas }];
     }
-    if (anyRuns && own.every(({ running }) => !running)) {
-      return [{ service, fate: 'leave-stopped', cause: 'stopped on purpose', replicas }];
+    const isDown = own.every(({ running }) => !running);
+    const crashed = isDown ? own[standings.indexOf('crashed')] : undefined;
+    if (anyRuns && isDown && (crashed === undefined || accept.includes(crashAcceptance(service)))) {
+      const why = crashed === undefined ? 'stopped on purpose' : endOf(crashed);
+      return [{ service, fate: 'leave-stopped', cause: why, replicas }];
     }
+    const cause = [change, ...(crashed === undefined ? [] : [endOf(crashed)])]
+      .filter((part) => part !== '')
+      .join(', ');
     if (cause !== '') return [{ service, fate: 'replace', cause, replicas }];
     if (!anyRuns) return [{ service, fate: 'replace', cause: 'it is not running', replicas }];
     return [{ service, fate: 'restart', cause: '', replicas }];
@@ -256,20 +292,23 @@ function otherFiles({ containers, project }: Observed): string[] {
 }
 
 /** What a person may want to decide; the plan does not depend on it. */
-function suggestionsFor({ volumes, containers }: Observed): string[] {
+function suggestionsFor(observed: Observed): string[] {
+  const { volumes, containers } = observed;
   // A database may be called a cache, and yet hold every session.
   const ofDatabase = (name: string): boolean =>
     containers.some(
       (container) =>
         container.mounts.some(({ source }) => source === name) && recogniseDatabase(container) !== undefined,
     );
-  return volumes
+  const guesses = containers.flatMap((container) => guessAbout(container, observed) ?? []);
+  const recreatable = volumes
     .filter((volume) => volume.assumed === true && volume.kind !== 'anonymous' && looksRecreatable(volume))
     .filter(({ name }) => !ofDatabase(name))
     .map(
       ({ name, key }) =>
         `${name} could be made again, by its name. If so, say volumes.${key ?? name}.class: recreatable (or cache, to leave it out of backups) in safe-update.yml.`,
     );
+  return [...recreatable, ...new Set(guesses)];
 }
 
 /** Services that an update is about: active ones, and those that have a container. */
@@ -327,32 +366,6 @@ export function scaleOf(
     counts.filter(
       ([service, replicas]) => replicas > 1 && statedReplicas(services[service] ?? {}) === undefined,
     ),
-  );
-}
-
-/**
- * Has this container done its work and ended, so that a release runs it again? Rather than: somebody stopped it.
- *
- * The engine does not say which. Certain: another service waits for it to complete. Otherwise: it exited with 0, the
- * engine was not to restart it, and nothing about it looks like a server (no healthcheck, no published port, nobody
- * waits for it to be up). Pure.
- */
-export function isFinishedOneShot(container: Container, { model }: Pick<Observed, 'model'>): boolean {
-  const exitCode =
-    container.status === 'created' ? container.labels[exitedLabel] : String(container.exitCode);
-  if (container.running || exitCode === undefined) return false;
-  const conditions = Object.values(model.services).flatMap(({ depends_on }) => {
-    const dependency = depends_on?.[container.service];
-    return dependency === undefined ? [] : [dependency.condition ?? 'service_started'];
-  });
-  if (conditions.includes('service_completed_successfully')) return true;
-  const restarts = container.restart === 'always' || container.restart === 'unless-stopped';
-  return (
-    exitCode === '0' &&
-    !restarts &&
-    container.health === 'none' &&
-    !container.publishesPorts &&
-    conditions.length === 0
   );
 }
 

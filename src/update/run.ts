@@ -34,7 +34,7 @@ export interface RunOptions {
 export async function planOnly(context: Context): Promise<Plan> {
   const observed = await look(context);
   const sizes = await context.engine.volumeSizes().catch(() => new Map<string, number>());
-  const plan = planUpdate(observed, { ...context.settings, pulled: false, sizes });
+  const plan = planUpdate(observed, { ...context.settings, accept: context.accept, pulled: false, sizes });
   const found = refusals(observed, refusalOptions(context));
   const interrupted = await interruption(context, observed.project.name);
   plan.warnings.push(
@@ -59,7 +59,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
     refuse(refusals(observed, refusalOptions(context)), context.accept);
   };
   refuseOf(first);
-  const before = planUpdate(first, { ...context.settings, pulled: false });
+  const before = planUpdate(first, { ...context.settings, accept: context.accept, pulled: false });
   before.warnings.push(...context.settings.warnings);
   if (before.nothingToDo) return outcomeOf(context, first, '', 'nothing-to-do', from);
   await agree(context, before, options);
@@ -75,7 +75,11 @@ export async function update(context: Context, options: RunOptions): Promise<Out
     const { volumes, notCovered } = state.observed;
     state.record = { ...state.record, volumes, notCovered };
     const measured = new Map(state.plan.volumes.map(({ name, bytes }) => [name, bytes]));
-    state.plan = planUpdate(state.observed, { ...context.settings, pulled: true });
+    state.plan = planUpdate(state.observed, {
+      ...context.settings,
+      accept: context.accept,
+      pulled: true,
+    });
     for (const volume of state.plan.volumes) {
       const bytes = measured.get(volume.name);
       if (bytes !== undefined) volume.bytes = bytes;

@@ -28,6 +28,7 @@ import {
   type PastRun,
 } from './journal.ts';
 import { acquireLock, waitForLock, type Lock } from './lock.ts';
+import { withAims } from './standing.ts';
 
 /** A run under way: the lock it holds, its journal, and what its steps share. */
 export interface Session {
@@ -67,7 +68,13 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
   );
   if (engineOnly === undefined) requireServices(observed);
   const containers = observed.containers.map((container) => asConfigured(context.settings, container));
-  return { ...observed, containers };
+  const oneShots = new Map(
+    Object.entries(context.settings.services).flatMap(([service, { oneShot }]) =>
+      oneShot === undefined ? [] : [[service, oneShot]],
+    ),
+  );
+  const { model } = observed;
+  return { ...observed, oneShots, containers: withAims(containers, { model, oneShots }) };
 }
 
 /** A name for a run: sorts by time, and no two are the same. Pure. */

@@ -21,7 +21,7 @@ import { downtime } from './downtime.ts';
 import { requireNothingLost } from './fingerprints.ts';
 import { dropStack, type JournalEntry } from './journal.ts';
 import { backupsInProof } from './proofs.ts';
-import { isFinishedOneShot, scaleOf, statedReplicas } from './plan.ts';
+import { scaleOf, statedReplicas } from './plan.ts';
 import {
   beginBackup,
   currentContainers,
@@ -35,6 +35,7 @@ import {
   type Session,
   startVolumeHelper,
 } from './session.ts';
+import { aimOf } from './standing.ts';
 import { leftOutForSpace, requireSpace, requireSpaceForImages, scarceSpace } from './space.ts';
 import { backUpSqlite } from './sqlite.ts';
 import { expectedOf, servedBy } from './undo.ts';
@@ -438,11 +439,13 @@ export function expectedAfter(
     const image = observed.images.get(service);
     const imageId = image?.id;
     const wanted = definition === undefined ? undefined : statedReplicas(definition);
+    const aim = aimOf(service, own, observed);
     return [
       {
         service,
         replicas: wanted ?? Math.max(1, replicas),
-        oneShot: isOneShotService(observed, service),
+        oneShot: aim === 'end',
+        ...(aim === 'either' ? { mayEnd: true } : {}),
         ...(imageId === undefined ? {} : { imageId }),
         served: servedBy(own).filter(({ path }) => !accepted.includes(`volume-moved:${service}:${path}`)),
       },
@@ -450,7 +453,6 @@ export function expectedAfter(
   });
 }
 
-/** A service that does its work and ends: it did so before, or another one waits for it to complete. */
 /** Throws SafeUpdateError `space`. Asked of the lock's container: its root folder is on the engine's own disk. */
 async function requireRoomForImages(
   { context, lock }: Session,
@@ -475,14 +477,6 @@ function databaseVolumes({ containers }: Observed): string[] {
     const engine = recogniseDatabase(container);
     return engine === undefined ? [] : (mountHolding(container, engine.dataPath(container))?.source ?? []);
   });
-}
-
-function isOneShotService(observed: Observed, service: string): boolean {
-  const own = observed.containers.filter((container) => container.service === service);
-  if (own.length > 0 && own.every((container) => isFinishedOneShot(container, observed))) return true;
-  return Object.values(observed.model.services).some(
-    ({ depends_on }) => depends_on?.[service]?.condition === 'service_completed_successfully',
-  );
 }
 
 function pinName(session: Pick<Session, 'project' | 'run'>, imageId: string): string {

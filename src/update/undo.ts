@@ -130,8 +130,14 @@ export async function verifyRecord(
 export function expectedAsRecorded({
   containers,
   green,
-}: Pick<StackRecord, 'containers' | 'green'>): ExpectedService[] {
-  return expectedOf(containers.map(readContainer).filter(({ id }) => green.includes(id)));
+  mayEnd = [],
+}: Pick<StackRecord, 'containers' | 'green' | 'mayEnd'>): ExpectedService[] {
+  return expectedOf(
+    containers
+      .map(readContainer)
+      .filter(({ id }) => green.includes(id))
+      .map((container) => (mayEnd.includes(container.id) ? { ...container, mayEnd: true } : container)),
+  );
 }
 
 /** These containers, by service and number, on their images and volumes. Pure. */
@@ -145,6 +151,7 @@ export function expectedOf(containers: readonly Container[]): ExpectedService[] 
       replicas: own.length,
       numbers: own.map(({ number }) => number),
       oneShot: false,
+      ...(own.every(({ mayEnd }) => mayEnd === true) ? { mayEnd: true } : {}),
       ...(imageId === undefined ? {} : { imageId }),
       served: servedBy(own),
     };

@@ -5,7 +5,6 @@ import type { Plan, Step } from '../../../src/model/plan.ts';
 import type { ComposeService, Container, Volume } from '../../../src/model/project.ts';
 import {
   hasAnonymousVolume,
-  isFinishedOneShot,
   planBackup,
   planUpdate,
   requireSealFirst,
@@ -435,40 +434,6 @@ describe('one-shots', () => {
     migrate: {},
   };
 
-  function is(one: Partial<Container>, services: Record<string, ComposeService> = { migrate: {} }): boolean {
-    return isFinishedOneShot(container('migrate', one), observed(services));
-  }
-
-  it('that another service waits for are certain, even when they failed', () => {
-    expect(is(done, waited)).toBe(true);
-    expect(is({ ...done, exitCode: 1 }, waited)).toBe(true);
-    expect(is({ ...done, restart: 'always' }, waited)).toBe(true);
-  });
-
-  it('are known by their looks: done, not to be restarted, nothing of a server', () => {
-    expect(is(done)).toBe(true);
-    expect(is({ ...done, restart: 'on-failure' })).toBe(true);
-  });
-
-  it.each<[string, Partial<Container>, Record<string, ComposeService>?]>([
-    ['runs', { restart: 'no' }],
-    ['was never started', { ...done, status: 'created' }],
-    ['ended with an error', { ...done, exitCode: 1 }],
-    ['was killed', { ...done, exitCode: 137 }],
-    ['is to be restarted always', { ...done, restart: 'always' }],
-    ['is to be restarted unless stopped', { ...done, restart: 'unless-stopped' }],
-    ['has a healthcheck', { ...done, health: 'unhealthy' }],
-    ['publishes a port', { ...done, publishesPorts: true }],
-    ['is needed up by another service', done, { migrate: {}, app: { depends_on: { migrate: {} } } }],
-    [
-      'is needed healthy by another service',
-      done,
-      { migrate: {}, app: { depends_on: { migrate: { condition: 'service_healthy' } } } },
-    ],
-  ])('are not what %s', (_, one, services) => {
-    expect(is(one, services)).toBe(false);
-  });
-
   it('run again with the release, the unchanged ones too', () => {
     const shop = observed(waited, {
       containers: [container('app'), container('migrate', done)],
@@ -487,6 +452,25 @@ describe('one-shots', () => {
     const plan = planUpdate(shop, pulled);
     expect(plan.nothingToDo).toBe(false);
     expect(lines(plan)).toEqual(expect.arrayContaining(['remove* migrate', 'up* app migrate']));
+  });
+
+  it('that failed are replaced, and a service that ended with an error with them', () => {
+    const containers = [
+      container('app', { ...exited(3), restart: 'no' }),
+      container('migrate', { ...done, exitCode: 1 }),
+      container('web'),
+    ];
+    const shop = observed({ ...waited, web: {} }, { containers });
+    const plan = planUpdate(shop, pulled);
+    expect(fates(plan)).toEqual([
+      'app: replace, it had ended with an error (exit code 3)',
+      'migrate: replace, it had ended with an error (exit code 1)',
+      'web: restart',
+    ]);
+    expect(plan.warnings.join()).toContain('--accept crashed:app');
+    const accepted = planUpdate(shop, { ...pulled, accept: ['crashed:app', 'crashed:migrate'] });
+    expect(accepted.nothingToDo).toBe(true);
+    expect(fates(accepted)[0]).toBe('app: leave-stopped, it had ended with an error (exit code 3)');
   });
 
   it('alone do not make a stack that runs', () => {
