@@ -1,4 +1,5 @@
 import { recogniseDatabase } from '../database/engines.ts';
+import { splitImageName, type ImageFacts } from '../docker/engine.ts';
 import type { Observed } from '../docker/observe.ts';
 import { referredTo } from '../docker/references.ts';
 import { shownOptions } from '../model/driver-options.ts';
@@ -23,9 +24,7 @@ export interface PlanOptions {
 export function planUpdate(observed: Observed, options: PlanOptions): Plan {
   const services = planServices(observed, options.accept ?? []);
   const pullable = servicesToPull(observed, options.pull);
-  const buildable = Object.keys(observed.model.services).filter(
-    (service) => observed.model.services[service]?.build !== undefined && isMeant(observed, service),
-  );
+  const buildable = servicesToBuild(observed, options.pull);
   const mayChange = !options.pulled && (pullable.length > 0 || buildable.length > 0);
   const changes = services.filter(
     ({ fate, cause }) => fate === 'replace' || fate === 'create' || (fate === 'run-again' && cause !== ''),
@@ -44,7 +43,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     consistency: options.consistency,
     nothingToDo,
     services,
-    unasked: mayChange ? [...pullable, ...buildable].sort() : [],
+    unasked: mayChange ? [...new Set([...pullable, ...buildable])].sort() : [],
     volumes: observed.volumes.map((volume) => {
       const bytes = options.sizes?.get(volume.name);
       const shown = { ...volume, options: shownOptions(volume.options) };
@@ -85,7 +84,17 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     step('lock', [], 'one update at a time'),
     step('pin', [], 'the way back must survive a moved tag'),
     ...(pullable.length > 0 ? [step('pull', pullable, 'downloaded while the old stack serves')] : []),
-    ...(buildable.length > 0 ? [step('build', buildable, 'built while the old stack serves')] : []),
+    ...(buildable.length > 0
+      ? [
+          step(
+            'build',
+            buildable,
+            buildable.some((service) => pullable.includes(service))
+              ? 'built while the old stack serves, what no registry has'
+              : 'built while the old stack serves',
+          ),
+        ]
+      : []),
     step('measure', existing, 'there must be room for the backup and for a rollback'),
     ...(databases.length > 0
       ? [step('dump', [...new Set(databases.map(({ service }) => service))], 'databases, while they run')]
@@ -235,6 +244,7 @@ function planServices(observed: Observed, accept: readonly string[]): ServicePla
     if (definition === undefined) {
       return [{ service, fate: 'orphan', cause: 'not in the compose files any more', replicas }];
     }
+    if (isProvided(definition)) return [{ service, fate: 'provided', cause: '', replicas }];
     if (replicas === 0) {
       const none = statedReplicas(definition) === 0;
       return none ? [] : [{ service, fate: 'create', cause: 'it has no container yet', replicas }];
@@ -349,6 +359,15 @@ function changeOf(
   return causes.join(', ');
 }
 
+/** A provider makes it, not the engine: it has no image, and never a container. Pure. */
+export function isProvided({
+  image,
+  build,
+  provider,
+}: Pick<ComposeService, 'image' | 'build' | 'provider'>): boolean {
+  return provider !== undefined && image === undefined && build === undefined;
+}
+
 /** The number of replicas that the compose files state; undefined where they leave it open. Pure. */
 export function statedReplicas({
   scale,
@@ -369,19 +388,58 @@ export function scaleOf(
   );
 }
 
-/** Services whose image a registry is asked for. */
+/** Services whose image a registry is asked for. Pure. */
 export function servicesToPull(observed: Observed, pull: PlanOptions['pull']): string[] {
-  if (pull === 'never') return [];
-  return Object.entries(observed.model.services)
-    .filter(([service]) => isMeant(observed, service))
-    .filter(([service, { image, build, pull_policy }]) => {
-      if (image === undefined || build !== undefined || pull_policy === 'never' || pull_policy === 'build')
-        return false;
-      const onlyIfMissing =
-        pull === 'missing' || pull_policy === 'missing' || pull_policy === 'if_not_present';
-      return !onlyIfMissing || observed.images.get(service) == null;
-    })
-    .map(([service]) => service);
+  return servicesFrom(observed, pull, ['pull', 'pull or build']);
+}
+
+/** Services whose image is built: always, or where no registry has it. Pure. */
+function servicesToBuild(observed: Observed, pull: PlanOptions['pull']): string[] {
+  return servicesFrom(observed, pull, ['build', 'pull or build']);
+}
+
+type Origin = ReturnType<typeof originOf>;
+
+function servicesFrom(observed: Observed, pull: PlanOptions['pull'], origins: Origin[]): string[] {
+  return Object.keys(observed.model.services).filter(
+    (service) => isMeant(observed, service) && origins.includes(originOf(observed, service, pull)),
+  );
+}
+
+/**
+ * Where the image of the next release comes from. With `image:` beside `build:` what is published is what is meant: what lies
+ * on this server may be an old checkout. So it is built where `pull_policy: build` says so, or where no registry has it.
+ */
+function originOf(
+  observed: Observed,
+  service: string,
+  pull: PlanOptions['pull'],
+): 'pull' | 'build' | 'pull or build' | 'nowhere' {
+  const { model, images } = observed;
+  const { image, build, pull_policy } = model.services[service] ?? {};
+  const maker = Object.keys(model.services).find(
+    (other) =>
+      model.services[other]?.image === image &&
+      model.services[other]?.build !== undefined &&
+      isMeant(observed, other),
+  );
+  // It comes with the other service.
+  if (build === undefined && image !== undefined && maker !== undefined) return 'nowhere';
+  if (image === undefined || pull_policy === 'build') return build === undefined ? 'nowhere' : 'build';
+  const present = images.get(service) ?? null;
+  const onlyIfMissing = pull === 'missing' || pull_policy === 'missing' || pull_policy === 'if_not_present';
+  const asks = pull !== 'never' && pull_policy !== 'never' && (!onlyIfMissing || present === null);
+  if (build === undefined) return asks ? 'pull' : 'nowhere';
+  if (asks) return 'pull or build';
+  return present !== null && isPublished(image, present) ? 'nowhere' : 'build';
+}
+
+/** A registry had this image under the name's repository: it was pulled from there, or pushed to it. Pure. */
+export function isPublished(name: string, { digests }: Pick<ImageFacts, 'digests'>): boolean {
+  const short = (repository: string): string =>
+    repository.replace(/^docker\.io\//, '').replace(/^library\//, '');
+  const { repository } = splitImageName(name);
+  return digests.some((digest) => short(splitImageName(digest).repository) === short(repository));
 }
 
 export function hasAnonymousVolume(

@@ -23,6 +23,7 @@ import type { Journal, JournalEntry } from './journal.ts';
 import { lockLabels, removeMade, tidyProofs } from './proofs.ts';
 import { requireRoom } from './restore-as.ts';
 import { recordIn, untouched } from './restore.ts';
+import { withAimsOf } from './standing.ts';
 import {
   currentContainers,
   lockProject,
@@ -359,7 +360,7 @@ async function fromArchives(
       const containers = (await currentContainers(context, proving.proof)).filter(({ id }) =>
         wanted.includes(id),
       );
-      return verifyServices(session, expectedOf(containers), {
+      return verifyServices(session, expectedOf(withAimsOf(record, containers)), {
         ...{ step: 'verify', justStarted: true, signal: context.signal },
       });
     });

@@ -42,7 +42,7 @@ import {
   withHelper,
   type Session,
 } from './session.ts';
-import { standing } from './standing.ts';
+import { standing, withAimsOf } from './standing.ts';
 import { expectedOf, restoreData } from './undo.ts';
 import { verifyServices } from './verify.ts';
 
@@ -820,7 +820,7 @@ async function start(
     return services.join(', ');
   });
   await showStep(at, 'verify', 'Verify the project', async () => {
-    const green = await verifyServices(session, expectedOf(running), {
+    const green = await verifyServices(session, expectedOf(withAimsOf(record, running)), {
       step: 'verify',
       justStarted: true,
       signal,

@@ -1,6 +1,6 @@
 import { recogniseDatabase } from '../database/engines.ts';
-import type { Observed } from '../docker/observe.ts';
-import { exitedLabel } from '../docker/record.ts';
+import { readContainer, type Observed } from '../docker/observe.ts';
+import { exitedLabel, type StackRecord } from '../docker/record.ts';
 import type { ComposeService, Container } from '../model/project.ts';
 
 /**
@@ -194,6 +194,19 @@ export function withAims(containers: readonly Container[], about: About): Contai
       isOneShot({ said: about.oneShots?.get(service), awaited }) || endsAndIsStartedAgain(container);
     return mayEnd ? { ...container, mayEnd } : container;
   });
+}
+
+/** Containers that were made by a record: those that may end as the recorded ones may are marked. Pure. */
+export function withAimsOf(
+  { containers: recorded, mayEnd = [] }: Pick<StackRecord, 'containers' | 'mayEnd'>,
+  containers: readonly Container[],
+): Container[] {
+  const services = new Set(
+    recorded.filter(({ Id }) => mayEnd.includes(Id)).map((inspect) => readContainer(inspect).service),
+  );
+  return containers.map((container) =>
+    services.has(container.service) ? { ...container, mayEnd: true } : container,
+  );
 }
 
 /** The conditions under which other services wait for this one. */

@@ -21,7 +21,7 @@ import { downtime } from './downtime.ts';
 import { requireNothingLost } from './fingerprints.ts';
 import { dropStack, type JournalEntry } from './journal.ts';
 import { backupsInProof } from './proofs.ts';
-import { scaleOf, statedReplicas } from './plan.ts';
+import { isPublished, scaleOf, statedReplicas } from './plan.ts';
 import {
   beginBackup,
   currentContainers,
@@ -55,6 +55,8 @@ export interface Update {
   /** What the sealed backup says of itself. */
   manifest?: Manifest;
   watching?: { events: EngineEvent[]; stop: () => void };
+  /** Services whose image came from a registry: they are not built. */
+  published?: string[];
   /** While images are fetched and databases dumped beside each other: what ends either, and who hears of each line of the pull. */
   beside?: { signal: AbortSignal; onPull: (line: string) => void };
 }
@@ -118,30 +120,46 @@ const apply = {
     return `${images.length} images`;
   },
 
-  async pull({ session, observed, beside }, { on }) {
+  async pull(state, { on }) {
+    const { session, observed, beside } = state;
     const { compose, settings, signal, emit } = session.context;
     await requireRoomForImages(session, observed, on);
-    await compose.pull(observed.project, on, {
+    const options = {
       timeout: settings.timeouts.pull,
       signal: beside?.signal ?? signal,
-      onLine: (line) => {
+      onLine: (line: string) => {
         emit({ type: 'step-progress', step: 'pull', item: line.trim() });
         beside?.onPull(line);
       },
-    });
-    return on.join(', ');
+    };
+    const isBuilt = (service: string): boolean => observed.model.services[service]?.build !== undefined;
+    const published = on.filter((service) => !isBuilt(service));
+    if (published.length > 0) await compose.pull(observed.project, published, options);
+    // Each by itself: what one registry has not is built, and what another one would not give is an error.
+    for (const service of on.filter(isBuilt)) {
+      try {
+        await compose.pull(observed.project, [service], options);
+        published.push(service);
+      } catch (error) {
+        if (!(await isToBeBuilt(session, observed, service, error))) throw error;
+      }
+    }
+    state.published = published;
+    return published.length === 0 ? 'nothing that is published' : published.join(', ');
   },
 
-  async build({ session, observed, beside }, { on }) {
+  async build({ session, observed, beside, published = [] }, { on }) {
     const { compose, settings, signal, emit } = session.context;
-    await compose.build(observed.project, on, {
+    const services = on.filter((service) => !published.includes(service));
+    if (services.length === 0) return 'nothing: all of it is published';
+    await compose.build(observed.project, services, {
       timeout: settings.timeouts.pull,
       signal: beside?.signal ?? signal,
       onLine: (line) => {
         emit({ type: 'step-progress', step: 'build', item: line.trim() });
       },
     });
-    return on.join(', ');
+    return services.join(', ');
   },
 
   /** Starts the helper that later archives: from here on it also keeps the volumes from being pruned. */
@@ -431,7 +449,7 @@ export function expectedAfter(
   accepted: readonly string[] = [],
 ): ExpectedService[] {
   return plan.services.flatMap(({ service, fate, replicas }): ExpectedService[] => {
-    if (fate === 'leave-stopped') return [];
+    if (fate === 'leave-stopped' || fate === 'provided') return [];
     const own = observed.containers.filter((container) => container.service === service);
     // What does not change need not be better afterwards than it was.
     if (fate === 'restart' || fate === 'orphan') return expectedOf(own.filter(isGreen));
@@ -451,6 +469,37 @@ export function expectedAfter(
       },
     ];
   });
+}
+
+/** What docker says of an image that a registry does not have; other errors may hide that it has it. */
+const isNowhere = /manifest unknown|name unknown|does not exist|(?<!host )\bnot found\b/i;
+
+/**
+ * Given why the image of a service with `build:` could not be pulled: is it one that is built on this server? Certain where
+ * the one that is here was never published; certainly not where it was, unless the registry says that it is gone.
+ */
+async function isToBeBuilt(
+  { context }: Session,
+  { containers, images, model }: Observed,
+  service: string,
+  error: unknown,
+): Promise<boolean> {
+  if (!(error instanceof SafeUpdateError) || error.code !== 'compose') return false;
+  const name = model.services[service]?.image ?? '';
+  const own = containers.filter((container) => container.service === service);
+  const ids = [...new Set(own.map(({ imageId }) => imageId))];
+  const facts = await Promise.all(ids.map((id) => context.engine.image(id)));
+  const known = [images.get(service) ?? null, ...facts].filter((image) => image !== null);
+  const isGone = isNowhere.test(error.message);
+  // Of a registry that wants a login, "does not exist" is only one of two possibilities.
+  const build = known.some((image) => isPublished(name, image))
+    ? isGone && !/denied|unauthorized/i.test(error.message)
+    : known.length > 0 || isGone;
+  if (build) {
+    const message = `${service} is built on this server: ${name} is in no registry that answers.`;
+    context.emit({ type: 'notice', level: 'info', message });
+  }
+  return build;
 }
 
 /** Throws SafeUpdateError `space`. Asked of the lock's container: its root folder is on the engine's own disk. */

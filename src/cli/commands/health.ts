@@ -1,6 +1,7 @@
 import { expectedAsRecorded } from '../../update/undo.ts';
 import { probesFor, verify } from '../../health/verify.ts';
 import { currentContainers, look, showStep } from '../../update/session.ts';
+import { isProvided } from '../../update/plan.ts';
 import { standing } from '../../update/standing.ts';
 import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { formatDuration } from '../../model/units.ts';
@@ -24,7 +25,9 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
       mayEnd: meant.filter(({ mayEnd }) => mayEnd === true).map(({ id }) => id),
     });
     const missing = observed.activeServices.filter(
-      (service) => !observed.containers.some((container) => container.service === service),
+      (service) =>
+        !isProvided(observed.model.services[service] ?? {}) &&
+        !observed.containers.some((container) => container.service === service),
     );
     let problem = missing.length > 0 ? `no container for ${missing.join(', ')}` : undefined;
     if (problem === undefined) {

@@ -12,6 +12,8 @@ import {
   statedReplicas,
   type PlanOptions,
 } from '../../../src/update/plan.ts';
+import { imageRefusals } from '../../../src/update/refuse.ts';
+import { expectedAfter } from '../../../src/update/steps.ts';
 import {
   anonymousVolume,
   container,
@@ -524,7 +526,10 @@ describe('servicesToPull', () => {
     ['if_not_present', { pull_policy: 'if_not_present' }, 'always', false, true],
     ['never', { pull_policy: 'never' }, 'always', false, false],
     ['build', { pull_policy: 'build' }, 'always', false, false],
-    ['an image that is built', { build: { context: '.' } }, 'always', false, false],
+    ['an image that is built and published', { build: { context: '.' } }, 'always', true, true],
+    ['one that is always built', { build: '.', pull_policy: 'build' }, 'always', false, false],
+    ['one that is built, and not to be pulled', { build: '.' }, 'never', false, false],
+    ['one that is built where it is missing', { build: '.', pull_policy: 'missing' }, 'always', false, true],
   ])(
     '%s %j with --pull %s: where present %s, where absent %s',
     (_, service, pull, whenPresent, whenAbsent) => {
@@ -538,6 +543,31 @@ describe('servicesToPull', () => {
   });
 });
 
+describe('services that a provider makes', () => {
+  const services = { cloud: { provider: { type: 'x' } }, web: { image: 'web:1' } };
+  const shop = observed(services, {
+    containers: [container('web')],
+    images: new Map<string, ReturnType<typeof image> | null>([
+      ['web', image('web:2')],
+      ['cloud', null],
+    ]),
+    model: { services },
+  });
+
+  it('are left to up, and neither pulled nor waited for', () => {
+    const plan = planUpdate(shop, unpulled);
+    expect(fates(plan)[0]).toBe('cloud: provided');
+    expect(lines(plan)).toEqual(expect.arrayContaining(['pull web', 'stop* web', 'up* cloud web']));
+    expect(imageRefusals(shop, plan, new Map())).toEqual([]);
+    expect(expectedAfter(shop, plan).map(({ service }) => service)).toEqual(['web']);
+  });
+
+  it('are no reason for an update', () => {
+    const same = { ...shop, images: new Map([['web', image('web:1')]]) };
+    expect(planUpdate(same, pulled).nothingToDo).toBe(true);
+  });
+});
+
 describe('services that are built', () => {
   const shop = observed({ web: { build: { context: '.' } }, db: {} });
 
@@ -548,6 +578,24 @@ describe('services that are built', () => {
     expect(lines(planUpdate(shop, unpulled)).slice(2, 4)).toEqual(['pull db', 'build web']);
     expect(planUpdate(shop, unpulled).unasked).toEqual(['db', 'web']);
     expect(planUpdate(shop, pulled).unasked).toEqual([]);
+  });
+
+  it('and published are pulled, and built where no registry has them', () => {
+    const both = observed({ web: { image: 'web:1', build: '.' }, migrate: { image: 'web:1' } });
+    const plan = planUpdate(both, unpulled);
+    expect(lines(plan).slice(2, 4)).toEqual(['pull web', 'build web']);
+    expect(plan.steps[3]?.cause).toBe('built while the old stack serves, what no registry has');
+    expect(plan.unasked).toEqual(['web']);
+  });
+
+  it('are left as they are where nobody is asked and they were published', () => {
+    const digests = ['docker.io/library/web@sha256:abc'];
+    const both = observed(
+      { web: { image: 'web:1', build: '.' } },
+      { images: new Map([['web', image('web:1', { digests })]]) },
+    );
+    expect(planUpdate(both, { ...unpulled, pull: 'never' }).nothingToDo).toBe(true);
+    expect(planUpdate(both, { ...unpulled, pull: 'missing' }).nothingToDo).toBe(true);
   });
 
   it('have changed when the build gave another image', () => {
