@@ -207,11 +207,12 @@ const shape = {
           'How long stopping the services may take. Without it there is no limit but the stop_grace_period of each service.',
       }).optional(),
       up: duration({
-        description: 'How long creating and starting the containers may take. Without it there is no limit.',
+        description:
+          'How long creating and starting the containers may take, with waiting for those that others need. Without it: as long as `verify`, and the start periods of all healthchecks.',
       }).optional(),
       verify: duration({
         description:
-          'How long the stack may take to be healthy after it was started. When it runs out, the update is rolled back.',
+          'How long the stack may take to be healthy after it was started. When it runs out, the update is rolled back; a service whose healthcheck has a longer start_period gets that.',
         default: defaults.timeouts.verify,
       }).optional(),
       stableFor: duration({
@@ -410,7 +411,7 @@ export interface Settings {
     dump: number;
     /** Absent: no limit but the services' own. */
     stop?: number;
-    /** Absent: no limit. */
+    /** Absent: `verify` and the start periods of all healthchecks. */
     up?: number;
     verify: number;
     stableFor: number;

@@ -24,6 +24,8 @@ export interface ImageFacts {
   volumePaths: string[];
   labels: Record<string, string>;
   environment: string[];
+  /** Milliseconds that its healthcheck gives a container to start; absent: none. */
+  startPeriod?: number;
   /** What it was made for: linux/amd64 */
   platform: string;
   /** Bytes on the engine. */
@@ -165,6 +167,7 @@ export class Engine {
       volumePaths: Object.keys((config.Volumes as Record<string, unknown> | null | undefined) ?? {}),
       labels: orElse(config.Labels as Record<string, string> | null | undefined, {}),
       environment: (config.Env as string[] | null | undefined) ?? [],
+      ...startPeriodOf(config),
       platform: `${image.Os}/${image.Architecture}`,
       size: image.Size,
     };
@@ -544,6 +547,13 @@ function parseEvent(line: string): EngineEvent {
     ...(exitCode === undefined ? {} : { exitCode: Number(exitCode) }),
     ...(signal === undefined ? {} : { signal: Number(signal) }),
   };
+}
+
+/** Given the configuration of a container or an image: the start period of its healthcheck, in milliseconds. Pure. */
+export function startPeriodOf(config: object): { startPeriod?: number } {
+  const { Healthcheck } = config as { Healthcheck?: { StartPeriod?: number } | null };
+  const nanoseconds = Healthcheck?.StartPeriod ?? 0;
+  return nanoseconds === 0 ? {} : { startPeriod: nanoseconds / 1e6 };
 }
 
 /** registry:5000/shop/app:1.0 → registry:5000/shop/app and 1.0; without a tag: latest. */

@@ -14,6 +14,7 @@ import type {
 import type { Compose } from './compose.ts';
 import {
   orElse,
+  startPeriodOf,
   type ContainerInspect,
   type Engine,
   type EngineEvent,
@@ -202,6 +203,7 @@ export function readContainer(inspect: ContainerInspect): Container {
       : {}),
     health: health === 'healthy' || health === 'unhealthy' || health === 'starting' ? health : 'none',
     startedAt: inspect.State.StartedAt,
+    ...startPeriodOf(inspect.Config),
     mounts: inspect.Mounts.map(readMount),
     labels,
     environment: orElse(inspect.Config.Env, []),

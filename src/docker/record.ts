@@ -485,8 +485,9 @@ export async function startRecorded(
     const dependencies = toStart.filter(
       ({ service, id }) => awaited.includes(service) && record.green.includes(id),
     );
-    const deadline = options.now() + options.dependencyTimeout;
-    for (const { id } of dependencies) {
+    const from = options.now();
+    for (const { id, startPeriod = 0 } of dependencies) {
+      const deadline = from + Math.max(options.dependencyTimeout, startPeriod);
       for (;;) {
         const inspect = await engine.container(recreated.get(id) ?? id);
         const health = inspect?.State.Health?.Status;

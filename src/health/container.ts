@@ -28,6 +28,7 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
   const before = new Map<string, { restarts: number; startedAt: string }>();
   const firstRestarts = new Map<string, number>();
   const unhealthySince = new Map<string, number>();
+  const firstSeen = new Map<string, number>();
   const errors = new Map<string, { count: number; at: number }>();
 
   /** Of a service that may end: ending well is no fault, and how often it did says nothing. Undefined: look on as usual. */
@@ -51,7 +52,9 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
 
   function lookAt(container: Container, at: number): ProbeState {
     const { name, status, exitCode, restartCount, startedAt, health, healthOutput } = container;
+    const { startPeriod = 0 } = container;
     const last = before.get(name);
+    if (!firstSeen.has(name)) firstSeen.set(name, at);
     before.set(name, { restarts: restartCount, startedAt });
     if (!firstRestarts.has(name)) firstRestarts.set(name, options.justStarted ? 0 : restartCount);
     const restarts = restartCount - (firstRestarts.get(name) ?? 0);
@@ -83,7 +86,8 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
       const since = unhealthySince.get(name) ?? at;
       unhealthySince.set(name, since);
       const reason = `${name} is unhealthy${healthOutput === undefined ? '' : `: ${healthOutput}`}`;
-      return at - since >= options.patience ? { is: 'failed', reason } : { is: 'waiting', reason };
+      const isOver = at >= (firstSeen.get(name) ?? at) + startPeriod;
+      return isOver && at - since >= options.patience ? { is: 'failed', reason } : { is: 'waiting', reason };
     }
     unhealthySince.delete(name);
     if (health === 'starting') return { is: 'waiting', reason: `${name} is not healthy yet` };

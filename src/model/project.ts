@@ -53,7 +53,12 @@ export interface ComposeService {
   scale?: number;
   deploy?: { replicas?: number; mode?: string; restart_policy?: { condition?: string } };
   profiles?: string[];
-  healthcheck?: { disable?: boolean; test?: string[]; start_period?: string };
+  healthcheck?: {
+    disable?: boolean;
+    test?: string[];
+    /** As Go writes a duration: 1m30s. */
+    start_period?: string;
+  };
   /** Made by a program of its own, not by the engine: it never has a container. */
   provider?: unknown;
   configs?: { source: string; target?: string }[];
@@ -111,6 +116,8 @@ export interface Container {
   /** What its healthcheck printed last, in one line; absent if nothing. */
   healthOutput?: string;
   startedAt: string;
+  /** Milliseconds that its healthcheck gives it to start; absent: none. */
+  startPeriod?: number;
   /** Why the engine could not start it; absent: it could. */
   startError?: string;
   /** The kernel ended something in it for want of memory. */

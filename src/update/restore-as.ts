@@ -816,7 +816,8 @@ async function start(
       model,
       services.map((service) => [service, replicasOf(running, service)]),
     );
-    await compose.up(project, services, { scale }, upOptions(at, 'up'));
+    const periods = running.reduce((sum, { startPeriod = 0 }) => sum + startPeriod, 0);
+    await compose.up(project, services, { scale }, upOptions(at, 'up', periods));
     return services.join(', ');
   });
   await showStep(at, 'verify', 'Verify the project', async () => {

@@ -368,7 +368,7 @@ function rolledBack(state: Update, error: unknown, failedBackup: string | undefi
   return new SafeUpdateError(interrupted ? 'interrupted' : 'rolled-back', messageOf(error), {
     state:
       kindOf(state) === 'backup'
-        ? 'The stack runs again as before. No backup was made.'
+        ? `The stack runs again as before. ${state.backupId === undefined ? 'No backup was made.' : `The backup ${state.backupId} was sealed before that, and is whole.`}`
         : `Rolled back and verified: the former images, configuration and data are back.${kept}`,
     hint:
       failedBackup === undefined

@@ -418,10 +418,13 @@ export async function endUndone(session: Session, end: JournalEntry & { type: 'e
   if (noteUndo(session, end)) await dropStack(session.state, session.run);
 }
 
-/** How compose makes and starts containers: how long it may take, and where its lines are shown. */
-export function upOptions({ settings, signal, emit }: Context, step: string) {
+/**
+ * How compose makes and starts containers: how long it may take, and where its lines are shown. `startPeriods`: milliseconds
+ * that services have to start, all together, as one may have to wait for another.
+ */
+export function upOptions({ settings, signal, emit }: Context, step: string, startPeriods = 0) {
   return {
-    timeout: settings.timeouts.up ?? settings.timeouts.verify,
+    timeout: settings.timeouts.up ?? settings.timeouts.verify + startPeriods,
     signal,
     onLine: (line: string) => {
       emit({ type: 'step-progress', step, item: line.trim() });

@@ -3,6 +3,7 @@ import { expired } from '../backup/retention.ts';
 import { mountHolding, type BackupInProgress } from '../backup/create.ts';
 import type { BackupKind } from '../backup/id.ts';
 import type { Manifest } from '../backup/manifest.ts';
+import { parseDuration } from '../config/duration.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
 import { recogniseDatabase } from '../database/engines.ts';
@@ -324,7 +325,13 @@ const apply = {
         running && plan.services.some((other) => other.service === service && other.fate === 'orphan'),
     );
     for (const { id } of orphans) await engine.start(id);
-    await compose.up(observed.project, on, { scale }, upOptions(session.context, 'up'));
+    const periods = on.map((service) => startPeriodAfter(observed, service));
+    const options = upOptions(
+      session.context,
+      'up',
+      periods.reduce((sum, period) => sum + period, 0),
+    );
+    await compose.up(observed.project, on, { scale }, options);
     return undefined;
   },
 
@@ -391,6 +398,17 @@ export function downtimeOf({ watching, observed, plan, session }: Update): Recor
       replicas: statedReplicas(observed.model.services[service] ?? {}) ?? Math.max(1, replicas),
     }));
   return downtime(watching.events, services, session.context.clock.now().getTime());
+}
+
+/** Milliseconds that a healthcheck gives a service to start: as the files say, else as its image does. Pure. */
+export function startPeriodAfter(
+  { model, images }: Pick<Observed, 'model' | 'images'>,
+  service: string,
+): number {
+  const { disable, test, start_period } = model.services[service]?.healthcheck ?? {};
+  if (disable === true || test?.[0] === 'NONE') return 0;
+  const stated = start_period === undefined ? undefined : parseDuration(start_period);
+  return stated ?? images.get(service)?.startPeriod ?? 0;
 }
 
 /** Takes a volume out of the backup of this run, and says so. */

@@ -199,6 +199,15 @@ describe('a container that restarts', () => {
   });
 });
 
+it('a service that is unhealthy has failed when its start period is over, and not before', () => {
+  const ill: Partial<Container> = { health: 'unhealthy', startPeriod: 60 * second };
+  expect(watch(probe(), [0, ill], [59, ill], [60, ill]).map((state) => state.slice(0, 7))).toEqual([
+    'waiting',
+    'waiting',
+    'failed:',
+  ]);
+});
+
 describe('a one-shot', () => {
   const oneShot = { oneShot: true };
   const once: Partial<Container> = { restart: 'no' };
