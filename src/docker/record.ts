@@ -5,6 +5,7 @@ import type { Container, Volume } from '../model/project.ts';
 import { pullImageArgv } from './argv.ts';
 import { isNotFound, type ContainerInspect, type Engine, type NetworkInspect } from './engine.ts';
 import type { Exec } from './exec.ts';
+import type { Hooks } from './hooks.ts';
 import { readContainer, type Observed } from './observe.ts';
 
 /**
@@ -163,10 +164,18 @@ export function startOrder(containers: readonly Pick<Container, 'service' | 'lab
 }
 
 /** Stops containers, those that need others first. Ones that have stopped are left alone. */
-export async function stopContainers(engine: Engine, containers: readonly Container[]): Promise<void> {
+export async function stopContainers(
+  engine: Engine,
+  containers: readonly Container[],
+  hooks?: Pick<Hooks, 'beforeStop'>,
+): Promise<void> {
   for (const group of startOrder(containers).reverse()) {
+    const members = containers.filter(({ service }) => group.includes(service));
     await Promise.all(
-      containers.filter(({ service }) => group.includes(service)).map(({ id }) => engine.stop(id)),
+      members.map(async (container) => {
+        if (container.status === 'running') await hooks?.beforeStop(container, container.id);
+        await engine.stop(container.id);
+      }),
     );
   }
 }
@@ -461,6 +470,8 @@ export interface StartOptions {
   dependencyTimeout: number;
   sleep(milliseconds: number): Promise<void>;
   now(): number;
+  /** What compose would run inside of those that it starts. */
+  hooks?: Pick<Hooks, 'followsStart' | 'afterStart'>;
 }
 
 /**
@@ -496,6 +507,14 @@ export async function startRecorded(
         await options.sleep(200);
       }
     }
-    await Promise.all(members.map(({ id }) => engine.start(recreated.get(id) ?? id)));
+    await Promise.all(
+      members.map(async (container) => {
+        const id = recreated.get(container.id) ?? container.id;
+        const follows = options.hooks?.followsStart(container.service) === true;
+        const ran = follows && (await engine.container(id))?.State.Running === true;
+        await engine.start(id);
+        if (follows && !ran) await options.hooks?.afterStart(container, id);
+      }),
+    );
   }
 }

@@ -59,6 +59,8 @@ export interface ComposeService {
     /** As Go writes a duration: 1m30s. */
     start_period?: string;
   };
+  post_start?: ComposeHook[];
+  pre_stop?: ComposeHook[];
   /** Made by a program of its own, not by the engine: it never has a container. */
   provider?: unknown;
   configs?: { source: string; target?: string }[];
@@ -67,6 +69,15 @@ export interface ComposeService {
   stop_grace_period?: string;
   ports?: unknown[];
   container_name?: string;
+}
+
+/** A command that compose runs in a container that it has started or is about to stop. */
+export interface ComposeHook {
+  command: string[];
+  user?: string;
+  privileged?: boolean;
+  working_dir?: string;
+  environment?: Record<string, string | null>;
 }
 
 export interface ComposeVolume {

@@ -26,6 +26,7 @@ import { recordIn, untouched } from './restore.ts';
 import { withAimsOf } from './standing.ts';
 import {
   currentContainers,
+  hooksIn,
   lockProject,
   pauseAt,
   requireNotInterrupted,
@@ -526,15 +527,14 @@ async function putDataIn(
   return detail;
 }
 
-async function start(
-  { engine, clock, settings }: Context,
-  record: StackRecord,
-  ids: Recreated,
-): Promise<void> {
+async function start(context: Context, record: StackRecord, ids: Recreated): Promise<void> {
+  const { engine, clock, settings } = context;
   await startRecorded(engine, record, ids, {
     dependencyTimeout: settings.timeouts.verify,
     sleep: (milliseconds) => clock.sleep(milliseconds),
     now: () => clock.monotonic(),
+    // A test-restore is to be harmless, whatever is in the backup.
+    hooks: hooksIn(context, record, { privileged: false }),
   });
 }
 

@@ -26,6 +26,7 @@ import {
   beginBackup,
   currentContainers,
   endUndone,
+  hooksIn,
   look,
   noteUndo,
   openSession,
@@ -263,7 +264,7 @@ async function keepPresentState(
       at: context.clock.now().toISOString(),
     });
     await showStep(context, 'stop', 'Stop the stack', async () => {
-      await stopContainers(context.engine, affected);
+      await stopContainers(context.engine, affected, hooksIn(context, present));
       return affected.map(({ name }) => name).join(', ');
     });
   }
@@ -359,6 +360,7 @@ async function replace(
       dependencyTimeout: context.settings.timeouts.verify,
       sleep: (milliseconds) => clock.sleep(milliseconds),
       now: () => clock.monotonic(),
+      hooks: hooksIn(context, target),
     });
     return undefined;
   });

@@ -9,6 +9,7 @@ import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import { databaseLabel, recogniseDatabase } from '../database/engines.ts';
 import { loginsInUrls } from '../database/logins.ts';
 import { helperImage, labels, removeProbes, startHelper, type Helper } from '../docker/helper.ts';
+import { hooksOf, type Hooks } from '../docker/hooks.ts';
 import { observe, readContainer, requireServices, type Observed } from '../docker/observe.ts';
 import type { StackRecord } from '../docker/record.ts';
 import { containerShell } from '../docker/shell.ts';
@@ -430,6 +431,22 @@ export function upOptions({ settings, signal, emit }: Context, step: string, sta
       emit({ type: 'step-progress', step, item: line.trim() });
     },
   };
+}
+
+/** What compose would run inside of the containers that are started and stopped here by the engine's API. */
+export function hooksIn(
+  { exec, settings, emit }: Context,
+  { model }: Pick<StackRecord, 'model'>,
+  { privileged = true } = {},
+): Hooks {
+  return hooksOf(model, {
+    exec,
+    privileged,
+    timeout: settings.timeouts.verify,
+    warn: (message) => {
+      emit({ type: 'notice', level: 'warning', message });
+    },
+  });
 }
 
 /** Throws SafeUpdateError `interrupted` once the first Ctrl-C has come. */

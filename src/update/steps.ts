@@ -26,6 +26,7 @@ import { isPublished, scaleOf, statedReplicas } from './plan.ts';
 import {
   beginBackup,
   currentContainers,
+  hooksIn,
   noteUndo,
   pauseAt,
   runningDatabases,
@@ -342,6 +343,7 @@ const apply = {
       dependencyTimeout: settings.timeouts.verify,
       sleep: (milliseconds) => clock.sleep(milliseconds),
       now: () => clock.monotonic(),
+      hooks: hooksIn(session.context, record),
     });
     return undefined;
   },

@@ -25,6 +25,7 @@ import { requireSameData } from './fingerprints.ts';
 import {
   beginBackup,
   currentContainers,
+  hooksIn,
   runningDatabase,
   sealBackup,
   showStep,
@@ -71,7 +72,7 @@ export async function putBack(
   const toStop = open === undefined ? running.filter(({ id }) => !record.running.includes(id)) : running;
   if (toStop.length > 0) {
     await showStep(context, 'undo-stop', 'Stop what runs now', async () => {
-      await stopContainers(engine, toStop);
+      await stopContainers(engine, toStop, hooksIn(context, record));
       return undefined;
     });
   }
@@ -107,6 +108,7 @@ export async function putBack(
       dependencyTimeout: context.settings.timeouts.verify,
       sleep: (milliseconds) => context.clock.sleep(milliseconds),
       now: () => context.clock.monotonic(),
+      hooks: hooksIn(context, record),
     });
     return undefined;
   });
