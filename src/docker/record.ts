@@ -513,7 +513,14 @@ export async function startRecorded(
         const follows = options.hooks?.followsStart(container.service) === true;
         const ran = follows && (await engine.container(id))?.State.Running === true;
         await engine.start(id);
-        if (follows && !ran) await options.hooks?.afterStart(container, id);
+        if (!follows || ran) return;
+        try {
+          await options.hooks?.afterStart(container, id);
+        } catch (error) {
+          // Whoever tries again would take it for one that was started as a whole.
+          await engine.stop(id);
+          throw error;
+        }
       }),
     );
   }
