@@ -120,7 +120,7 @@ export function ruleFor(evidence: Evidence): Rule {
 type About = Pick<Observed, 'model' | 'oneShots'>;
 
 /** What is known of a container. Pure. */
-export function evidenceOf(container: Container, about: About): Evidence {
+function evidenceOf(container: Container, about: About): Evidence {
   const { service, status, running, restart } = container;
   const label = container.labels[exitedLabel];
   const recreated = status === 'created' && label !== undefined ? Number(label) : undefined;
