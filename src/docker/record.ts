@@ -27,6 +27,8 @@ export interface StackRecord extends Pick<
   running: string[];
   /** Ids of the containers that were running and not unhealthy: those that must be so again. */
   green: string[];
+  /** Ids of one-shots that did not run. Absent in records of older versions. */
+  done?: string[];
   /** Ids of those that may end with 0 and be well. Absent in records of older versions. */
   mayEnd?: string[];
   /** Files that compose had copied into containers (inline configs and secrets): no mount holds them. */
@@ -78,6 +80,7 @@ export async function recordStack(engine: Engine, observed: Observed, now: Date)
     ),
     running: observed.containers.filter(({ running }) => running).map(({ id }) => id),
     green: observed.containers.filter(isGreen).map(({ id }) => id),
+    done: observed.containers.filter(({ isDone }) => isDone === true).map(({ id }) => id),
     mayEnd: observed.containers.filter(({ mayEnd }) => mayEnd === true).map(({ id }) => id),
     injected: await readInjected(engine, observed),
   };

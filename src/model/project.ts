@@ -139,6 +139,8 @@ export interface Container {
   endedBy?: 'itself' | 'somebody';
   /** With what it ended before the engine started it again; absent: it was not, or nobody knows. */
   restartedAfter?: number;
+  /** It is a one-shot that does not run: see `standing`. */
+  isDone?: true;
   /** It may end with 0 and be well: see `standing`. Absent: where it ran, it has to run. */
   mayEnd?: true;
   mounts: Mount[];

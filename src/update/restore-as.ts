@@ -416,7 +416,11 @@ async function rememberOneShots(
   const containers = record.containers.map(readContainer);
   const done = services.filter((service) => {
     const own = containers.filter((container) => container.service === service);
-    return own.every((container) => standing(container, record) === 'one-shot');
+    return own.every((container) =>
+      record.done === undefined
+        ? standing(container, record) === 'one-shot'
+        : record.done.includes(container.id),
+    );
   });
   if (done.length === 0) return;
   const files = ['safe-update.yml', 'safe-update.yaml'].map((name) => path.join(directory, name));
@@ -430,7 +434,7 @@ async function rememberOneShots(
   const settings = withOneShots(text, done);
   if (text === '') await writer.write(file, Buffer.from(settings), 0o644);
   else await writer.replace(file, settings);
-  const message = `${done.join(', ')} had done its work: it is not run now, and runs again with the next release (services in ${path.basename(file)}).`;
+  const message = `Done when the backup was made, so not run now, but with the next release: ${done.join(', ')} (services in ${path.basename(file)}).`;
   emit({ type: 'notice', level: 'info', message });
 }
 

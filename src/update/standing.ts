@@ -185,14 +185,15 @@ export function endsAndIsStartedAgain(container: Container): boolean {
   return status === 'restarting' ? exitCode === 0 : restartCount >= oftenRestarted;
 }
 
-/** Containers as the probes are to judge them: those that may end with 0 and be well are marked. Pure. */
+/** Containers with marks for what is kept in records: one-shots that have ended, and those that may end with 0 and be well. Pure. */
 export function withAims(containers: readonly Container[], about: About): Container[] {
   return containers.map((container) => {
     const { service } = container;
     const awaited = waitedFor(service, about).includes('service_completed_successfully');
     const mayEnd =
       isOneShot({ said: about.oneShots?.get(service), awaited }) || endsAndIsStartedAgain(container);
-    return mayEnd ? { ...container, mayEnd } : container;
+    const isDone = standing(container, about) === 'one-shot';
+    return { ...container, ...(mayEnd ? { mayEnd } : {}), ...(isDone ? { isDone } : {}) };
   });
 }
 

@@ -208,6 +208,8 @@ describe('ends well and is started again', () => {
     ];
     const marked = withAims(containers, shop).filter(({ mayEnd }) => mayEnd === true);
     expect(marked.map(({ service }) => service)).toEqual(['cron', 'import', 'job']);
+    const [job] = withAims([container('job', done)], shop);
+    expect(job?.isDone).toBe(true);
   });
 });
 
