@@ -61,7 +61,7 @@ export interface Runtime {
 
 /** The engine and compose as this process reaches them, for a check that has no settings. Touches neither. */
 export async function createDocker(): Promise<Pick<Context, 'engine' | 'compose'>> {
-  const base = composeEnvironment();
+  const base = composeEnvironment(process.env);
   const endpoint = await resolveEndpoint(createExec(base), process.env);
   const exec = createExec({ ...base, ...endpointVariables(endpoint) });
   return { engine: new Engine(dockerodeFor(endpoint)), compose: new Compose(exec) };
@@ -97,7 +97,7 @@ export async function createRuntime(
   const signals = watchSignals((message) => {
     view.emit({ type: 'notice', level: 'warning', message });
   });
-  const base = composeEnvironment();
+  const base = composeEnvironment(process.env);
   const endpoint = await resolveEndpoint(createExec(base), process.env);
   const exec = createExec({ ...base, ...endpointVariables(endpoint) });
   let project = settings.project.name ?? '';
@@ -224,23 +224,17 @@ function quoted(word: string): string {
 }
 
 /**
- * The environment of every docker command: the person's own, for what the compose files interpolate, without the
- * COMPOSE_* variables that choose a project: those have been resolved and are given as flags. A `.env` may set them
- * too; a variable of the process is stronger, so those that would change what a command does are set here.
+ * The environment of every docker command: the person's own, for what the compose files interpolate, without COMPOSE_*
+ * variables that would choose another project than the flags do. COMPOSE_FILE and COMPOSE_PROFILES stay: flags are stronger,
+ * and compose files refer to them. A `.env` may set COMPOSE_* too; a variable of the process is stronger, so those that would
+ * change what a command does are set here. Pure.
  */
-function composeEnvironment(): Record<string, string | undefined> {
-  const environment: Record<string, string | undefined> = { ...process.env };
-  for (const name of [
-    'COMPOSE_FILE',
-    'COMPOSE_PROJECT_NAME',
-    'COMPOSE_ENV_FILES',
-    'COMPOSE_PATH_SEPARATOR',
-  ]) {
-    Reflect.deleteProperty(environment, name);
-  }
+export function composeEnvironment(
+  given: Readonly<Record<string, string | undefined>>,
+): Record<string, string | undefined> {
+  const { COMPOSE_PROJECT_NAME: _name, COMPOSE_ENV_FILES: _files, ...environment } = given;
   return {
     ...environment,
-    COMPOSE_PROFILES: '',
     COMPOSE_REMOVE_ORPHANS: '0',
     COMPOSE_IGNORE_ORPHANS: '1',
     COMPOSE_ANSI: 'never',

@@ -166,6 +166,7 @@ export async function loadSettings(input: LoadInput): Promise<Settings> {
       ),
     },
     volumes: merged(fromTop.volumes ?? {}, fromEntry.volumes ?? {}),
+    services: merged(fromTop.services ?? {}, fromEntry.services ?? {}),
     databases: Object.fromEntries(
       Object.entries(merged(fromTop.databases ?? {}, fromEntry.databases ?? {})).map(([service, said]) => [
         service,

@@ -207,11 +207,12 @@ const shape = {
           'How long stopping the services may take. Without it there is no limit but the stop_grace_period of each service.',
       }).optional(),
       up: duration({
-        description: 'How long creating and starting the containers may take. Without it there is no limit.',
+        description:
+          'How long creating and starting the containers may take, with waiting for those that others need. Without it: as long as `verify`, and the start periods of all healthchecks.',
       }).optional(),
       verify: duration({
         description:
-          'How long the stack may take to be healthy after it was started. When it runs out, the update is rolled back.',
+          'How long the stack may take to be healthy after it was started. When it runs out, the update is rolled back; a service whose healthcheck has a longer start_period gets that.',
         default: defaults.timeouts.verify,
       }).optional(),
       stableFor: duration({
@@ -274,6 +275,20 @@ const shape = {
     )
     .optional()
     .describe('Single volumes, by the name in the compose files or by the name on the engine.'),
+  services: z
+    .record(
+      z.string().min(1, words("a service's name")),
+      z.strictObject({
+        oneShot: z
+          .boolean(words('true or false'))
+          .optional()
+          .describe(
+            '`true`: it does its work and ends with 0, and runs again with each release. `false`: it is a server, and was stopped on purpose where it does not run. Without it, safe-update goes by how it ended, by the services that wait for it, and by its looks, and says so where it can only guess.',
+          ),
+      }),
+    )
+    .optional()
+    .describe('Single services, by their name.'),
   databases: z
     .record(
       z.string().min(1, words("a service's name")),
@@ -402,7 +417,7 @@ export interface Settings {
     dump: number;
     /** Absent: no limit but the services' own. */
     stop?: number;
-    /** Absent: no limit. */
+    /** Absent: `verify` and the start periods of all healthchecks. */
     up?: number;
     verify: number;
     stableFor: number;
@@ -424,6 +439,8 @@ export interface Settings {
       mayBecomeEmpty?: boolean | undefined;
     }
   >;
+  /** By service. */
+  services: Record<string, { oneShot?: boolean | undefined }>;
   /** By service. Paths are absolute. */
   databases: Record<
     string,

@@ -116,6 +116,9 @@ export interface ExecOptions {
   env: readonly string[];
   stdin: boolean;
   user?: string;
+  workingDirectory?: string;
+  /** With all rights of the host. */
+  privileged?: boolean;
 }
 
 export function execArgv(containerId: string, command: readonly string[], options: ExecOptions): string[] {
@@ -124,6 +127,8 @@ export function execArgv(containerId: string, command: readonly string[], option
     'exec',
     ...(options.stdin ? ['--interactive'] : []),
     ...(options.user === undefined ? [] : ['--user', options.user]),
+    ...(options.workingDirectory === undefined ? [] : ['--workdir', options.workingDirectory]),
+    ...(options.privileged === true ? ['--privileged'] : []),
     ...options.env.flatMap((name) => ['--env', name]),
     '--',
     containerId,

@@ -136,7 +136,7 @@ export class Compose {
     } catch (error) {
       if (!(error instanceof SafeUpdateError) || error.code !== 'compose') throw error;
       throw new SafeUpdateError('compose', error.message, {
-        hint: 'Check the name, the tag and the registry (docker login). For an image that is only on this engine: pull_policy: missing in the compose file, or --pull missing.',
+        hint: 'Check the name, the tag and the registry (docker login). For an image that is only on this engine: pull_policy: missing in the compose file, or --pull missing. For one that is to be built here: pull_policy: build.',
         cause: error,
       });
     }

@@ -27,6 +27,8 @@ export interface ImageFacts {
   environment: string[];
   entrypoint: string[];
   command: string[];
+  /** Milliseconds that its healthcheck gives a container to start; absent: none. */
+  startPeriod?: number;
   /** What it was made for: linux/amd64 */
   platform: string;
   /** Bytes on the engine. */
@@ -60,6 +62,10 @@ export interface EngineEvent {
   containerId: string;
   service: string;
   number: number;
+  /** Of `die`. */
+  exitCode?: number;
+  /** Of `kill`: its number. */
+  signal?: number;
 }
 
 /** Oldest engine this works with: before API 1.42 `volume prune` takes every unused volume. */
@@ -168,6 +174,7 @@ export class Engine {
       environment: (config.Env as string[] | null | undefined) ?? [],
       entrypoint: words(config.Entrypoint),
       command: words(config.Cmd),
+      ...startPeriodOf(config),
       platform: `${image.Os}/${image.Architecture}`,
       size: image.Size,
     };
@@ -430,6 +437,36 @@ export class Engine {
     );
   }
 
+  /**
+   * How a project's containers ended and were started, as far as the engine remembers: it keeps some hundred events, of all
+   * projects together, and none from before it was started. Oldest first.
+   */
+  async pastEvents(project: string): Promise<EngineEvent[]> {
+    // The engine ends its answer when its own clock has come to `until`, and another machine's may be late.
+    const { SystemTime } = await this.#call(
+      'reach the engine',
+      () => this.#docker.info() as Promise<{ SystemTime: string }>,
+    );
+    const stream = await this.#call('read past events', () =>
+      this.#docker.getEvents({
+        since: 1,
+        until: Date.parse(SystemTime) / 1000,
+        filters: {
+          type: ['container'],
+          event: ['start', 'kill', 'die', 'stop'],
+          label: [`com.docker.compose.project=${project}`],
+        },
+      }),
+    );
+    const text: string[] = [];
+    for await (const chunk of stream) text.push(String(chunk));
+    return text
+      .join('')
+      .split('\n')
+      .filter((line) => line.trim() !== '')
+      .map(parseEvent);
+  }
+
   /** What the engine says of a project's containers from now on, until `stop` is called. */
   async watch(project: string): Promise<{ events: EngineEvent[]; stop: () => void }> {
     const stream = await this.#call('watch events', () =>
@@ -530,13 +567,23 @@ function parseEvent(line: string): EngineEvent {
     Actor?: { ID?: string; Attributes?: Record<string, string> };
   };
   const attributes = event.Actor?.Attributes ?? {};
+  const { exitCode, signal } = attributes;
   return {
     at: (event.timeNano ?? 0) / 1e6,
     action: event.Action ?? '',
     containerId: event.Actor?.ID ?? '',
     service: attributes['com.docker.compose.service'] ?? '',
     number: Number(attributes['com.docker.compose.container-number'] ?? '1'),
+    ...(exitCode === undefined ? {} : { exitCode: Number(exitCode) }),
+    ...(signal === undefined ? {} : { signal: Number(signal) }),
   };
+}
+
+/** Given the configuration of a container or an image: the start period of its healthcheck, in milliseconds. Pure. */
+export function startPeriodOf(config: object): { startPeriod?: number } {
+  const { Healthcheck } = config as { Healthcheck?: { StartPeriod?: number } | null };
+  const nanoseconds = Healthcheck?.StartPeriod ?? 0;
+  return nanoseconds === 0 ? {} : { startPeriod: nanoseconds / 1e6 };
 }
 
 /** registry:5000/shop/app:1.0 → registry:5000/shop/app and 1.0; without a tag: latest. */

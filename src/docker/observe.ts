@@ -16,8 +16,10 @@ import { absentContainers } from './absent.ts';
 import type { Compose } from './compose.ts';
 import {
   orElse,
+  startPeriodOf,
   type ContainerInspect,
   type Engine,
+  type EngineEvent,
   type EngineFacts,
   type ImageFacts,
   type ListedContainer,
@@ -54,6 +56,8 @@ export interface Observed {
   foreign: { volume: string; container: string; project: string; running: boolean; readOnly: boolean }[];
   /** Ports of the host that containers of any project serve now. */
   servedPorts: ServedPort[];
+  /** What the configuration says of services: whether they do their work and end. */
+  oneShots?: ReadonlyMap<string, boolean>;
 }
 
 /** A port of the host, and who serves it. */
@@ -124,8 +128,13 @@ export async function observe(
   let project: Project = { ...unresolved, name: unresolved.name ?? model.name };
   const activeServices = Object.keys(model.services);
 
-  const inspects = await engine.projectContainers(project.name);
-  const everyContainer = inspects.map(readContainer).sort(byServiceAndNumber);
+  const [inspects, events] = await Promise.all([
+    engine.projectContainers(project.name),
+    engine.pastEvents(project.name),
+  ]);
+  const everyContainer = inspects
+    .map((inspect) => withPast(readContainer(inspect), events))
+    .sort(byServiceAndNumber);
   const containers = everyContainer.filter((container) => !container.oneOff);
 
   // A container whose service is not active was started with a profile: from here on the profile is active too, so
@@ -241,9 +250,15 @@ export function readContainer(inspect: ContainerInspect): Container {
     exitCode: inspect.State.ExitCode,
     restartCount: inspect.RestartCount,
     restart: restart === undefined || restart === '' ? 'no' : restart,
+    ...(inspect.State.Error === '' ? {} : { startError: inspect.State.Error }),
+    ...(inspect.State.OOMKilled ? { outOfMemory: true } : {}),
     ...lastWords(inspect.State.Health),
+    ...(orElse(inspect.State.Health?.Log, []).some(({ ExitCode }) => ExitCode === 0)
+      ? { wasHealthy: true }
+      : {}),
     health: health === 'healthy' || health === 'unhealthy' || health === 'starting' ? health : 'none',
     startedAt: inspect.State.StartedAt,
+    ...startPeriodOf(inspect.Config),
     mounts: inspect.Mounts.map(readMount),
     labels,
     environment: orElse(inspect.Config.Env, []),
@@ -252,6 +267,32 @@ export function readContainer(inspect: ContainerInspect): Container {
       (inspect.HostConfig.PortBindings as Record<string, unknown[] | null> | null) ?? {},
     ).some((bindings) => (bindings ?? []).length > 0),
   };
+}
+
+/** Signals that programs take for a message, not for an order to end: HUP, USR1, USR2, WINCH. */
+const messages = [1, 10, 12, 28];
+
+/**
+ * What the engine's events say of a container that `docker inspect` does not: whether somebody ended it, or with what it ended
+ * before the engine started it again. `docker stop` is there as `stop` after `die`; `docker kill` as `kill` before it. Pure.
+ */
+export function withPast(container: Container, events: readonly EngineEvent[]): Container {
+  const own = events.filter(({ containerId }) => containerId === container.id);
+  const died = own.findLastIndex(({ action }) => action === 'die');
+  if (died === -1) return container;
+  const { exitCode } = own[died] ?? {};
+  if (container.running) {
+    const restarted = container.restartCount > 0 && exitCode !== undefined;
+    return restarted ? { ...container, restartedAfter: exitCode } : container;
+  }
+  if (container.status !== 'exited') return container;
+  const began = own.findLastIndex(({ action }, index) => action === 'start' && index < died);
+  const somebody = own.some(
+    ({ action, signal = 0 }, index) =>
+      (action === 'stop' && index > died) ||
+      (action === 'kill' && index > began && index < died && !messages.includes(signal)),
+  );
+  return { ...container, endedBy: somebody ? 'somebody' : 'itself' };
 }
 
 /** The last output of a healthcheck, for people: why it is unhealthy. */

@@ -12,6 +12,7 @@ import {
   type NetworkInspect,
 } from './engine.ts';
 import type { Exec } from './exec.ts';
+import type { Hooks } from './hooks.ts';
 import { readContainer, type Observed } from './observe.ts';
 
 /**
@@ -33,6 +34,10 @@ export interface StackRecord extends Pick<
   running: string[];
   /** Ids of the containers that were running and not unhealthy: those that must be so again. */
   green: string[];
+  /** Ids of one-shots that did not run. Absent in records of older versions. */
+  done?: string[];
+  /** Ids of those that may end with 0 and be well. Absent in records of older versions. */
+  mayEnd?: string[];
   /** Files that compose had copied into containers (inline configs and secrets): no mount holds them. */
   injected: { container: string; folder: string; tarBase64: string }[];
   /** Absent in records that an older version has made. */
@@ -94,6 +99,8 @@ export async function recordStack(engine: Engine, observed: Observed, now: Date)
     ]),
     running: observed.containers.filter(({ running }) => running).map(({ id }) => id),
     green: observed.containers.filter(isGreen).map(({ id }) => id),
+    done: observed.containers.filter(({ isDone }) => isDone === true).map(({ id }) => id),
+    mayEnd: observed.containers.filter(({ mayEnd }) => mayEnd === true).map(({ id }) => id),
     injected: await readInjected(engine, observed),
     unset: unsetVariables(observed.warnings),
   };
@@ -187,10 +194,18 @@ export function startOrder(containers: readonly Pick<Container, 'service' | 'lab
 }
 
 /** Stops containers, those that need others first. Ones that have stopped are left alone. */
-export async function stopContainers(engine: Engine, containers: readonly Container[]): Promise<void> {
+export async function stopContainers(
+  engine: Engine,
+  containers: readonly Container[],
+  hooks?: Pick<Hooks, 'beforeStop'>,
+): Promise<void> {
   for (const group of startOrder(containers).reverse()) {
+    const members = containers.filter(({ service }) => group.includes(service));
     await Promise.all(
-      containers.filter(({ service }) => group.includes(service)).map(({ id }) => engine.stop(id)),
+      members.map(async (container) => {
+        if (container.status === 'running') await hooks?.beforeStop(container, container.id);
+        await engine.stop(container.id);
+      }),
     );
   }
 }
@@ -534,6 +549,8 @@ export interface StartOptions {
   dependencyTimeout: number;
   sleep(milliseconds: number): Promise<void>;
   now(): number;
+  /** What compose would run inside of those that it starts. */
+  hooks?: Pick<Hooks, 'followsStart' | 'afterStart'>;
 }
 
 /**
@@ -558,8 +575,9 @@ export async function startRecorded(
     const dependencies = toStart.filter(
       ({ service, id }) => awaited.includes(service) && record.green.includes(id),
     );
-    const deadline = options.now() + options.dependencyTimeout;
-    for (const { id } of dependencies) {
+    const from = options.now();
+    for (const { id, startPeriod = 0 } of dependencies) {
+      const deadline = from + Math.max(options.dependencyTimeout, startPeriod);
       for (;;) {
         const inspect = await engine.container(recreated.get(id) ?? id);
         const health = inspect?.State.Health?.Status;
@@ -568,6 +586,21 @@ export async function startRecorded(
         await options.sleep(200);
       }
     }
-    await Promise.all(members.map(({ id }) => engine.start(recreated.get(id) ?? id)));
+    await Promise.all(
+      members.map(async (container) => {
+        const id = recreated.get(container.id) ?? container.id;
+        const follows = options.hooks?.followsStart(container.service) === true;
+        const ran = follows && (await engine.container(id))?.State.Running === true;
+        await engine.start(id);
+        if (!follows || ran) return;
+        try {
+          await options.hooks?.afterStart(container, id);
+        } catch (error) {
+          // Whoever tries again would take it for one that was started as a whole.
+          await engine.stop(id);
+          throw error;
+        }
+      }),
+    );
   }
 }

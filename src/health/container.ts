@@ -8,6 +8,9 @@ import { containersOf, type ExpectedService, type Probe, type ProbeState, type S
  */
 const crashLoop = 6;
 
+/** Ends with an error after which a service that may end is called broken. */
+const errorsInARow = 3;
+
 export interface ContainerProbeOptions {
   /** Milliseconds that an unhealthy container gets to recover. */
   patience: number;
@@ -25,13 +28,41 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
   const before = new Map<string, { restarts: number; startedAt: string }>();
   const firstRestarts = new Map<string, number>();
   const unhealthySince = new Map<string, number>();
+  const firstSeen = new Map<string, number>();
+  const errors = new Map<string, { count: number; at: number }>();
+
+  /** Of a service that may end: ending well is no fault, and how often it did says nothing. Undefined: look on as usual. */
+  function lookAtEnding(container: Container): ProbeState | undefined {
+    const { name, status, exitCode, restartCount, health } = container;
+    const error = errors.get(name);
+    if (status === 'exited' || status === 'restarting') {
+      if (exitCode === 0) return { is: 'green' };
+      if (!willRestart(container)) return undefined;
+      const count = (error?.count ?? 0) + (error?.at === restartCount ? 0 : 1);
+      errors.set(name, { count, at: restartCount });
+      const reason = `${name} has ended with an error: exit code ${exitCode}`;
+      return count >= errorsInARow ? { is: 'failed', reason } : { is: 'waiting', reason };
+    }
+    if (status !== 'running' || restartCount === 0) return undefined;
+    // What went on at once after an error may be at it again.
+    if (error !== undefined && restartCount <= error.at + 1)
+      return { is: 'waiting', reason: `${name} has restarted after an error` };
+    return health === 'unhealthy' ? undefined : { is: 'green' };
+  }
 
   function lookAt(container: Container, at: number): ProbeState {
     const { name, status, exitCode, restartCount, startedAt, health, healthOutput } = container;
+    const { startPeriod = 0 } = container;
     const last = before.get(name);
+    if (!firstSeen.has(name)) firstSeen.set(name, at);
     before.set(name, { restarts: restartCount, startedAt });
     if (!firstRestarts.has(name)) firstRestarts.set(name, options.justStarted ? 0 : restartCount);
     const restarts = restartCount - (firstRestarts.get(name) ?? 0);
+
+    if (expected.mayEnd === true) {
+      const state = lookAtEnding(container);
+      if (state !== undefined) return state;
+    }
 
     if (expected.oneShot && status === 'exited') {
       if (exitCode === 0) return { is: 'green' };
@@ -39,14 +70,15 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
     }
     if (expected.oneShot && status === 'running')
       return { is: 'waiting', reason: `${name} is still at work` };
-    if (restarts >= crashLoop) {
+    if (expected.mayEnd !== true && restarts >= crashLoop) {
       return {
         is: 'failed',
-        reason: `${name} crashes again and again: ${restarts} restarts, exit code ${exitCode}`,
+        reason: `${name} crashes again and again: ${restarts} restarts, exit code ${exitCode}${advice(container)}`,
       };
     }
     if (status === 'exited' || status === 'dead') {
-      if (!willRestart(container)) return { is: 'failed', reason: `${name} exited with code ${exitCode}` };
+      if (!willRestart(container))
+        return { is: 'failed', reason: `${name} exited with code ${exitCode}${advice(container)}` };
       return { is: 'waiting', reason: `${name} has exited with code ${exitCode}` };
     }
     if (status !== 'running') return { is: 'waiting', reason: `${name} is ${status}` };
@@ -54,7 +86,8 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
       const since = unhealthySince.get(name) ?? at;
       unhealthySince.set(name, since);
       const reason = `${name} is unhealthy${healthOutput === undefined ? '' : `: ${healthOutput}`}`;
-      return at - since >= options.patience ? { is: 'failed', reason } : { is: 'waiting', reason };
+      const isOver = at >= (firstSeen.get(name) ?? at) + startPeriod;
+      return isOver && at - since >= options.patience ? { is: 'failed', reason } : { is: 'waiting', reason };
     }
     unhealthySince.delete(name);
     if (health === 'starting') return { is: 'waiting', reason: `${name} is not healthy yet` };
@@ -80,6 +113,12 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
       return states.find(({ is }) => is === 'waiting') ?? { is: 'green' };
     },
   };
+}
+
+/** Whether that is all it has to do only a person can say. */
+function advice({ service, exitCode, status }: Container): string {
+  if (exitCode !== 0 || status === 'running') return '';
+  return ` (if that is all it has to do, say services.${service}.oneShot: true in safe-update.yml)`;
 }
 
 function willRestart({ restart, exitCode }: Container): boolean {

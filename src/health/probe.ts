@@ -44,6 +44,8 @@ export interface ExpectedService {
   numbers?: number[];
   /** It does its work and exits with 0. */
   oneShot: boolean;
+  /** It may also have exited with 0, once, or again and again where the engine starts it again. */
+  mayEnd?: boolean;
   /** The image its containers must run; absent: whichever. */
   imageId?: string;
   /** The volumes that must be at its paths: promise 3. */

@@ -28,21 +28,31 @@ export function probesFor(expected: ExpectedService, options: ContainerProbeOpti
 }
 
 /**
+ * How long a service may be starting, given the start period of its healthcheck. The engine looks once more when it is over,
+ * at the latest after the interval it has if none is said. Milliseconds. Pure.
+ */
+function afterStart(startPeriod: number): number {
+  return startPeriod === 0 ? 0 : startPeriod + 30_000;
+}
+
+/**
  * Waits until every probe is green and has stayed green for `stableFor`.
  *
  * Throws SafeUpdateError `unhealthy` with the reasons as soon as a probe has failed for good, or when `timeout` runs
- * out; `interrupted` when the signal comes. Compose's own `--wait` is not used: without a healthcheck one running
+ * out and no service is within the start period that its own healthcheck gives it; `interrupted` when the signal comes. Compose's own `--wait` is not used: without a healthcheck one running
  * sample passes, so that a crash loop passes.
  */
 export async function verify(probes: readonly Probe[], options: VerifyOptions): Promise<void> {
   let first: number | undefined;
   let greenSince: number | undefined;
+  const seen = new Map<string, number>();
   for (;;) {
     if (options.signal?.aborted === true)
       throw new SafeUpdateError('interrupted', 'The verification was interrupted.');
     const sample = await options.sample();
     const { at } = sample;
     first ??= at;
+    for (const { name } of sample.containers) if (!seen.has(name)) seen.set(name, at);
     const states = await Promise.all(probes.map(async (probe) => probe.look(sample)));
     const reasons = (is: ProbeState['is']): string[] => [
       ...new Set(states.flatMap((state) => (state.is === is && state.is !== 'green' ? [state.reason] : []))),
@@ -52,10 +62,14 @@ export async function verify(probes: readonly Probe[], options: VerifyOptions): 
     if (failed.length > 0) throw new SafeUpdateError('unhealthy', failed.join('; '));
     if (waiting.length > 0) {
       greenSince = undefined;
-      if (at - first >= options.timeout) {
+      const starting = sample.containers.filter(({ health }) => health === 'starting');
+      const periods = starting.map(
+        ({ name, startPeriod = 0 }) => (seen.get(name) ?? at) + afterStart(startPeriod),
+      );
+      if (at >= Math.max(first + options.timeout, ...periods)) {
         throw new SafeUpdateError(
           'unhealthy',
-          `not healthy after ${Math.round(options.timeout / 1000)} s: ${waiting.join('; ')}`,
+          `not healthy after ${Math.round((at - first) / 1000)} s: ${waiting.join('; ')}`,
         );
       }
     } else {

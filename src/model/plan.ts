@@ -43,6 +43,8 @@ export type ServiceFate =
   | 'create'
   /** A one-shot that has done its work: it runs again with the release. */
   | 'run-again'
+  /** A provider makes it, not the engine: `up` runs the provider, and nothing else is done about it. */
+  | 'provided'
   /** Stopped on purpose before: it stays as it is. */
   | 'leave-stopped'
   /** Not in the compose files any more: its containers are stopped for the archive and started again. */

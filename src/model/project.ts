@@ -74,13 +74,31 @@ export interface ComposeService {
   scale?: number;
   deploy?: { replicas?: number; mode?: string; restart_policy?: { condition?: string } };
   profiles?: string[];
-  healthcheck?: { disable?: boolean };
+  healthcheck?: {
+    disable?: boolean;
+    test?: string[];
+    /** As Go writes a duration: 1m30s. */
+    start_period?: string;
+  };
+  post_start?: ComposeHook[];
+  pre_stop?: ComposeHook[];
+  /** Made by a program of its own, not by the engine: it never has a container. */
+  provider?: unknown;
   configs?: { source: string; target?: string }[];
   secrets?: { source: string; target?: string }[];
   labels?: Record<string, string>;
   stop_grace_period?: string;
   ports?: unknown[];
   container_name?: string;
+}
+
+/** A command that compose runs in a container that it has started or is about to stop. */
+export interface ComposeHook {
+  command: string[];
+  user?: string;
+  privileged?: boolean;
+  working_dir?: string;
+  environment?: Record<string, string | null>;
 }
 
 export interface ComposeVolume {
@@ -130,6 +148,22 @@ export interface Container {
   /** What its healthcheck printed last, in one line; absent if nothing. */
   healthOutput?: string;
   startedAt: string;
+  /** Milliseconds that its healthcheck gives it to start; absent: none. */
+  startPeriod?: number;
+  /** Why the engine could not start it; absent: it could. */
+  startError?: string;
+  /** The kernel ended something in it for want of memory. */
+  outOfMemory?: true;
+  /** One of its last healthchecks was good. */
+  wasHealthy?: true;
+  /** How it ended, where the engine still remembers; absent: it runs, or nobody knows. */
+  endedBy?: 'itself' | 'somebody';
+  /** With what it ended before the engine started it again; absent: it was not, or nobody knows. */
+  restartedAfter?: number;
+  /** It is a one-shot that does not run: see `standing`. */
+  isDone?: true;
+  /** It may end with 0 and be well: see `standing`. Absent: where it ran, it has to run. */
+  mayEnd?: true;
   mounts: Mount[];
   labels: Record<string, string>;
   /** NAME=value, as the running container has them. Secret. */

@@ -139,6 +139,17 @@ function isCutFrom(text: string, whole: string): boolean {
   return found === text.length && text.length < whole.length;
 }
 
+/**
+ * safe-update.yml with these services as one-shots, unless it says something of them itself. In the new project they have
+ * never run, so that nothing else tells them from services that were stopped. Pure.
+ */
+export function withOneShots(text: string, services: readonly string[]): string {
+  const document: Document = parseDocument(text);
+  const open = services.filter((service) => !document.hasIn(['services', service, 'oneShot']));
+  for (const service of open) document.setIn(['services', service, 'oneShot'], true);
+  return open.length === 0 ? text : document.toString();
+}
+
 /** What of the engine a new project has to keep clear of. */
 export interface Taken {
   volumes: ReadonlySet<string>;

@@ -3,30 +3,31 @@ import { mountHolding } from '../backup/create.ts';
 import { recogniseDatabase } from '../database/engines.ts';
 import { bindMountReason, type Observed } from '../docker/observe.ts';
 import { parseImageName } from '../database/image-name.ts';
+import { splitImageName, type ImageFacts } from '../docker/engine.ts';
 import { referredTo } from '../docker/references.ts';
-import { exitedLabel } from '../docker/record.ts';
 import { shownOptions } from '../model/driver-options.ts';
 import { unsetVariables, type ComposeService, type Container } from '../model/project.ts';
 import { stepNames, type Plan, type ServicePlan, type Step, type StepName } from '../model/plan.ts';
 import { archived } from './classes.ts';
 import { dataPlaceWarnings } from './data-places.ts';
+import { guessAbout, standing } from './standing.ts';
 
 export interface PlanOptions {
   consistency: 'cold' | 'hot';
   pull: 'always' | 'missing' | 'never';
   /** False: the registry has not been asked yet, so images may still change. */
   pulled: boolean;
+  /** What the person accepts by name. */
+  accept?: readonly string[];
   /** Bytes of each volume, where they were measured. */
   sizes?: ReadonlyMap<string, number>;
 }
 
 /** Given what was observed, what an update would do, in order. Pure. */
 export function planUpdate(observed: Observed, options: PlanOptions): Plan {
-  const services = planServices(observed);
+  const services = planServices(observed, options.accept ?? []);
   const pullable = servicesToPull(observed, options.pull);
-  const buildable = Object.keys(observed.model.services).filter(
-    (service) => observed.model.services[service]?.build !== undefined && isMeant(observed, service),
-  );
+  const buildable = servicesToBuild(observed, options.pull);
   const mayChange = !options.pulled && (pullable.length > 0 || buildable.length > 0);
   const changes = services.filter(
     ({ fate, cause }) => fate === 'replace' || fate === 'create' || (fate === 'run-again' && cause !== ''),
@@ -51,7 +52,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     consistency: options.consistency,
     nothingToDo,
     services,
-    unasked: mayChange ? [...pullable, ...buildable].sort() : [],
+    unasked: mayChange ? [...new Set([...pullable, ...buildable])].sort() : [],
     volumes: observed.volumes.map((volume) => {
       const bytes = options.sizes?.get(volume.name);
       const shown = { ...volume, options: shownOptions(volume.options) };
@@ -62,6 +63,7 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     warnings: [
       ...inOneLine(observed.warnings),
       ...moreFiles(observed),
+      ...crashes(services, observed),
       ...dataPlaceWarnings(observed, options.consistency),
     ],
     suggestions: suggestionsFor(observed),
@@ -91,7 +93,17 @@ export function planUpdate(observed: Observed, options: PlanOptions): Plan {
     step('lock', [], 'one update at a time'),
     step('pin', [], 'the way back must survive a moved tag'),
     ...(pullable.length > 0 ? [step('pull', pullable, 'downloaded while the old stack serves')] : []),
-    ...(buildable.length > 0 ? [step('build', buildable, 'built while the old stack serves')] : []),
+    ...(buildable.length > 0
+      ? [
+          step(
+            'build',
+            buildable,
+            buildable.some((service) => pullable.includes(service))
+              ? 'built while the old stack serves, what no registry has'
+              : 'built while the old stack serves',
+          ),
+        ]
+      : []),
     step('measure', existing, 'there must be room for the backup and for a rollback'),
     ...(dumped.length > 0 ? [step('dump', [...new Set(dumped)], 'databases, while they run')] : []),
     ...(running.length > 0 ? [step('stop', running, 'the downtime begins', true)] : []),
@@ -192,7 +204,33 @@ export function requireSealFirst(steps: readonly Pick<Step, 'name'>[]): void {
   }
 }
 
-function planServices(observed: Observed): ServicePlan[] {
+/** What --accept takes to leave a service as it is that has ended with an error. */
+function crashAcceptance(service: string): string {
+  return `crashed:${service}`;
+}
+
+/** How a container that should run ended, for people. */
+function endOf({ startError, outOfMemory, status, exitCode }: Container): string {
+  if (startError !== undefined) return `the engine could not start it: ${startError}`;
+  if (outOfMemory === true) return 'it ran out of memory';
+  return status === 'created'
+    ? 'it had ended with an error'
+    : `it had ended with an error (exit code ${exitCode})`;
+}
+
+/** What an update makes of services that ended with an error. */
+function crashes(services: readonly ServicePlan[], observed: Observed): string[] {
+  return services.flatMap(({ service, fate }) => {
+    const own = observed.containers.filter((container) => container.service === service);
+    const crashed = own.find((container) => standing(container, observed) === 'crashed');
+    if (fate !== 'replace' || crashed === undefined || own.some(({ running }) => running)) return [];
+    return [
+      `${service} does not run: ${endOf(crashed)}. It is replaced, and the update fails if it ends so again. To leave it as it is: --accept ${crashAcceptance(service)}`,
+    ];
+  });
+}
+
+function planServices(observed: Observed, accept: readonly string[]): ServicePlan[] {
   const { containers, model } = observed;
   const anyRuns = containers.some(({ running }) => running);
   const names = new Set([
@@ -206,17 +244,25 @@ function planServices(observed: Observed): ServicePlan[] {
     if (definition === undefined) {
       return [{ service, fate: 'orphan', cause: 'not in the compose files any more', replicas }];
     }
+    if (isProvided(definition)) return [{ service, fate: 'provided', cause: '', replicas }];
     if (replicas === 0) {
       const none = statedReplicas(definition) === 0;
       return none ? [] : [{ service, fate: 'create', cause: 'it has no container yet', replicas }];
     }
-    const cause = changeOf(observed, service, definition, own);
-    if (own.every((container) => isFinishedOneShot(container, observed))) {
-      return [{ service, fate: 'run-again', cause, replicas }];
+    const change = changeOf(observed, service, definition, own);
+    const standings = own.map((container) => standing(container, observed));
+    if (standings.every((stands) => stands === 'one-shot')) {
+      return [{ service, fate: 'run-again', cause: change, replicas }];
     }
-    if (anyRuns && own.every(({ running }) => !running)) {
-      return [{ service, fate: 'leave-stopped', cause: 'stopped on purpose', replicas }];
+    const isDown = own.every(({ running }) => !running);
+    const crashed = isDown ? own[standings.indexOf('crashed')] : undefined;
+    if (anyRuns && isDown && (crashed === undefined || accept.includes(crashAcceptance(service)))) {
+      const why = crashed === undefined ? 'stopped on purpose' : endOf(crashed);
+      return [{ service, fate: 'leave-stopped', cause: why, replicas }];
     }
+    const cause = [change, ...(crashed === undefined ? [] : [endOf(crashed)])]
+      .filter((part) => part !== '')
+      .join(', ');
     if (cause !== '') return [{ service, fate: 'replace', cause, replicas }];
     if (!anyRuns) return [{ service, fate: 'replace', cause: 'it is not running', replicas }];
     return [{ service, fate: 'restart', cause: '', replicas }];
@@ -259,12 +305,15 @@ export function startedFrom(containers: readonly Pick<Container, 'labels' | 'ser
 }
 
 /** What a person may want to decide: folders that services write to and no backup covers, with the line that covers them. */
-function suggestionsFor({ notCovered, project }: Observed): string[] {
+function suggestionsFor(observed: Observed): string[] {
+  const { notCovered, project, containers } = observed;
+  const guesses = new Set(containers.flatMap((container) => guessAbout(container, observed) ?? []));
   const folders = notCovered.filter(({ reason }) => reason === bindMountReason);
-  if (folders.length === 0) return [];
+  if (folders.length === 0) return [...guesses];
   const lines = folders.map(({ source }) => `- ${shownFrom(project.directory, source)}`);
   return [
     `To cover what services write there, say in safe-update.yml:\nbindMounts:\n  include:\n    ${lines.join('\n    ')}`,
+    ...guesses,
   ];
 }
 
@@ -357,6 +406,15 @@ function changeOf(
   return causes.join(', ');
 }
 
+/** A provider makes it, not the engine: it has no image, and never a container. Pure. */
+export function isProvided({
+  image,
+  build,
+  provider,
+}: Pick<ComposeService, 'image' | 'build' | 'provider'>): boolean {
+  return provider !== undefined && image === undefined && build === undefined;
+}
+
 /** The number of replicas that the compose files state; undefined where they leave it open. Pure. */
 export function statedReplicas({
   scale,
@@ -377,45 +435,58 @@ export function scaleOf(
   );
 }
 
-/**
- * Has this container done its work and ended, so that a release runs it again? Rather than: somebody stopped it.
- *
- * The engine does not say which. Certain: another service waits for it to complete. Otherwise: it exited with 0, the
- * engine was not to restart it, and nothing about it looks like a server (no healthcheck, no published port, nobody
- * waits for it to be up). Pure.
- */
-export function isFinishedOneShot(container: Container, { model }: Pick<Observed, 'model'>): boolean {
-  const exitCode =
-    container.status === 'created' ? container.labels[exitedLabel] : String(container.exitCode);
-  if (container.running || exitCode === undefined) return false;
-  const conditions = Object.values(model.services).flatMap(({ depends_on }) => {
-    const dependency = depends_on?.[container.service];
-    return dependency === undefined ? [] : [dependency.condition ?? 'service_started'];
-  });
-  if (conditions.includes('service_completed_successfully')) return true;
-  const restarts = container.restart === 'always' || container.restart === 'unless-stopped';
-  return (
-    exitCode === '0' &&
-    !restarts &&
-    container.health === 'none' &&
-    !container.publishesPorts &&
-    conditions.length === 0
+/** Services whose image a registry is asked for. Pure. */
+export function servicesToPull(observed: Observed, pull: PlanOptions['pull']): string[] {
+  return servicesFrom(observed, pull, ['pull', 'pull or build']);
+}
+
+/** Services whose image is built: always, or where no registry has it. Pure. */
+function servicesToBuild(observed: Observed, pull: PlanOptions['pull']): string[] {
+  return servicesFrom(observed, pull, ['build', 'pull or build']);
+}
+
+type Origin = ReturnType<typeof originOf>;
+
+function servicesFrom(observed: Observed, pull: PlanOptions['pull'], origins: Origin[]): string[] {
+  return Object.keys(observed.model.services).filter(
+    (service) => isMeant(observed, service) && origins.includes(originOf(observed, service, pull)),
   );
 }
 
-/** Services whose image a registry is asked for. */
-export function servicesToPull(observed: Observed, pull: PlanOptions['pull']): string[] {
-  if (pull === 'never') return [];
-  return Object.entries(observed.model.services)
-    .filter(([service]) => isMeant(observed, service))
-    .filter(([service, { image, build, pull_policy }]) => {
-      if (image === undefined || build !== undefined || pull_policy === 'never' || pull_policy === 'build')
-        return false;
-      const onlyIfMissing =
-        pull === 'missing' || pull_policy === 'missing' || pull_policy === 'if_not_present';
-      return !onlyIfMissing || observed.images.get(service) == null;
-    })
-    .map(([service]) => service);
+/**
+ * Where the image of the next release comes from. With `image:` beside `build:` what is published is what is meant: what lies
+ * on this server may be an old checkout. So it is built where `pull_policy: build` says so, or where no registry has it.
+ */
+function originOf(
+  observed: Observed,
+  service: string,
+  pull: PlanOptions['pull'],
+): 'pull' | 'build' | 'pull or build' | 'nowhere' {
+  const { model, images } = observed;
+  const { image, build, pull_policy } = model.services[service] ?? {};
+  const maker = Object.keys(model.services).find(
+    (other) =>
+      model.services[other]?.image === image &&
+      model.services[other]?.build !== undefined &&
+      isMeant(observed, other),
+  );
+  // It comes with the other service.
+  if (build === undefined && image !== undefined && maker !== undefined) return 'nowhere';
+  if (image === undefined || pull_policy === 'build') return build === undefined ? 'nowhere' : 'build';
+  const present = images.get(service) ?? null;
+  const onlyIfMissing = pull === 'missing' || pull_policy === 'missing' || pull_policy === 'if_not_present';
+  const asks = pull !== 'never' && pull_policy !== 'never' && (!onlyIfMissing || present === null);
+  if (build === undefined) return asks ? 'pull' : 'nowhere';
+  if (asks) return 'pull or build';
+  return present !== null && isPublished(image, present) ? 'nowhere' : 'build';
+}
+
+/** A registry had this image under the name's repository: it was pulled from there, or pushed to it. Pure. */
+export function isPublished(name: string, { digests }: Pick<ImageFacts, 'digests'>): boolean {
+  const short = (repository: string): string =>
+    repository.replace(/^docker\.io\//, '').replace(/^library\//, '');
+  const { repository } = splitImageName(name);
+  return digests.some((digest) => short(splitImageName(digest).repository) === short(repository));
 }
 
 export function hasAnonymousVolume(

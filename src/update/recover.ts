@@ -31,6 +31,7 @@ import {
   waitUntilFree,
   type Session,
 } from './session.ts';
+import { withAims } from './standing.ts';
 import { doStep, type Update } from './steps.ts';
 import { putBack } from './undo.ts';
 
@@ -239,7 +240,7 @@ async function finishForward(
     return {
       unknown: `The compose files, or the images they name, have changed since ${changed.map(({ name }) => name).join(', ')} started.`,
     };
-  const formerly = record.containers.map(readContainer);
+  const formerly = withAims(record.containers.map(readContainer), now);
   const state: Update = {
     session: { ...session, context },
     observed: { ...now, containers: formerly },

@@ -33,6 +33,7 @@ import {
   settingsFor,
   targetsOf,
   variablesOf,
+  withOneShots,
   type NewProject,
 } from './new-project.ts';
 import { scaleOf } from './plan.ts';
@@ -49,6 +50,7 @@ import {
   withHelper,
   type Session,
 } from './session.ts';
+import { standing, withAimsOf } from './standing.ts';
 import { expectedOf, restoreData } from './undo.ts';
 import { verifyServices } from './verify.ts';
 
@@ -397,6 +399,7 @@ async function writeProject(
       const extra = override === undefined ? undefined : overrideName;
       await writer.replace(file, settingsFor(text, project.name, extra));
     }
+    await rememberOneShots(context, writer, record, services, directory);
     const last = project.envFiles.at(-1);
     for (const file of new Set([path.join(directory, '.env'), ...(last === undefined ? [] : [last])]))
       await writer.append(file, variablesOf(project));
@@ -415,6 +418,42 @@ async function writeProject(
       cause: error,
     });
   }
+}
+
+/**
+ * What had done its work when the backup was made is not run now, and would be taken for stopped on purpose ever after: the
+ * new project's safe-update.yml says that it runs with each release.
+ */
+async function rememberOneShots(
+  { emit }: Context,
+  writer: ReturnType<typeof folderWriter>,
+  record: StackRecord,
+  services: readonly string[],
+  directory: string,
+): Promise<void> {
+  const containers = record.containers.map(readContainer);
+  const done = services.filter((service) => {
+    const own = containers.filter((container) => container.service === service);
+    return own.every((container) =>
+      record.done === undefined
+        ? standing(container, record) === 'one-shot'
+        : record.done.includes(container.id),
+    );
+  });
+  if (done.length === 0) return;
+  const files = ['safe-update.yml', 'safe-update.yaml'].map((name) => path.join(directory, name));
+  const [first = ''] = files;
+  let file = first;
+  let text = '';
+  for (const candidate of files) {
+    const found = await readFile(candidate, 'utf8').catch(() => undefined);
+    if (found !== undefined) [file, text] = [candidate, found];
+  }
+  const settings = withOneShots(text, done);
+  if (text === '') await writer.write(file, Buffer.from(settings), 0o644);
+  else await writer.replace(file, settings);
+  const message = `Done when the backup was made, so not run now, but with the next release: ${done.join(', ')} (services in ${path.basename(file)}).`;
+  emit({ type: 'notice', level: 'info', message });
 }
 
 /** Writes files that are not there, and can take exactly these away again. */
@@ -910,11 +949,12 @@ async function start(
       model,
       services.map((service) => [service, replicasOf(running, service)]),
     );
-    await compose.up(project, services, { scale }, upOptions(at, 'up'));
+    const periods = running.reduce((sum, { startPeriod = 0 }) => sum + startPeriod, 0);
+    await compose.up(project, services, { scale }, upOptions(at, 'up', periods));
     return services.join(', ');
   });
   await showStep(at, 'verify', 'Verify the project', async () => {
-    const green = await verifyServices(session, expectedOf(running), {
+    const green = await verifyServices(session, expectedOf(withAimsOf(record, running)), {
       step: 'verify',
       justStarted: true,
       signal,

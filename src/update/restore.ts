@@ -29,6 +29,7 @@ import {
   beginBackup,
   currentContainers,
   endUndone,
+  hooksIn,
   look,
   noteUndo,
   openSession,
@@ -286,7 +287,7 @@ async function keepPresentState(
       at: context.clock.now().toISOString(),
     });
     await showStep(context, 'stop', 'Stop the stack', async () => {
-      await stopContainers(context.engine, affected);
+      await stopContainers(context.engine, affected, hooksIn(context, present));
       return affected.map(({ name }) => name).join(', ');
     });
   }
@@ -373,6 +374,7 @@ async function replace(
       dependencyTimeout: context.settings.timeouts.verify,
       sleep: (milliseconds) => clock.sleep(milliseconds),
       now: () => clock.monotonic(),
+      hooks: hooksIn(context, target),
     });
     return undefined;
   });

@@ -39,7 +39,7 @@ export interface RunOptions {
 export async function planOnly(context: Context): Promise<Plan> {
   const observed = await look(context);
   const sizes = await context.engine.volumeSizes().catch(() => new Map<string, number>());
-  const plan = planUpdate(observed, { ...context.settings, pulled: false, sizes });
+  const plan = planUpdate(observed, { ...context.settings, accept: context.accept, pulled: false, sizes });
   const found = refusals(observed, refusalOptions(context));
   const interrupted = await interruption(context, observed.project.name);
   plan.suggestions.push(...advice(observed));
@@ -84,7 +84,7 @@ export async function update(context: Context, options: RunOptions): Promise<Out
     refuse(refusals(observed, refusalOptions(context)), context.accept);
   };
   refuseOf(first);
-  const before = planUpdate(first, { ...context.settings, pulled: false });
+  const before = planUpdate(first, { ...context.settings, accept: context.accept, pulled: false });
   const former = await lastWithData(context.storeFor(first.project.name));
   before.warnings.push(...settingsWarnings(context, first), ...holdsLess(first, before, former));
   if (before.nothingToDo) return outcomeOf(context, first, '', 'nothing-to-do', from);
@@ -102,7 +102,11 @@ export async function update(context: Context, options: RunOptions): Promise<Out
     const { volumes, notCovered } = state.observed;
     state.record = { ...state.record, volumes, notCovered };
     const measured = new Map(state.plan.volumes.map(({ name, bytes }) => [name, bytes]));
-    state.plan = planUpdate(state.observed, { ...context.settings, pulled: true });
+    state.plan = planUpdate(state.observed, {
+      ...context.settings,
+      accept: context.accept,
+      pulled: true,
+    });
     for (const volume of state.plan.volumes) {
       const bytes = measured.get(volume.name);
       if (bytes !== undefined) volume.bytes = bytes;
@@ -400,7 +404,7 @@ function rolledBack(
   return new SafeUpdateError(interrupted ? 'interrupted' : 'rolled-back', messageOf(error), {
     state:
       kindOf(state) === 'backup'
-        ? `The stack runs again as before${butFor(differ)}. No backup was made.`
+        ? `The stack runs again as before${butFor(differ)}. ${state.backupId === undefined ? 'No backup was made.' : `The backup ${state.backupId} was sealed before that, and is whole.`}`
         : `Rolled back and verified: the former images, configuration and data are back${butFor(differ)}.${kept}${notPutBack(state.record.notCovered)}`,
     hint:
       failedBackup === undefined

@@ -12,6 +12,7 @@ import { databaseLabel, recogniseDatabase } from '../database/engines.ts';
 import { holdsDatabaseFiles } from '../database/files.ts';
 import { loginsInUrls } from '../database/logins.ts';
 import { helperImage, labels, removeProbes, startHelper, type Helper } from '../docker/helper.ts';
+import { hooksOf, type Hooks } from '../docker/hooks.ts';
 import { observe, readContainer, requireServices, type Observed } from '../docker/observe.ts';
 import { recordStack, type StackRecord } from '../docker/record.ts';
 import { containerShell } from '../docker/shell.ts';
@@ -32,6 +33,7 @@ import {
   type PastRun,
 } from './journal.ts';
 import { acquireLock, waitForLock, type Lock } from './lock.ts';
+import { withAims } from './standing.ts';
 
 /** A run under way: the lock it holds, its journal, and what its steps share. */
 export interface Session {
@@ -80,10 +82,17 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
   const left =
     engineOnly === undefined && observed.absent.length > 0 ? await volumesLeft(context, observed) : [];
   const configured = (container: Container): Container => asConfigured(context.settings, container);
+  const oneShots = new Map(
+    Object.entries(context.settings.services).flatMap(([service, { oneShot }]) =>
+      oneShot === undefined ? [] : [[service, oneShot]],
+    ),
+  );
+  const { model } = observed;
   return {
     ...observed,
+    oneShots,
     volumes: [...observed.volumes, ...left],
-    containers: observed.containers.map(configured),
+    containers: withAims(observed.containers.map(configured), { model, oneShots }),
     absent: observed.absent.map(configured),
   };
 }
@@ -475,15 +484,34 @@ export async function endUndone(session: Session, end: JournalEntry & { type: 'e
   if (noteUndo(session, end)) await dropStack(session.state, session.run);
 }
 
-/** How compose makes and starts containers: how long it may take, and where its lines are shown. */
-export function upOptions({ settings, signal, emit }: Context, step: string) {
+/**
+ * How compose makes and starts containers: how long it may take, and where its lines are shown. `startPeriods`: milliseconds
+ * that services have to start, all together, as one may have to wait for another.
+ */
+export function upOptions({ settings, signal, emit }: Context, step: string, startPeriods = 0) {
   return {
-    timeout: settings.timeouts.up ?? settings.timeouts.verify,
+    timeout: settings.timeouts.up ?? settings.timeouts.verify + startPeriods,
     signal,
     onLine: (line: string) => {
       emit({ type: 'step-progress', step, item: line.trim() });
     },
   };
+}
+
+/** What compose would run inside of the containers that are started and stopped here by the engine's API. */
+export function hooksIn(
+  { exec, settings, emit }: Context,
+  { model }: Pick<StackRecord, 'model'>,
+  { privileged = true } = {},
+): Hooks {
+  return hooksOf(model, {
+    exec,
+    privileged,
+    timeout: settings.timeouts.verify,
+    warn: (message) => {
+      emit({ type: 'notice', level: 'warning', message });
+    },
+  });
 }
 
 /** Throws SafeUpdateError `interrupted` once the first Ctrl-C has come. */

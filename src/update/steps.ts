@@ -3,6 +3,7 @@ import { expired } from '../backup/retention.ts';
 import { mountHolding, type BackupInProgress } from '../backup/create.ts';
 import type { BackupKind } from '../backup/id.ts';
 import type { Manifest } from '../backup/manifest.ts';
+import { parseDuration } from '../config/duration.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
 import { recogniseDatabase } from '../database/engines.ts';
@@ -22,10 +23,11 @@ import { requireFilesThere } from './files.ts';
 import { requireNothingLost } from './fingerprints.ts';
 import { dropStack, readRuns, wayBack, type JournalEntry } from './journal.ts';
 import { backupsInProof } from './proofs.ts';
-import { isFinishedOneShot, scaleOf, statedReplicas } from './plan.ts';
+import { isPublished, scaleOf, statedReplicas } from './plan.ts';
 import {
   beginBackup,
   currentContainers,
+  hooksIn,
   noteUndo,
   pauseAt,
   runningDatabases,
@@ -36,6 +38,7 @@ import {
   type Session,
   startVolumeHelper,
 } from './session.ts';
+import { aimOf } from './standing.ts';
 import { leftOutForSpace, requireSpace, requireSpaceForImages, scarceSpace } from './space.ts';
 import { backUpSqlite } from './sqlite.ts';
 import { expectedOf, servedBy } from './undo.ts';
@@ -57,6 +60,8 @@ export interface Update {
   /** Data that has become far less, in words. */
   fewer?: string[];
   watching?: { events: EngineEvent[]; stop: () => void };
+  /** Services whose image came from a registry: they are not built. */
+  published?: string[];
   /** While images are fetched and databases dumped beside each other: what ends either, and who hears of each line of the pull. */
   beside?: { signal: AbortSignal; onPull: (line: string) => void };
 }
@@ -120,30 +125,46 @@ const apply = {
     return counted(images.length, 'image');
   },
 
-  async pull({ session, observed, beside }, { on }) {
+  async pull(state, { on }) {
+    const { session, observed, beside } = state;
     const { compose, settings, signal, emit } = session.context;
     await requireRoomForImages(session, observed, on);
-    await compose.pull(observed.project, on, {
+    const options = {
       timeout: settings.timeouts.pull,
       signal: beside?.signal ?? signal,
-      onLine: (line) => {
+      onLine: (line: string) => {
         emit({ type: 'step-progress', step: 'pull', item: line.trim() });
         beside?.onPull(line);
       },
-    });
-    return on.join(', ');
+    };
+    const isBuilt = (service: string): boolean => observed.model.services[service]?.build !== undefined;
+    const published = on.filter((service) => !isBuilt(service));
+    if (published.length > 0) await compose.pull(observed.project, published, options);
+    // Each by itself: what one registry has not is built, and what another one would not give is an error.
+    for (const service of on.filter(isBuilt)) {
+      try {
+        await compose.pull(observed.project, [service], options);
+        published.push(service);
+      } catch (error) {
+        if (!(await isToBeBuilt(session, observed, service, error))) throw error;
+      }
+    }
+    state.published = published;
+    return published.length === 0 ? 'nothing that is published' : published.join(', ');
   },
 
-  async build({ session, observed, beside }, { on }) {
+  async build({ session, observed, beside, published = [] }, { on }) {
     const { compose, settings, signal, emit } = session.context;
-    await compose.build(observed.project, on, {
+    const services = on.filter((service) => !published.includes(service));
+    if (services.length === 0) return 'nothing: all of it is published';
+    await compose.build(observed.project, services, {
       timeout: settings.timeouts.pull,
       signal: beside?.signal ?? signal,
       onLine: (line) => {
         emit({ type: 'step-progress', step: 'build', item: line.trim() });
       },
     });
-    return on.join(', ');
+    return services.join(', ');
   },
 
   /** Starts the helper that later archives: from here on it also keeps the volumes from being pruned. */
@@ -308,7 +329,13 @@ const apply = {
         running && plan.services.some((other) => other.service === service && other.fate === 'orphan'),
     );
     for (const { id } of orphans) await engine.start(id);
-    await compose.up(observed.project, on, { scale }, upOptions(session.context, 'up'));
+    const periods = on.map((service) => startPeriodAfter(observed, service));
+    const options = upOptions(
+      session.context,
+      'up',
+      periods.reduce((sum, period) => sum + period, 0),
+    );
+    await compose.up(observed.project, on, { scale }, options);
     return undefined;
   },
 
@@ -319,6 +346,7 @@ const apply = {
       dependencyTimeout: settings.timeouts.verify,
       sleep: (milliseconds) => clock.sleep(milliseconds),
       now: () => clock.monotonic(),
+      hooks: hooksIn(session.context, record),
     });
     return undefined;
   },
@@ -380,6 +408,17 @@ export function downtimeOf({ watching, observed, plan, session }: Update): Recor
   return downtime(watching.events, services, session.context.clock.now().getTime());
 }
 
+/** Milliseconds that a healthcheck gives a service to start: as the files say, else as its image does. Pure. */
+export function startPeriodAfter(
+  { model, images }: Pick<Observed, 'model' | 'images'>,
+  service: string,
+): number {
+  const { disable, test, start_period } = model.services[service]?.healthcheck ?? {};
+  if (disable === true || test?.[0] === 'NONE') return 0;
+  const stated = start_period === undefined ? undefined : parseDuration(start_period);
+  return stated ?? images.get(service)?.startPeriod ?? 0;
+}
+
 /** Takes a volume out of the backup of this run, and says so. */
 function leaveOut(state: Update, name: string, reason: string): void {
   const volumes = state.observed.volumes.map((volume) =>
@@ -436,7 +475,7 @@ export function expectedAfter(
   accepted: readonly string[] = [],
 ): ExpectedService[] {
   return plan.services.flatMap(({ service, fate, replicas }): ExpectedService[] => {
-    if (fate === 'leave-stopped') return [];
+    if (fate === 'leave-stopped' || fate === 'provided') return [];
     const own = observed.containers.filter((container) => container.service === service);
     // What does not change need not be better afterwards than it was.
     if (fate === 'restart' || fate === 'orphan') return expectedOf(own.filter(isGreen));
@@ -444,11 +483,13 @@ export function expectedAfter(
     const image = observed.images.get(service);
     const imageId = image?.id;
     const wanted = definition === undefined ? undefined : statedReplicas(definition);
+    const aim = aimOf(service, own, observed);
     return [
       {
         service,
         replicas: wanted ?? Math.max(1, replicas),
-        oneShot: isOneShotService(observed, service),
+        oneShot: aim === 'end',
+        ...(aim === 'either' ? { mayEnd: true } : {}),
         ...(imageId === undefined ? {} : { imageId }),
         served: servedBy(own).filter(({ path }) => !accepted.includes(`volume-moved:${service}:${path}`)),
       },
@@ -456,7 +497,37 @@ export function expectedAfter(
   });
 }
 
-/** A service that does its work and ends: it did so before, or another one waits for it to complete. */
+/** What docker says of an image that a registry does not have; other errors may hide that it has it. */
+const isNowhere = /manifest unknown|name unknown|does not exist|(?<!host )\bnot found\b/i;
+
+/**
+ * Given why the image of a service with `build:` could not be pulled: is it one that is built on this server? Certain where
+ * the one that is here was never published; certainly not where it was, unless the registry says that it is gone.
+ */
+async function isToBeBuilt(
+  { context }: Session,
+  { containers, images, model }: Observed,
+  service: string,
+  error: unknown,
+): Promise<boolean> {
+  if (!(error instanceof SafeUpdateError) || error.code !== 'compose') return false;
+  const name = model.services[service]?.image ?? '';
+  const own = containers.filter((container) => container.service === service);
+  const ids = [...new Set(own.map(({ imageId }) => imageId))];
+  const facts = await Promise.all(ids.map((id) => context.engine.image(id)));
+  const known = [images.get(service) ?? null, ...facts].filter((image) => image !== null);
+  const isGone = isNowhere.test(error.message);
+  // Of a registry that wants a login, "does not exist" is only one of two possibilities.
+  const build = known.some((image) => isPublished(name, image))
+    ? isGone && !/denied|unauthorized/i.test(error.message)
+    : known.length > 0 || isGone;
+  if (build) {
+    const message = `${service} is built on this server: ${name} is in no registry that answers.`;
+    context.emit({ type: 'notice', level: 'info', message });
+  }
+  return build;
+}
+
 /** Throws SafeUpdateError `space`. Asked of the lock's container: its root folder is on the engine's own disk. */
 async function requireRoomForImages(
   { context, lock }: Session,
@@ -481,14 +552,6 @@ export function databaseVolumes({ containers, absent }: Observed): string[] {
     const engine = recogniseDatabase(container);
     return engine === undefined ? [] : (mountHolding(container, engine.dataPath(container))?.source ?? []);
   });
-}
-
-function isOneShotService(observed: Observed, service: string): boolean {
-  const own = observed.containers.filter((container) => container.service === service);
-  if (own.length > 0 && own.every((container) => isFinishedOneShot(container, observed))) return true;
-  return Object.values(observed.model.services).some(
-    ({ depends_on }) => depends_on?.[service]?.condition === 'service_completed_successfully',
-  );
 }
 
 function pinName(session: Pick<Session, 'project' | 'run'>, imageId: string): string {

@@ -26,6 +26,7 @@ import { requireSameData } from './fingerprints.ts';
 import {
   beginBackup,
   currentContainers,
+  hooksIn,
   runningDatabase,
   sealBackup,
   showStep,
@@ -74,7 +75,7 @@ export async function putBack(
   const toStop = open === undefined ? running.filter(({ id }) => !record.running.includes(id)) : running;
   if (toStop.length > 0) {
     await showStep(context, 'undo-stop', 'Stop what runs now', async () => {
-      await stopContainers(engine, toStop);
+      await stopContainers(engine, toStop, hooksIn(context, record));
       return undefined;
     });
   }
@@ -110,6 +111,7 @@ export async function putBack(
       dependencyTimeout: context.settings.timeouts.verify,
       sleep: (milliseconds) => context.clock.sleep(milliseconds),
       now: () => context.clock.monotonic(),
+      hooks: hooksIn(context, record),
     });
     return undefined;
   });
@@ -150,8 +152,14 @@ export async function verifyRecord(
 export function expectedAsRecorded({
   containers,
   green,
-}: Pick<StackRecord, 'containers' | 'green'>): ExpectedService[] {
-  return expectedOf(containers.map(readContainer).filter(({ id }) => green.includes(id)));
+  mayEnd = [],
+}: Pick<StackRecord, 'containers' | 'green' | 'mayEnd'>): ExpectedService[] {
+  return expectedOf(
+    containers
+      .map(readContainer)
+      .filter(({ id }) => green.includes(id))
+      .map((container) => (mayEnd.includes(container.id) ? { ...container, mayEnd: true } : container)),
+  );
 }
 
 /** These containers, by service and number, on their images and volumes. Pure. */
@@ -165,6 +173,7 @@ export function expectedOf(containers: readonly Container[]): ExpectedService[] 
       replicas: own.length,
       numbers: own.map(({ number }) => number),
       oneShot: false,
+      ...(own.every(({ mayEnd }) => mayEnd === true) ? { mayEnd: true } : {}),
       ...(imageId === undefined ? {} : { imageId }),
       served: servedBy(own),
     };

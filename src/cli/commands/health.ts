@@ -1,7 +1,8 @@
 import { expectedAsRecorded } from '../../update/undo.ts';
 import { probesFor, verify } from '../../health/verify.ts';
 import { currentContainers, look, showStep } from '../../update/session.ts';
-import { isFinishedOneShot } from '../../update/plan.ts';
+import { isProvided } from '../../update/plan.ts';
+import { standing } from '../../update/standing.ts';
 import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { formatDuration } from '../../model/units.ts';
 import { print } from '../print.ts';
@@ -17,13 +18,16 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     await runtime.tellInterrupted(observed.project.name);
     const project = observed.project.name;
     // What is stopped counts as unhealthy too, unless it is a one-shot that has done its work.
-    const meant = observed.containers.filter((container) => !isFinishedOneShot(container, observed));
+    const meant = observed.containers.filter((container) => standing(container, observed) !== 'one-shot');
     const expected = expectedAsRecorded({
       containers: meant.flatMap(({ id }) => observed.inspects.get(id) ?? []),
       green: meant.map(({ id }) => id),
+      mayEnd: meant.filter(({ mayEnd }) => mayEnd === true).map(({ id }) => id),
     });
     const missing = observed.activeServices.filter(
-      (service) => !observed.containers.some((container) => container.service === service),
+      (service) =>
+        !isProvided(observed.model.services[service] ?? {}) &&
+        !observed.containers.some((container) => container.service === service),
     );
     let problem = missing.length > 0 ? `no container for ${missing.join(', ')}` : undefined;
     if (problem === undefined) {

@@ -11,6 +11,7 @@ const fates = {
   replace: 'replace',
   create: 'create',
   'run-again': 'run again',
+  provided: 'left to up',
   restart: 'restart',
   orphan: 'restart, orphan',
   'leave-stopped': 'leave stopped',
@@ -90,7 +91,8 @@ function services({ services: all, unasked }: Plan, { style, width }: Page): str
         ...(cause === '' ? [] : wrap(cause, room - 2).map((line) => `  ${style.dim(line)}`)),
       ];
     });
-    const paint = fate === 'restart' || fate === 'leave-stopped' ? style.dim : style.yellow;
+    const paint =
+      fate === 'restart' || fate === 'provided' || fate === 'leave-stopped' ? style.dim : style.yellow;
     return body.map(
       (line, i) =>
         `${indent}${i === 0 ? paint(padEnd(fates[fate], labelWidth)) : ' '.repeat(labelWidth)}  ${line}`,

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { composeEnvironment } from '../../../src/cli/runtime.ts';
 import { loadSettings, type Flags } from '../../../src/config/load.ts';
 import { configArgv } from '../../../src/docker/argv.ts';
 import { folderWith } from './folder.ts';
@@ -79,6 +80,26 @@ const scenarios: Record<string, Scenario> = {
   COMPOSE_PROFILES: {
     files: { ...base, 'compose.override.yml': service('jobs', 'jobs'), '.env': 'COMPOSE_PROFILES=x, jobs\n' },
   },
+  'a variable that refers to itself': {
+    files: {
+      ...base,
+      '.env': 'TAG=${TAG:-web}\nCOMPOSE_PROFILES=${TAG}\nOTHER=${NO:-${TAG}}\n',
+      'compose.override.yml': service('jobs', 'web'),
+    },
+  },
+  'COMPOSE_PROFILES in a compose file': {
+    files: {
+      'compose.yaml': 'services: { web: { image: "x:${COMPOSE_PROFILES:-none}-${COMPOSE_FILE:-none}" } }',
+      '.env': 'COMPOSE_PROFILES=jobs\n',
+    },
+  },
+  'COMPOSE_PROFILES and COMPOSE_FILE of the process in a compose file': {
+    files: {
+      'other.yaml': 'services: { web: { image: "x:${COMPOSE_PROFILES:-none}-${COMPOSE_FILE:-none}" } }',
+      '.env': 'COMPOSE_PROFILES=jobs\n',
+    },
+    env: { COMPOSE_PROFILES: 'a,b', COMPOSE_FILE: 'other.yaml' },
+  },
   'profiles by flag and by variable': {
     files: { ...base, 'compose.override.yml': service('jobs', 'jobs') },
     env: { COMPOSE_PROFILES: 'jobs' },
@@ -118,9 +139,9 @@ describe.skipIf(!hasCompose)(`the project resolved here is the one compose means
       PWD: cwd,
       ...scenario.env,
     };
-    const render = (argv: string[]): unknown => {
+    const render = (argv: string[], of: Record<string, string | undefined> = env): unknown => {
       const [program = '', ...args] = argv;
-      const { status, stdout, stderr } = spawnSync(program, args, { cwd, env, encoding: 'utf8' });
+      const { status, stdout, stderr } = spawnSync(program, args, { cwd, env: of, encoding: 'utf8' });
       expect(status, stderr).toBe(0);
       return JSON.parse(stdout);
     };
@@ -133,7 +154,7 @@ describe.skipIf(!hasCompose)(`the project resolved here is the one compose means
       flags: scenario.flags ?? {},
       environment: scenario.environment,
     });
-    expect(render(configArgv(project))).toEqual(
+    expect(render(configArgv(project), composeEnvironment(env))).toEqual(
       render(['docker', 'compose', ...(scenario.argv ?? []), 'config', '--format', 'json']),
     );
   });

@@ -30,8 +30,21 @@ describe('composeVariable', () => {
     ['STAGE=\nCOMPOSE_FILE=a${STAGE-.dev}.yml', 'a.yml'],
     ['STAGE=x\nCOMPOSE_FILE=a${STAGE:+.prod}.yml', 'a.prod.yml'],
     ['STAGE=x\nCOMPOSE_FILE=${STAGE:?needed}.yml', 'x.yml'],
-    ['A=$B\nB=c\nCOMPOSE_FILE=$A.yml', 'c.yml'],
+    ['A=$B\nB=c\nCOMPOSE_FILE=a$A.yml', 'a.yml'],
+    ['A=$B\nB=$A\nCOMPOSE_FILE=a$A.yml', 'a.yml'],
+    ['STAGE=${STAGE:-web}\nCOMPOSE_FILE=$STAGE.yml', 'web.yml'],
+    ['COMPOSE_FILE=${COMPOSE_FILE:-a.yml}', 'a.yml'],
+    ['A=1\nA=${A}2\nCOMPOSE_FILE=$A.yml', '12.yml'],
+    ['B=x\nCOMPOSE_FILE=${A:-${B:-deep}}.yml', 'x.yml'],
+    ['COMPOSE_FILE=${A:-${B:-deep}}.yml', 'deep.yml'],
+    ['A=x\nCOMPOSE_FILE=a.yml${A:+:$A.yml}', 'a.yml:x.yml'],
+    ["A=x\nCOMPOSE_FILE='$A.yml'", '$A.yml'],
+    ['A=x\nCOMPOSE_FILE="$A.yml"', 'x.yml'],
+    ['COMPOSE_FILE: a.yml', 'a.yml'],
+    ['BAD=${A/x/y}\nCOMPOSE_FILE=a.yml', 'a.yml'],
+    ['TEXT="two\nCOMPOSE_FILE=no"\nCOMPOSE_FILE=a.yml', 'a.yml'],
     ['COMPOSE_FILE=a$$b.yml', 'a$b.yml'],
+    ['COMPOSE_FILE=a$', 'a$'],
     ['COMPOSE_FILE=a${MISSING}.yml', 'a.yml'],
   ])('reads %j', (text, value) => {
     expect(composeVariable('COMPOSE_FILE', {}, [file(text)])?.value).toBe(value);
@@ -43,7 +56,7 @@ describe('composeVariable', () => {
     ).toBe('prod.yml');
   });
 
-  it.each(['${A:-${B}}', '${A?needed}', '${A', 'a$', '${A/x/y}'])(
+  it.each(['${A?needed}', '${A', '${A:-x', '${A/x/y}', '${A/x/y}$B'])(
     'refuses %s and keeps it to itself',
     (value) => {
       const read = () =>
@@ -53,9 +66,8 @@ describe('composeVariable', () => {
     },
   );
 
-  it('ends where references go in circles', () => {
-    expect(() => composeVariable('COMPOSE_FILE', {}, [file('A=$B\nB=$A\nCOMPOSE_FILE=$A')])).toThrow(
-      /cannot be followed/,
-    );
+  it('takes references from an earlier file before its own', () => {
+    const files = [file('STAGE=dev'), file('STAGE=${STAGE:-web}\nCOMPOSE_FILE=$STAGE.yml', '/srv/.env.prod')];
+    expect(composeVariable('COMPOSE_FILE', {}, files)?.value).toBe('dev.yml');
   });
 });

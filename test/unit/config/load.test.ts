@@ -38,6 +38,7 @@ describe('without any configuration', () => {
       helper: {},
       bindMounts: { include: [] },
       volumes: {},
+      services: {},
       databases: {},
       space: { minimumFree: 10 },
       guard: {},

@@ -54,7 +54,12 @@ type Method = {
   [K in keyof Engine]: Engine[K] extends (...args: never[]) => unknown ? K : never;
 }[keyof Engine];
 
-const stream = { setEncoding: () => undefined, on: () => undefined, destroy: () => undefined };
+const stream = {
+  setEncoding: () => undefined,
+  on: () => undefined,
+  destroy: () => undefined,
+  [Symbol.asyncIterator]: () => [].values(),
+};
 const proof = 'safe-update-proof-0123456789ab';
 const proofVolume = { Name: `${proof}_0`, Driver: 'local', Options: null, Labels: { [proofLabel]: proof } };
 const spec = { name: 'shop_db', driver: 'local', options: {}, labels: {} };
@@ -94,13 +99,14 @@ const uses: Record<Method, (engine: Engine) => Promise<unknown>> = {
   readPath: (engine) => engine.readPath('c', '/etc'),
   writePath: (engine) => engine.writePath('c', '/etc', Buffer.from('')),
   watch: (engine) => engine.watch('shop'),
+  pastEvents: (engine) => engine.pastEvents('shop'),
 };
 
 const labelled = (of: string): unknown => ({ ...proofVolume, Labels: { [proofLabel]: of } });
 
 const answers: Answers = {
   version: { Version: '28.5.2', ApiVersion: '1.51' },
-  info: { ID: 'engine-1', DockerRootDir: '/var/lib/docker' },
+  info: { ID: 'engine-1', SystemTime: '2024-10-17T14:00:00.5Z', DockerRootDir: '/var/lib/docker' },
   listContainers: [],
   listImages: [],
   listVolumes: { Volumes: null },

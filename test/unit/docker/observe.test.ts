@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { readContainer, requireServices } from '../../../src/docker/observe.ts';
-import { observed } from '../model/examples.ts';
+import type { EngineEvent } from '../../../src/docker/engine.ts';
+import { readContainer, requireServices, withPast } from '../../../src/docker/observe.ts';
+import type { Container } from '../../../src/model/project.ts';
+import { container, exited, observed } from '../model/examples.ts';
 import { inspect } from './inspects.ts';
 
 describe('readContainer', () => {
@@ -125,6 +127,44 @@ describe('readContainer', () => {
     const web = inspect('web');
     web.State.Health = { Status, FailingStreak: 0, Log: [] };
     expect(readContainer(web).health).toBe(health);
+  });
+});
+
+describe('withPast', () => {
+  const id = 'c1';
+  const past = (...events: [action: string, facts?: Partial<EngineEvent>][]): EngineEvent[] =>
+    events.map(([action, facts], at) => ({
+      at,
+      action,
+      containerId: id,
+      service: 'web',
+      number: 1,
+      ...facts,
+    }));
+  const died = (exitCode: number): [string, Partial<EngineEvent>] => ['die', { exitCode }];
+
+  it.each<[string, EngineEvent[], Partial<Container>]>([
+    ['by itself', past(['start'], died(0)), { endedBy: 'itself' }],
+    ['by docker stop', past(['start'], ['kill', { signal: 15 }], died(0), ['stop']), { endedBy: 'somebody' }],
+    ['by docker stop, half forgotten', past(died(0), ['stop']), { endedBy: 'somebody' }],
+    ['by docker kill', past(['start'], ['kill', { signal: 9 }], died(137)), { endedBy: 'somebody' }],
+    ['after a message', past(['start'], ['kill', { signal: 1 }], died(0)), { endedBy: 'itself' }],
+    ['by itself, stopped before that', past(died(0), ['stop'], ['start'], died(0)), { endedBy: 'itself' }],
+    ['and nobody knows how', past(['start']), {}],
+    ['and it was another one', past(['die', { containerId: 'c2', exitCode: 0 }]), {}],
+  ])('tells of a container that ended %s', (_, events, expected) => {
+    const ended = container('web', { id, ...exited(0) });
+    expect(withPast(ended, events)).toEqual({ ...ended, ...expected });
+  });
+
+  it('tells with what a container ended that the engine started again', () => {
+    const again = container('web', { id, restartCount: 2 });
+    expect(withPast(again, past(died(1), ['start'], died(0), ['start']))).toEqual({
+      ...again,
+      restartedAfter: 0,
+    });
+    const byHand = container('web', { id });
+    expect(withPast(byHand, past(died(1), ['start']))).toEqual(byHand);
   });
 });
 

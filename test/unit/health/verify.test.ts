@@ -105,6 +105,17 @@ describe('verify', () => {
     expect(seconds()).toBeLessThan(31);
   });
 
+  it('gives a service the time to start that its own healthcheck gives it', async () => {
+    const starting = container('web', { health: 'starting', startPeriod: 60 * second });
+    const { options, seconds } = world(() => [starting]);
+    await verify([probeThat((at) => (at < 55 ? waiting : green))], options);
+    expect(seconds()).toBeGreaterThan(55);
+    const never = world(() => [starting]);
+    await expect(verify([probeThat(() => waiting)], never.options)).rejects.toThrow('not healthy after 9');
+    const healthy = world(() => [{ ...starting, health: 'healthy' }]);
+    await expect(verify([probeThat(() => waiting)], healthy.options)).rejects.toThrow('after 30 s');
+  });
+
   it('gives up on what flaps for ever', async () => {
     const { options, seconds } = world();
     await expect(

@@ -8,6 +8,7 @@ import {
   settingsFor,
   targetsOf,
   variablesOf,
+  withOneShots,
   type Taken,
 } from '../../../src/update/new-project.ts';
 import { container, manifest, mount } from '../model/examples.ts';
@@ -301,5 +302,14 @@ describe('targetsOf', () => {
         replica('web', 1, mount('x', '/a'), mount('y', '/b')),
       ]),
     ).toThrow('a would become both x and y');
+  });
+});
+
+describe('withOneShots', () => {
+  it('adds what the file does not say, and keeps its comments', () => {
+    expect(withOneShots('', ['migrate'])).toBe('services:\n  migrate:\n    oneShot: true\n');
+    const text = '# ours\nservices:\n  seed:\n    oneShot: false\n';
+    expect(withOneShots(text, ['seed'])).toBe(text);
+    expect(withOneShots(text, ['seed', 'migrate'])).toBe(`${text}  migrate:\n    oneShot: true\n`);
   });
 });

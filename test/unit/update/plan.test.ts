@@ -6,7 +6,6 @@ import type { ComposeService, Container } from '../../../src/model/project.ts';
 import {
   advice,
   hasAnonymousVolume,
-  isFinishedOneShot,
   planBackup,
   planUpdate,
   requireSealFirst,
@@ -14,6 +13,8 @@ import {
   statedReplicas,
   type PlanOptions,
 } from '../../../src/update/plan.ts';
+import { imageRefusals } from '../../../src/update/refuse.ts';
+import { expectedAfter } from '../../../src/update/steps.ts';
 import {
   anonymousVolume,
   container,
@@ -441,40 +442,6 @@ describe('one-shots', () => {
     migrate: {},
   };
 
-  function is(one: Partial<Container>, services: Record<string, ComposeService> = { migrate: {} }): boolean {
-    return isFinishedOneShot(container('migrate', one), observed(services));
-  }
-
-  it('that another service waits for are certain, even when they failed', () => {
-    expect(is(done, waited)).toBe(true);
-    expect(is({ ...done, exitCode: 1 }, waited)).toBe(true);
-    expect(is({ ...done, restart: 'always' }, waited)).toBe(true);
-  });
-
-  it('are known by their looks: done, not to be restarted, nothing of a server', () => {
-    expect(is(done)).toBe(true);
-    expect(is({ ...done, restart: 'on-failure' })).toBe(true);
-  });
-
-  it.each<[string, Partial<Container>, Record<string, ComposeService>?]>([
-    ['runs', { restart: 'no' }],
-    ['was never started', { ...done, status: 'created' }],
-    ['ended with an error', { ...done, exitCode: 1 }],
-    ['was killed', { ...done, exitCode: 137 }],
-    ['is to be restarted always', { ...done, restart: 'always' }],
-    ['is to be restarted unless stopped', { ...done, restart: 'unless-stopped' }],
-    ['has a healthcheck', { ...done, health: 'unhealthy' }],
-    ['publishes a port', { ...done, publishesPorts: true }],
-    ['is needed up by another service', done, { migrate: {}, app: { depends_on: { migrate: {} } } }],
-    [
-      'is needed healthy by another service',
-      done,
-      { migrate: {}, app: { depends_on: { migrate: { condition: 'service_healthy' } } } },
-    ],
-  ])('are not what %s', (_, one, services) => {
-    expect(is(one, services)).toBe(false);
-  });
-
   it('run again with the release, the unchanged ones too', () => {
     const shop = observed(waited, {
       containers: [container('app'), container('migrate', done)],
@@ -493,6 +460,25 @@ describe('one-shots', () => {
     const plan = planUpdate(shop, pulled);
     expect(plan.nothingToDo).toBe(false);
     expect(lines(plan)).toEqual(expect.arrayContaining(['remove* migrate', 'up* app migrate']));
+  });
+
+  it('that failed are replaced, and a service that ended with an error with them', () => {
+    const containers = [
+      container('app', { ...exited(3), restart: 'no' }),
+      container('migrate', { ...done, exitCode: 1 }),
+      container('web'),
+    ];
+    const shop = observed({ ...waited, web: {} }, { containers });
+    const plan = planUpdate(shop, pulled);
+    expect(fates(plan)).toEqual([
+      'app: replace, it had ended with an error (exit code 3)',
+      'migrate: replace, it had ended with an error (exit code 1)',
+      'web: restart',
+    ]);
+    expect(plan.warnings.join()).toContain('--accept crashed:app');
+    const accepted = planUpdate(shop, { ...pulled, accept: ['crashed:app', 'crashed:migrate'] });
+    expect(accepted.nothingToDo).toBe(true);
+    expect(fates(accepted)[0]).toBe('app: leave-stopped, it had ended with an error (exit code 3)');
   });
 
   it('alone do not make a stack that runs', () => {
@@ -546,7 +532,10 @@ describe('servicesToPull', () => {
     ['if_not_present', { pull_policy: 'if_not_present' }, 'always', false, true],
     ['never', { pull_policy: 'never' }, 'always', false, false],
     ['build', { pull_policy: 'build' }, 'always', false, false],
-    ['an image that is built', { build: { context: '.' } }, 'always', false, false],
+    ['an image that is built and published', { build: { context: '.' } }, 'always', true, true],
+    ['one that is always built', { build: '.', pull_policy: 'build' }, 'always', false, false],
+    ['one that is built, and not to be pulled', { build: '.' }, 'never', false, false],
+    ['one that is built where it is missing', { build: '.', pull_policy: 'missing' }, 'always', false, true],
   ])(
     '%s %j with --pull %s: where present %s, where absent %s',
     (_, service, pull, whenPresent, whenAbsent) => {
@@ -560,6 +549,31 @@ describe('servicesToPull', () => {
   });
 });
 
+describe('services that a provider makes', () => {
+  const services = { cloud: { provider: { type: 'x' } }, web: { image: 'web:1' } };
+  const shop = observed(services, {
+    containers: [container('web')],
+    images: new Map<string, ReturnType<typeof image> | null>([
+      ['web', image('web:2')],
+      ['cloud', null],
+    ]),
+    model: { services },
+  });
+
+  it('are left to up, and neither pulled nor waited for', () => {
+    const plan = planUpdate(shop, unpulled);
+    expect(fates(plan)[0]).toBe('cloud: provided');
+    expect(lines(plan)).toEqual(expect.arrayContaining(['pull web', 'stop* web', 'up* cloud web']));
+    expect(imageRefusals(shop, plan, new Map())).toEqual([]);
+    expect(expectedAfter(shop, plan).map(({ service }) => service)).toEqual(['web']);
+  });
+
+  it('are no reason for an update', () => {
+    const same = { ...shop, images: new Map([['web', image('web:1')]]) };
+    expect(planUpdate(same, pulled).nothingToDo).toBe(true);
+  });
+});
+
 describe('services that are built', () => {
   const shop = observed({ web: { build: { context: '.' } }, db: {} });
 
@@ -570,6 +584,24 @@ describe('services that are built', () => {
     expect(lines(planUpdate(shop, unpulled)).slice(2, 4)).toEqual(['pull db', 'build web']);
     expect(planUpdate(shop, unpulled).unasked).toEqual(['db', 'web']);
     expect(planUpdate(shop, pulled).unasked).toEqual([]);
+  });
+
+  it('and published are pulled, and built where no registry has them', () => {
+    const both = observed({ web: { image: 'web:1', build: '.' }, migrate: { image: 'web:1' } });
+    const plan = planUpdate(both, unpulled);
+    expect(lines(plan).slice(2, 4)).toEqual(['pull web', 'build web']);
+    expect(plan.steps[3]?.cause).toBe('built while the old stack serves, what no registry has');
+    expect(plan.unasked).toEqual(['web']);
+  });
+
+  it('are left as they are where nobody is asked and they were published', () => {
+    const digests = ['docker.io/library/web@sha256:abc'];
+    const both = observed(
+      { web: { image: 'web:1', build: '.' } },
+      { images: new Map([['web', image('web:1', { digests })]]) },
+    );
+    expect(planUpdate(both, { ...unpulled, pull: 'never' }).nothingToDo).toBe(true);
+    expect(planUpdate(both, { ...unpulled, pull: 'missing' }).nothingToDo).toBe(true);
   });
 
   it('have changed when the build gave another image', () => {

@@ -4,9 +4,9 @@ import { stepNames } from '../../../src/model/plan.ts';
 import type { Observed } from '../../../src/docker/observe.ts';
 import type { ExpectedService } from '../../../src/health/probe.ts';
 import { probesFor } from '../../../src/health/verify.ts';
-import type { Container } from '../../../src/model/project.ts';
+import type { ComposeService, Container } from '../../../src/model/project.ts';
 import { planBackup, planUpdate } from '../../../src/update/plan.ts';
-import { expectedAfter, titles } from '../../../src/update/steps.ts';
+import { expectedAfter, startPeriodAfter, titles } from '../../../src/update/steps.ts';
 import { container, exited, image, imageIdOf, mount, observed } from '../model/examples.ts';
 
 function expectedOf(shop: Observed): Record<string, Omit<ExpectedService, 'service'>> {
@@ -92,6 +92,20 @@ describe('expectedAfter', () => {
       ['migrate', true],
       ['seed', true],
     ]);
+  });
+});
+
+describe('startPeriodAfter', () => {
+  const images = new Map([['web', image('web:1', { startPeriod: 5000 })]]);
+
+  it.each<[string, ComposeService, number]>([
+    ['what the files say', { healthcheck: { start_period: '10m0s' } }, 600_000],
+    ['none, where the files say so', { healthcheck: { start_period: '0s' } }, 0],
+    ['that of the image', {}, 5000],
+    ['that of the image, with another test', { healthcheck: { test: ['CMD', 'true'] } }, 5000],
+    ['none without a healthcheck', { healthcheck: { disable: true } }, 0],
+  ])('is %s', (_, service, expected) => {
+    expect(startPeriodAfter(observed({ web: service }, { images }), 'web')).toBe(expected);
   });
 });
 
