@@ -51,7 +51,7 @@ it('killed while its release serves: the release stays, with what people wrote s
   });
   const unsure = await stack.safeUpdate(['--yes', '--json', '--stable-for', '1s']);
   expect(unsure.exitCode, unsure.story).not.toBe(0);
-  expect(unsure.outcome?.error?.message).toMatch(/have changed since .* What is known of it: .*members/s);
+  expect(unsure.outcome?.error?.message).toMatch(/have changed since .*What is known of it: .*members/s);
   expect(unsure.outcome?.error?.hint).toContain(`recover --confirm ${stack.project}`);
   expect((await stack.get('/version')).trim()).toBe('1.1.0');
 
