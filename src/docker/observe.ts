@@ -106,7 +106,7 @@ export async function observe(
   const activeServices = Object.keys(model.services);
 
   const inspects = await engine.projectContainers(project.name);
-  const everyContainer = inspects.map(readContainer).sort(byServiceAndNumber);
+  const everyContainer = readContainers(inspects).sort(byServiceAndNumber);
   const containers = everyContainer.filter((container) => !container.oneOff);
 
   // A container whose service is not active was started with a profile: from here on the profile is active too, so
@@ -189,7 +189,7 @@ export function readContainer(inspect: ContainerInspect): Container {
     ...lastWords(inspect.State.Health),
     health: health === 'healthy' || health === 'unhealthy' || health === 'starting' ? health : 'none',
     startedAt: inspect.State.StartedAt,
-    mounts: inspect.Mounts.map(readMount),
+    mounts: inspect.Mounts.map((mount) => readMount(mount, subpathAt(inspect, mount.Destination))),
     labels,
     environment: orElse(inspect.Config.Env, []),
     command: [inspect.Path, ...inspect.Args],
@@ -199,6 +199,50 @@ export function readContainer(inspect: ContainerInspect): Container {
   };
 }
 
+/**
+ * The containers of a project. Of a mount that one has from another (`volumes_from`), the engine says only of the other
+ * which folder of the volume it is. Pure.
+ */
+export function readContainers(inspects: readonly ContainerInspect[]): Container[] {
+  return inspects.map((inspect) => {
+    const container = readContainer(inspect);
+    const mounts = container.mounts.map((mount): Mount => {
+      const subpath = mount.type === 'volume' ? subpathAt(inspect, mount.path, inspects) : undefined;
+      return subpath === undefined ? mount : { ...mount, subpath };
+    });
+    return { ...container, mounts };
+  });
+}
+
+/**
+ * The folder of a volume that a container has at a path, from the volume's root; undefined: the volume itself. `others`:
+ * containers that it may have its volumes from. Pure.
+ */
+export function subpathAt(
+  { HostConfig }: ContainerInspect,
+  target: string,
+  others: readonly ContainerInspect[] = [],
+): string | undefined {
+  const { Mounts, VolumesFrom } = HostConfig as {
+    Mounts?: { Target: string; VolumeOptions?: { Subpath?: string } }[] | null;
+    VolumesFrom?: string[] | null;
+  };
+  const plain = (place: string): string => path.posix.join('/', place, '/');
+  const own = (Mounts ?? []).find(({ Target }) => plain(Target) === plain(target));
+  if (own !== undefined) return plainSubpath(own.VolumeOptions?.Subpath);
+  const lenders = (VolumesFrom ?? []).map((entry) => entry.replace(/:.*$/, ''));
+  const lent = others
+    .filter(({ Id, Name }) => lenders.includes(Id) || lenders.includes(Name.replace(/^\//, '')))
+    .map((lender) => subpathAt(lender, target, others));
+  return lent.find((subpath) => subpath !== undefined);
+}
+
+/** A folder of a volume as people write it (`./data/redis/`) → `data/redis`; undefined: the volume itself. Pure. */
+export function plainSubpath(written: string | undefined): string | undefined {
+  const subpath = path.posix.join('/', written ?? '', '/').slice(1, -1);
+  return subpath === '' ? undefined : subpath;
+}
+
 /** The last output of a healthcheck, for people: why it is unhealthy. */
 function lastWords(health: ContainerInspect['State']['Health']): Pick<Container, 'healthOutput'> {
   const [last] = orElse(health?.Log, []).slice(-1);
@@ -206,12 +250,17 @@ function lastWords(health: ContainerInspect['State']['Health']): Pick<Container,
   return line === undefined ? {} : { healthOutput: line.trim().slice(0, 200) };
 }
 
-function readMount(mount: ContainerInspect['Mounts'][number]): Mount {
+function readMount(mount: ContainerInspect['Mounts'][number], subpath: string | undefined): Mount {
   const common = { path: mount.Destination, readOnly: !mount.RW };
   switch (mount.Type) {
     case 'volume':
     case 'cluster':
-      return { type: 'volume', source: mount.Name ?? mount.Source, ...common };
+      return {
+        type: 'volume',
+        source: mount.Name ?? mount.Source,
+        ...common,
+        ...(subpath === undefined ? {} : { subpath }),
+      };
     case 'bind':
       return { type: 'bind', source: mount.Source, ...common };
     case 'tmpfs':
@@ -243,8 +292,11 @@ async function findVolumes(
   const uncovered = new Map<string, Uncovered>();
   for (const container of containers) {
     for (const mount of container.mounts) {
-      const { path, readOnly } = mount;
-      const served = { service: container.service, number: container.number, path, readOnly };
+      const { path, readOnly, subpath } = mount;
+      const served = {
+        ...{ service: container.service, number: container.number, path, readOnly },
+        ...(subpath === undefined ? {} : { subpath }),
+      };
       if (mount.type === 'volume') {
         servedAt.set(mount.source, [...(servedAt.get(mount.source) ?? []), served]);
       } else if (mount.type === 'bind' && options.coversBind(container, mount)) {

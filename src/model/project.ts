@@ -42,7 +42,13 @@ export interface ComposeService {
   image?: string;
   build?: unknown;
   depends_on?: Record<string, { condition?: string; required?: boolean; restart?: boolean }>;
-  volumes?: { type: string; source?: string; target: string; read_only?: boolean }[];
+  volumes?: {
+    type: string;
+    source?: string;
+    target: string;
+    read_only?: boolean;
+    volume?: { subpath?: string };
+  }[];
   volumes_from?: string[];
   network_mode?: string;
   ipc?: string;
@@ -83,6 +89,8 @@ export interface Mount {
   source: string;
   /** Where it is inside the container. */
   path: string;
+  /** The folder of the volume that is mounted, from the volume's root: `data/redis`; absent: the volume itself. */
+  subpath?: string;
   readOnly: boolean;
 }
 
@@ -159,6 +167,8 @@ export interface ServedPath {
   service: string;
   number: number;
   path: string;
+  /** The folder of the volume that is mounted there, from the volume's root; absent: the volume itself. */
+  subpath?: string;
   readOnly: boolean;
 }
 

@@ -1,7 +1,7 @@
 import { mountHolding } from '../backup/create.ts';
 import { recogniseDatabase } from '../database/engines.ts';
 import type { ImageFacts } from '../docker/engine.ts';
-import type { Observed } from '../docker/observe.ts';
+import { plainSubpath, type Observed } from '../docker/observe.ts';
 import { boundFolder } from '../model/driver-options.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Plan } from '../model/plan.ts';
@@ -158,7 +158,14 @@ function movedVolumes(
     if (declared?.source !== undefined) {
       const name = model.volumes?.[declared.source]?.name ?? `${project.name}_${declared.source}`;
       const hint = `Give the volume its former name (name: ${source}), or copy the data over first.`;
-      return name === source ? [] : refusal(`${name} there, without the data`, hint);
+      if (name !== source) return refusal(`${name} there, without the data`, hint);
+      const folder = plainSubpath(declared.volume?.subpath);
+      if (folder === mount.subpath) return [];
+      const words = (place?: string): string => (place === undefined ? 'all of it' : `its folder ${place}`);
+      return refusal(
+        `${words(folder)} there instead of ${words(mount.subpath)}`,
+        'Undo that change (volume.subpath in the compose file), or copy the data over first.',
+      );
     }
     const lent = containers.some(
       (other) =>

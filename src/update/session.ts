@@ -9,7 +9,7 @@ import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import { databaseLabel, recogniseDatabase } from '../database/engines.ts';
 import { loginsInUrls } from '../database/logins.ts';
 import { helperImage, labels, removeProbes, startHelper, type Helper } from '../docker/helper.ts';
-import { observe, readContainer, requireServices, type Observed } from '../docker/observe.ts';
+import { observe, readContainers, requireServices, type Observed } from '../docker/observe.ts';
 import type { StackRecord } from '../docker/record.ts';
 import { containerShell } from '../docker/shell.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
@@ -221,6 +221,24 @@ export async function withHelper<T>(
   }
 }
 
+/** Folders of volumes that are to be mounted by themselves (`subpath`): the engine makes none, and starts nothing without. */
+export async function makeFolders(
+  session: Session,
+  folders: readonly { volume: string; folder: string }[],
+): Promise<void> {
+  if (folders.length === 0) return;
+  const names = [...new Set(folders.map(({ volume }) => volume))];
+  const volumes = names.map((name) => ({ name, kind: 'named' as const }));
+  await withHelper(session, volumes, 'write', async (helper) => {
+    for (const { volume, folder } of folders) {
+      const env = { FOLDER: `${helper.pathOf(volume)}/${folder}` };
+      const { exitCode, stderr } = await helper.shell.run('mkdir -p "$FOLDER"', { env });
+      if (exitCode !== 0)
+        throw new SafeUpdateError('store', `${folder} cannot be made in ${volume}: ${stderr.trim()}`);
+    }
+  });
+}
+
 /** Waits for ever where it was asked to, so that it can be killed at this very point. */
 export async function pauseAt({ pauseAt: wanted, emit, clock }: Context, point: string): Promise<void> {
   if (wanted !== point) return;
@@ -274,7 +292,7 @@ export async function waitForEngine({ engine, clock, emit }: Context): Promise<v
 
 /** The project's containers now, one-off ones left out. */
 export async function currentContainers(context: Context, project: string): Promise<Container[]> {
-  return (await context.engine.projectContainers(project)).map(readContainer).filter(({ oneOff }) => !oneOff);
+  return readContainers(await context.engine.projectContainers(project)).filter(({ oneOff }) => !oneOff);
 }
 
 /** The databases among the running containers of a project. */
