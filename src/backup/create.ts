@@ -27,7 +27,9 @@ export function mountHolding(
   container: Pick<Container, 'mounts'>,
   dataPath: string,
 ): Container['mounts'][number] | undefined {
-  return container.mounts.filter(({ path }) => isWithin(dataPath, path)).sort((a, b) => b.path.length - a.path.length)[0];
+  return container.mounts
+    .filter(({ path }) => isWithin(dataPath, path))
+    .sort((a, b) => b.path.length - a.path.length)[0];
 }
 
 /**
@@ -131,6 +133,7 @@ export class BackupInProgress {
       sockets: stored.summary.sockets,
       digest: stored.summary.digest,
       exact: exactly,
+      ...(volume.privileged === true || (stored.summary.privileged ?? 0) > 0 ? { privileged: true } : {}),
     });
   }
 

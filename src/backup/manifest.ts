@@ -63,6 +63,8 @@ const manifestSchema = z.object({
       sockets: z.number(),
       /** sha256 over the list of files, uncompressed. */
       digest: z.string(),
+      /** It holds, or may hold, attributes that only CAP_SYS_ADMIN sees or sets. */
+      privileged: z.boolean().optional(),
       /** False: it was read while something wrote to it; a database in it comes back from its dump. */
       exact: z.boolean(),
     }),
@@ -127,10 +129,7 @@ export function placeInVolume(
     .filter((served) => isWithin(dataPath, served.path))
     .sort((a, b) => b.path.length - a.path.length)[0];
   if (mountedAt === undefined) return '';
-  const place = path.posix.join(
-    mountedAt.subpath ?? '',
-    path.posix.relative(mountedAt.path, dataPath),
-  );
+  const place = path.posix.join(mountedAt.subpath ?? '', path.posix.relative(mountedAt.path, dataPath));
   return place === '.' ? '' : place;
 }
 

@@ -1,9 +1,10 @@
 import { PassThrough, type Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Finished, Streaming } from '../docker/exec.ts';
-import { listScript, writeScript, type Helper, type VolumeSummary } from '../docker/helper.ts';
+import { listScript, lookScript, writeScript, type Helper, type VolumeSummary } from '../docker/helper.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Codec } from './codec/codec.ts';
+import { cannotEmpty, foundObstacles, readObstacles } from './obstacles.ts';
 
 /**
  * How GNU tar is called on both ways. posix: nanoseconds and names of any length. Owners are numbers: names differ
@@ -65,7 +66,10 @@ export type Members =
 /** A volume that a store can write. */
 export interface VolumeWriter {
   readonly name: string;
-  /** Takes everything out of the volume; the volume itself and its root folder stay. */
+  /**
+   * Takes everything out of the volume; the volume itself and its root folder stay. Throws SafeUpdateError `store`, before
+   * anything is deleted, where something in it cannot be.
+   */
   clear(): Promise<void>;
   /** Unpacks a compressed tar into the volume. `onBytes` is called with the bytes written so far. */
   extract(
@@ -176,9 +180,11 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
     name: volume,
     async clear() {
       // -xdev: what somebody mounted inside the folder is not part of the volume.
-      const finished = await helper.shell.run(`find "$FOLDER" -xdev -mindepth 1 -delete && ${sayDone}`, {
-        env,
-      });
+      const script = `python3 -I -S -c "$LOOK" --strict "$FOLDER" || exit
+        find "$FOLDER" -xdev -mindepth 1 -delete && ${sayDone}`;
+      const finished = await helper.shell.run(script, { env: { ...env, LOOK: lookScript } });
+      const [obstacles] = finished.exitCode === foundObstacles ? readObstacles(finished.stdout) : [];
+      if (obstacles !== undefined) throw cannotEmpty(volume, obstacles);
       if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('empty', volume, finished);
     },
     async extract(codec, content, onBytes, members) {
@@ -245,8 +251,11 @@ const prepareRoot = `
 import os, stat, sys
 root = sys.argv[1]
 for name in os.listxattr(root):
-    if not name.startswith("security."):
+    try:
         os.removexattr(root, name)
+    except PermissionError:
+        if not name.startswith("security."):
+            raise
 os.chmod(root, stat.S_IMODE(os.stat(root).st_mode) & 0o1777)
 `;
 

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
+import { isInMemory } from '../model/driver-options.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type {
   ComposeModel,
@@ -138,14 +139,12 @@ export async function observe(
     images.set(service, await engine.image(image ?? `${project.name}-${service}`));
   }
 
-  const { volumes, notCovered } = await findVolumes(
-    engine,
-    project,
-    model,
-    everyContainer,
-    labelled,
-    options,
+  const found = await findVolumes(engine, project, model, everyContainer, labelled, options);
+  const privileged = new Set(inspects.filter(isPrivileged).flatMap(sourcesOf));
+  const volumes = found.volumes.map((volume) =>
+    privileged.has(volume.name) ? { ...volume, privileged: true as const } : volume,
   );
+  const { notCovered } = found;
   return {
     project,
     engine: facts,
@@ -270,6 +269,17 @@ function readMount(mount: ContainerInspect['Mounts'][number], subpath: string | 
   }
 }
 
+/** Has CAP_SYS_ADMIN: sees and sets attributes of files that are hidden from everybody else. */
+function isPrivileged({ HostConfig }: ContainerInspect): boolean {
+  const added = ((HostConfig.CapAdd as string[] | null | undefined) ?? []).map((name) => name.toUpperCase());
+  return HostConfig.Privileged === true || added.some((name) => /^(CAP_)?(SYS_ADMIN|ALL)$/.test(name));
+}
+
+/** The volumes, and folders of the host, that a container has. */
+function sourcesOf(inspect: ContainerInspect): string[] {
+  return readContainer(inspect).mounts.map(({ source }) => source);
+}
+
 function byServiceAndNumber(a: Container, b: Container): number {
   return a.service.localeCompare(b.service) || a.number - b.number;
 }
@@ -335,10 +345,14 @@ async function findVolumes(
 
   const names = new Set([...servedAt.keys(), ...labelled.map(({ name }) => name), ...declared.keys()]);
   const volumes: Volume[] = [];
+  // Whoever puts something into it sees it gone before the containers start.
+  const inMemory = { leftOut: 'it is in memory: what is in it is gone when its last container stops' };
   for (const name of [...names].sort()) {
     const onEngine = labelled.find((volume) => volume.name === name) ?? (await engine.volume(name));
     const declaration = declared.get(name);
     const key = declaration?.key ?? onEngine?.labels['com.docker.compose.volume'];
+    const driver = onEngine?.driver ?? declaration?.driver ?? 'local';
+    const driverOptions = onEngine?.options ?? declaration?.options ?? {};
     const ownLabel = onEngine?.labels['com.docker.compose.project'] === project.name;
     volumes.push({
       kind:
@@ -351,8 +365,8 @@ async function findVolumes(
               : 'external',
       name,
       ...(key === undefined ? {} : { key }),
-      driver: onEngine?.driver ?? declaration?.driver ?? 'local',
-      options: onEngine?.options ?? declaration?.options ?? {},
+      driver,
+      options: driverOptions,
       labels: onEngine?.labels ?? {},
       servedAt: servedAt.get(name) ?? [],
       exists: onEngine !== null,
@@ -364,6 +378,7 @@ async function findVolumes(
           (service) => model.services[service]?.labels ?? {},
         ),
       }),
+      ...(isInMemory({ driver, options: driverOptions }) ? inMemory : {}),
     });
   }
   for (const [source, served] of binds) {

@@ -152,6 +152,11 @@ export interface Volume {
   assumed?: true;
   /** Why it is in no backup and in no rollback; absent: it is. */
   leftOut?: string;
+  /**
+   * A container of the project has CAP_SYS_ADMIN and this volume: it may hold attributes that nobody else sees or sets
+   * (`trusted.*`).
+   */
+  privileged?: true;
   /** When other backup programs are told to back it up, by its label or its services'. Only shown. */
   schedule?: string;
 }

@@ -46,6 +46,26 @@ export function whereItStopped(entries: readonly JournalEntry[]): {
 }
 
 /**
+ * Where a person finds the data of a run that could not be undone: in volumes that nobody has begun to empty, and in backups.
+ * Pure.
+ */
+export function whereTheDataIs(entries: readonly JournalEntry[]): string {
+  const begun = new Set<string>();
+  for (const entry of entries) {
+    if (entry.type === 'restoring') begun.add(entry.volume);
+    if (entry.type === 'restored') begun.delete(entry.volume);
+  }
+  if (begun.size === 0) return 'Nothing was deleted: its data is in its volumes and backups.';
+  const sealed = entries.find((entry) => entry.type === 'backup-sealed')?.id;
+  const failed = entries.find((entry) => entry.type === 'failed-backup-sealed')?.id;
+  return [
+    `${begun.size === 1 ? 'The volume' : 'The volumes'} ${[...begun].join(', ')} may be empty or half filled:`,
+    `what belongs there is whole in the backup${sealed === undefined ? '' : ` ${sealed}`}.`,
+    ...(failed === undefined ? [] : [`What the failed release had written is in ${failed}.`]),
+  ].join(' ');
+}
+
+/**
  * What to say before anything else of a project in which a run was interrupted: what is shown may be neither the old state nor
  * the new one. Undefined if none was, or if it is at work this very moment.
  */
@@ -137,7 +157,7 @@ export async function recover(context: Context, project: string): Promise<Outcom
       'rollback-incomplete',
       `The interrupted run could not be undone: ${messageOf(error)}`,
       {
-        state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
+        state: `The stack may be stopped. ${whereTheDataIs(session.journal.entries)}`,
         hint: [
           // What is missing may be a key, once the run's own has been lost.
           ...(error instanceof SafeUpdateError && error.code === 'refused' && error.hint !== undefined

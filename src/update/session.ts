@@ -8,13 +8,20 @@ import { coversBindMount } from '../config/bind-mounts.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import { databaseLabel, recogniseDatabase } from '../database/engines.ts';
 import { loginsInUrls } from '../database/logins.ts';
-import { helperImage, labels, removeProbes, startHelper, type Helper } from '../docker/helper.ts';
+import {
+  helperImage,
+  labels,
+  removeProbes,
+  startHelper,
+  type Helper,
+  type HelperVolume,
+} from '../docker/helper.ts';
 import { observe, readContainers, requireServices, type Observed } from '../docker/observe.ts';
 import type { StackRecord } from '../docker/record.ts';
 import { containerShell } from '../docker/shell.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { RunKind } from '../model/event.ts';
-import type { Container, Volume } from '../model/project.ts';
+import type { Container } from '../model/project.ts';
 import { formatDuration } from '../model/units.ts';
 import { classify } from './classes.ts';
 import type { Context } from './context.ts';
@@ -193,7 +200,7 @@ export async function removeStrayHelpers(context: Context, project: string): Pro
 /** Starts a helper that has these volumes, and the store's folder where that is possible. */
 export async function startVolumeHelper(
   { context, project, run, store, helperImage: image }: Session,
-  volumes: readonly Pick<Volume, 'name' | 'kind'>[],
+  volumes: readonly HelperVolume[],
   access: 'read' | 'write',
 ): Promise<Helper> {
   // What is wrong with the folder shows when a backup is begun there; putting one back only has to read.
@@ -209,7 +216,7 @@ export async function startVolumeHelper(
 
 export async function withHelper<T>(
   session: Session,
-  volumes: readonly Pick<Volume, 'name' | 'kind'>[],
+  volumes: readonly HelperVolume[],
   access: 'read' | 'write',
   use: (helper: Helper) => Promise<T>,
 ): Promise<T> {

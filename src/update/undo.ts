@@ -7,6 +7,7 @@ import {
   type ManifestDatabase,
   type ManifestVolume,
 } from '../backup/manifest.ts';
+import { cannotEmpty, lookForObstacles } from '../backup/obstacles.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { volumeWriter } from '../backup/volume.ts';
 import type { DumpSource } from '../database/database.ts';
@@ -103,7 +104,10 @@ export async function putBack(
 
   if (open !== undefined) {
     await showStep(context, 'undo-data', 'Put the data back', async () =>
-      restoreData(session, open, record, recreated, only, 'undo-data', { contentsVerified: justSealed }),
+      restoreData(session, open, record, recreated, only, 'undo-data', {
+        contentsVerified: justSealed,
+        leaveReadOnly: true,
+      }),
     );
   }
 
@@ -279,7 +283,7 @@ export async function restoreData(
   recreated: Recreated,
   only: (volume: ManifestVolume) => boolean = () => true,
   step = 'undo-data',
-  { contentsVerified = false } = {},
+  { contentsVerified = false, leaveReadOnly = false } = {},
 ): Promise<string> {
   const { context, journal } = session;
   const { manifest, reader } = open;
@@ -297,7 +301,7 @@ export async function restoreData(
 
   let restored = 0;
   await withHelper(session, chosen, 'write', async (helper) => {
-    const changed: ManifestVolume[] = [];
+    let changed: ManifestVolume[] = [];
     for (const volume of chosen) {
       const begun = journal.entries.some(
         (entry) => entry.type === 'restoring' && entry.volume === volume.name,
@@ -306,6 +310,17 @@ export async function restoreData(
       if (!volume.exact || begun || (await writer.summary()).digest !== volume.digest) changed.push(volume);
     }
     // All of them before the first is emptied.
+    const obstacles = await lookForObstacles(
+      helper,
+      changed.map(({ name }) => name),
+    );
+    for (const [name, found] of obstacles) {
+      if (!found.readOnly && found.count === 0) continue;
+      if (!leaveReadOnly || !found.readOnly) throw cannotEmpty(name, found);
+      const message = `The volume ${name} is mounted read-only, and was left as it is: nothing in this project can have changed it.`;
+      context.emit({ type: 'notice', level: 'warning', message });
+      changed = changed.filter((volume) => volume.name !== name);
+    }
     await verifyContents(open, contentsVerified ? [] : changed, (item, bytes) => {
       context.emit({ type: 'step-progress', step, item, bytes });
     });
@@ -344,6 +359,7 @@ export async function restoreData(
     if (stop === undefined) continue;
     await stop();
     await placeSettings(session, open, dump);
+    if (dump.volume !== undefined) journal.write({ type: 'restored', volume: dump.volume });
   }
   const count = chosen.length;
   return restored === count ? `${count} volumes` : `${restored} of ${count} volumes had changed`;
