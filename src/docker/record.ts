@@ -209,7 +209,7 @@ export async function restoreContainers(engine: Engine, exec: Exec, record: Stac
     }
     const named = await engine.image(inspect.Config.Image);
     const image = named?.id === inspect.Image ? inspect.Config.Image : inspect.Image;
-    const { options, connections } = creation(inspect, image, recreated);
+    const { options, connections } = creation(inspect, image, recreated, record.containers);
     if (inspect.State.Status === 'exited')
       options.Labels = { ...options.Labels, [exitedLabel]: String(inspect.State.ExitCode) };
     const id = await engine.createContainer(options);
@@ -362,12 +362,14 @@ export function lendersFirst(containers: readonly ContainerInspect[]): Container
  *
  * `docker inspect` shows what a container was created with, plus what the engine filled in; the latter must not be
  * given back: the host name made from the old id, addresses and MAC addresses the engine chose. Anonymous volumes
- * are named, so that the new container has the same ones.
+ * are named, so that the new container has the same ones. What it has from another container (`others`) it gets from there
+ * again: only that one knows which folder of a volume it is.
  */
 export function creation(
   inspect: ContainerInspect,
   image: string,
   recreated: Recreated,
+  others: readonly ContainerInspect[] = [],
 ): {
   options: Docker.ContainerCreateOptions;
   connections: { network: string; endpoint: Docker.EndpointSettings }[];
@@ -388,8 +390,16 @@ export function creation(
       .filter(({ Source }) => Source !== undefined && Source !== '')
       .map(({ Target }) => Target),
   ]);
+  const lenders = lendersOf(inspect);
+  const lent = others
+    .filter(({ Id, Name }) => lenders.includes(Id) || lenders.includes(Name.replace(/^\//, '')))
+    .flatMap(({ Mounts }) => Mounts);
   const anonymous = inspect.Mounts.filter(
-    (mount) => mount.Type === 'volume' && !named.has(mount.Destination) && mount.Name !== undefined,
+    (mount) =>
+      mount.Type === 'volume' &&
+      !named.has(mount.Destination) &&
+      mount.Name !== undefined &&
+      !lent.some(({ Name, Destination }) => Name === mount.Name && Destination === mount.Destination),
   );
   const mounts = ((HostConfig.Mounts ?? []) as unknown as { Target: string }[]).filter(
     ({ Target }) => !anonymous.some(({ Destination }) => Destination === Target),

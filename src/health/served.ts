@@ -27,5 +27,5 @@ export function servedProbe({ service, served }: ExpectedService): Probe {
 }
 
 function nameOf(volume: string, subpath: string | undefined): string {
-  return subpath === undefined ? volume : `${volume}, of it ${subpath}`;
+  return subpath === undefined ? volume : `${volume}/${subpath}`;
 }
