@@ -1,4 +1,5 @@
 import { mountHolding } from '../backup/create.ts';
+import { isWithin, placeInVolume } from '../backup/manifest.ts';
 import { recogniseDatabase } from '../database/engines.ts';
 import type { ImageFacts } from '../docker/engine.ts';
 import { plainSubpath, type Observed } from '../docker/observe.ts';
@@ -215,6 +216,34 @@ function databaseTrouble({ images, model }: Observed, container: Container): Ref
     });
   }
   return found;
+}
+
+/**
+ * After a hot backup a server is filled from its dump, into what must be empty first: nothing else may lie in between its files. Pure.
+ */
+export function mixedVolumes({ containers, volumes }: Observed): Refusal[] {
+  return containers.flatMap((container) => {
+    const engine = recogniseDatabase(container);
+    if (engine?.restorer.into !== 'running server') return [];
+    const { service } = container;
+    const mount = mountHolding(container, engine.dataPath(container));
+    const volume = volumes.find(({ name }) => name === mount?.source);
+    if (volume === undefined) return [];
+    const place = placeInVolume({ service, dataPath: engine.dataPath(container) }, volume);
+    const inside = volume.servedAt.filter(
+      ({ subpath }) =>
+        subpath !== undefined && subpath !== place && (place === '' || isWithin(subpath, place)),
+    );
+    const others = [...new Set(inside.map((served) => `${served.service}: ${served.subpath ?? ''}`))];
+    if (others.length === 0) return [];
+    return [
+      {
+        accept: `mixed-volume:${service}`,
+        message: `In the volume ${volume.name}, other services have folders in between the files of ${service} (${others.join(', ')}): a rollback from a hot backup would not bring them back.`,
+        hint: `Take a cold backup: --consistency cold. Or give ${service} a folder of its own (volume.subpath).`,
+      },
+    ];
+  });
 }
 
 /**

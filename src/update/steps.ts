@@ -38,7 +38,7 @@ import {
   startVolumeHelper,
   withHelper,
 } from './session.ts';
-import { refuse, type Refusal } from './refuse.ts';
+import { mixedVolumes, refuse, type Refusal } from './refuse.ts';
 import { leftOutForSpace, requireSpace, requireSpaceForImages, scarceSpace } from './space.ts';
 import { backUpSqlite } from './sqlite.ts';
 import { expectedOf, servedBy } from './undo.ts';
@@ -152,6 +152,7 @@ const apply = {
     const { session, observed } = state;
     const { settings, accept } = session.context;
     const volumes = archived(observed.volumes);
+    if (state.plan.consistency === 'hot') refuse(mixedVolumes(observed), accept);
     state.helper = await startVolumeHelper(session, volumes, 'read');
     const sizes = await measureVolumes(
       state.helper,

@@ -126,7 +126,7 @@ describe('a volume of which containers have folders', () => {
     const old = manifest(id, {
       volumes: [
         {
-          ...(whole.volumes[0] as ManifestVolume),
+          ...whole.volumes[0]!,
           servedAt: [at('cache', '/data'), at('app', '/srv')],
         },
       ],

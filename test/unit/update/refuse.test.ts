@@ -3,9 +3,10 @@ import type { ImageFacts } from '../../../src/docker/engine.ts';
 import type { Observed } from '../../../src/docker/observe.ts';
 import { SafeUpdateError } from '../../../src/model/error.ts';
 import type { ServicePlan } from '../../../src/model/plan.ts';
-import type { ComposeService, ComposeVolume, Container, Volume } from '../../../src/model/project.ts';
+import type { ComposeService, ComposeVolume, Container, Mount, Volume } from '../../../src/model/project.ts';
 import {
   imageRefusals,
+  mixedVolumes,
   refusals,
   refuse,
   type Refusal,
@@ -490,5 +491,67 @@ describe('what was pulled', () => {
   it('is not refused where what runs is for that other machine too', () => {
     const emulated = new Map([[imageIdOf('web:1'), 'linux/s390x']]);
     expect(imageRefusals(shop({ platform: 'linux/s390x' }), plan('replace'), emulated)).toEqual([]);
+  });
+});
+
+describe('a folder of a volume', () => {
+  const at = (subpath: string | undefined): Observed =>
+    web(
+      {
+        volumes: [
+          {
+            ...{ type: 'volume', source: 'uploads', target: '/app/uploads/' },
+            ...(subpath === undefined ? {} : { volume: { subpath } }),
+          },
+        ],
+      },
+      {
+        containers: [
+          container('web', { mounts: [mount('shop_uploads', '/app/uploads', { subpath: 'web/up' })] }),
+        ],
+      },
+    );
+
+  it.each([
+    ['web/up', []],
+    ['./web/up/', []],
+    ['web', ['volume-moved:web:/app/uploads']],
+    [undefined, ['volume-moved:web:/app/uploads']],
+  ])('has to stay the one that is mounted: %s', (subpath, expected) => {
+    expect(accepts(at(subpath))).toEqual(expected);
+  });
+
+  const db = (mounted: Partial<Mount>, ...others: string[]): Observed => {
+    const served = (service: string, path: string, subpath?: string) => ({
+      ...{ service, number: 1, path, readOnly: false },
+      ...(subpath === undefined ? {} : { subpath }),
+    });
+    return observed(
+      { db: {} },
+      {
+        containers: [
+          container('db', {
+            imageName: 'mongo:7',
+            mounts: [mount('shop_all', '/data/db', mounted)],
+          }),
+        ],
+        volumes: [
+          volume('all', {
+            servedAt: [
+              served('db', '/data/db', mounted.subpath),
+              ...others.map((subpath) => served('web', '/up', subpath)),
+            ],
+          }),
+        ],
+      },
+    );
+  };
+
+  it('in between the files of a database is refused for a hot update: a rollback would not bring it back', () => {
+    const found = (shop: Observed): string[] => mixedVolumes(shop).map(({ accept }) => accept);
+    expect(found(db({}, 'uploads'))).toEqual(['mixed-volume:db']);
+    expect(found(db({ subpath: 'mongo' }, 'mongo/uploads'))).toEqual(['mixed-volume:db']);
+    expect(found(db({ subpath: 'mongo' }, 'uploads', 'mongo-2', 'mongo'))).toEqual([]);
+    expect(found(db({}))).toEqual([]);
   });
 });
