@@ -7,7 +7,8 @@ with a sha256 over the extended attributes (ACLs are among them). Sorted by path
 backslashes and tabs stand as \\xHH. What no tar can hold is left out: sockets, and which FIFOs and devices are linked.
 
 Standard output: the lines. Standard error: one line of JSON with counts, the length of the longest path in bytes, and
-the sha256 of all lines. `changed` counts what went away or changed since the lister began.
+the sha256 of all lines. `changed` counts what went away or changed since the lister began; `privileged`, left out if 0, what
+has attributes that only CAP_SYS_ADMIN can set.
 """
 
 import collections
@@ -72,6 +73,13 @@ def write_lines(most_waiting):
         sys.stdout.buffer.write(line)
 
 
+# Of `security.`, a helper sets capabilities without CAP_SYS_ADMIN, and where there is SELinux its policy has the say on labels.
+ORDINARY = {"security.capability"}
+with open("/proc/filesystems") as systems:
+    if "selinuxfs" in systems.read():
+        ORDINARY.add("security.selinux")
+
+
 def xattrs(path):
     try:
         names = sorted(os.listxattr(path, follow_symlinks=False))
@@ -81,6 +89,8 @@ def xattrs(path):
         return ""
     if not names:
         return ""
+    if any(name.startswith(("security.", "trusted.")) and name not in ORDINARY for name in names):
+        total["privileged"] = total.get("privileged", 0) + 1
     sha = hashlib.sha256()
     for name in names:
         value = os.getxattr(path, name, follow_symlinks=False)

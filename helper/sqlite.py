@@ -1,6 +1,7 @@
 """SQLite files in volumes.
 
-  find FOLDER...       prints a JSON list of [index of the folder, path from it]; names that are not UTF-8 are left out
+  find FOLDER...       prints a JSON list of [index of the folder, path from it]; names that are not UTF-8 are left out,
+                       and what is in the folders of the JSON list $WITHOUT
   count FILE LIMIT     prints a JSON object: rows of each table, none counted further than LIMIT
   dump FILE SCRATCH    copies the file as of one moment, whoever writes to it, proves the copy sound, and prints it
 
@@ -30,6 +31,7 @@ def looks_like(path, size):
 
 def find(folders):
     found = []
+    without = json.loads(os.environ.get("WITHOUT", "[]"))
     for index, folder in enumerate(folders):
         device = os.stat(folder).st_dev
         rest = [folder]
@@ -44,7 +46,7 @@ def find(folders):
                 except OSError:  # it has gone meanwhile
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    if facts.st_dev == device:
+                    if facts.st_dev == device and entry.path not in without:
                         rest.append(entry.path)
                 elif entry.is_file(follow_symlinks=False) and looks_like(entry.path, facts.st_size):
                     found.append([index, os.path.relpath(entry.path, folder)])

@@ -7,7 +7,7 @@ import { SafeUpdateError } from '../model/error.ts';
 import type { Container, Volume } from '../model/project.ts';
 import { findConfiguration, readConfigFiles } from './config-files.ts';
 import type { BackupKind } from './id.ts';
-import { parseManifest, type Manifest } from './manifest.ts';
+import { isWithin, parseManifest, type Manifest } from './manifest.ts';
 import { metered } from './metered.ts';
 import type { BackupWriter, Part, Progress } from './store/store.ts';
 import { volumeReader } from './volume.ts';
@@ -27,9 +27,9 @@ export function mountHolding(
   container: Pick<Container, 'mounts'>,
   dataPath: string,
 ): Container['mounts'][number] | undefined {
-  const within = (folder: string): boolean =>
-    dataPath === folder || dataPath.startsWith(folder.replace(/\/?$/, '/'));
-  return container.mounts.filter(({ path }) => within(path)).sort((a, b) => b.path.length - a.path.length)[0];
+  return container.mounts
+    .filter(({ path }) => isWithin(dataPath, path))
+    .sort((a, b) => b.path.length - a.path.length)[0];
 }
 
 /**
@@ -136,6 +136,7 @@ export class BackupInProgress {
       sockets: stored.summary.sockets,
       digest: stored.summary.digest,
       exact: exactly,
+      ...(volume.privileged === true || (stored.summary.privileged ?? 0) > 0 ? { privileged: true } : {}),
     });
   }
 

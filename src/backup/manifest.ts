@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { z } from 'zod';
 import { SafeUpdateError } from '../model/error.ts';
+import type { Container, ServedPath } from '../model/project.ts';
 import { backupKinds } from './id.ts';
 
 /**
@@ -13,6 +14,8 @@ const servedPath = z.object({
   service: z.string(),
   number: z.number(),
   path: z.string(),
+  /** The folder of the volume that is mounted there, where it is not the volume itself. */
+  subpath: z.string().optional(),
   readOnly: z.boolean(),
 });
 const count = z.number().int().min(0);
@@ -73,6 +76,8 @@ const manifestSchema = z.object({
       sockets: count,
       /** sha256 over the list of files, uncompressed. */
       digest: z.string(),
+      /** It holds, or may hold, attributes that only CAP_SYS_ADMIN sees or sets. */
+      privileged: z.boolean().optional(),
       /** False: it was read while something wrote to it; a database in it comes back from its dump. */
       exact: z.boolean(),
     }),
@@ -137,6 +142,11 @@ export type Listing =
 export type ManifestVolume = Manifest['volumes'][number];
 export type ManifestDatabase = Manifest['databases'][number];
 
+/** Where a volume was mounted, as the rest of the program says it. Pure. */
+export function placesOf({ servedAt }: Pick<ManifestVolume, 'servedAt'>): ServedPath[] {
+  return servedAt.map(({ subpath, ...place }) => (subpath === undefined ? place : { ...place, subpath }));
+}
+
 /** Where a database's files are in its volume, from the volume's root: a folder, or for SQLite a file. Pure. */
 export function placeInVolume(
   { service, dataPath }: Pick<ManifestDatabase, 'service' | 'dataPath'>,
@@ -144,10 +154,65 @@ export function placeInVolume(
 ): string {
   const mountedAt = servedAt
     .filter((served) => served.service === service)
-    .map((served) => served.path)
-    .filter((folder) => dataPath === folder || dataPath.startsWith(folder.replace(/\/?$/, '/')))
-    .sort((a, b) => b.length - a.length)[0];
-  return path.posix.relative(mountedAt ?? dataPath, dataPath);
+    .filter((served) => isWithin(dataPath, served.path))
+    .sort((a, b) => b.path.length - a.path.length)[0];
+  if (mountedAt === undefined) return '';
+  const place = path.posix.join(mountedAt.subpath ?? '', path.posix.relative(mountedAt.path, dataPath));
+  return place === '.' ? '' : place;
+}
+
+/**
+ * The other way round: which container sees a file that is at this place of a volume, and where. Of several the one that may
+ * write to it, and then the one that has the least beside it; undefined if none does. Pure.
+ */
+export function seenAt(
+  place: string,
+  { servedAt }: Pick<ManifestVolume, 'servedAt'>,
+): { service: string; number: number; dataPath: string } | undefined {
+  const [seen] = servedAt
+    .filter(({ subpath = '' }) => subpath === '' || isWithin(place, subpath))
+    .map(({ subpath = '', ...served }) => ({
+      ...served,
+      subpath,
+      dataPath: path.posix.join(served.path, path.posix.relative(subpath, place)),
+    }))
+    // Another mount may hide it.
+    .filter((served) => placeInVolume(served, { servedAt }) === place)
+    .sort((a, b) => Number(a.readOnly) - Number(b.readOnly) || b.subpath.length - a.subpath.length);
+  return seen;
+}
+
+/**
+ * The manifest of a backup from before it said which folder of a volume is mounted where: with what the engine's record of its
+ * containers says. A SQLite file was then called by its place in the volume. Pure.
+ */
+export function withSubpaths(
+  manifest: Manifest,
+  containers: readonly Pick<Container, 'service' | 'number' | 'mounts'>[],
+): Manifest {
+  if (manifest.volumes.some(({ servedAt }) => servedAt.some(({ subpath }) => subpath !== undefined)))
+    return manifest;
+  const subpathOf = (served: ManifestVolume['servedAt'][number]): string | undefined =>
+    containers
+      .find(({ service, number }) => service === served.service && number === served.number)
+      ?.mounts.find(({ path: at }) => at === served.path)?.subpath;
+  const volumes = manifest.volumes.map((volume) => ({
+    ...volume,
+    servedAt: volume.servedAt.map((served) => ({ ...served, subpath: subpathOf(served) })),
+  }));
+  const databases = manifest.databases.map((database) => {
+    const index = manifest.volumes.findIndex(({ name }) => name === database.volume);
+    const [before, now] = [manifest.volumes[index], volumes[index]];
+    if (database.engine !== 'sqlite' || before === undefined || now === undefined) return database;
+    const seen = seenAt(placeInVolume(database, before), now);
+    return seen === undefined ? database : { ...database, service: seen.service, dataPath: seen.dataPath };
+  });
+  return { ...manifest, volumes, databases };
+}
+
+/** Is it this folder, or in it? Pure. */
+export function isWithin(place: string, folder: string): boolean {
+  return place === folder || place.startsWith(folder.replace(/\/?$/, '/'));
 }
 
 /** What is left to do about a damaged backup. */

@@ -1,9 +1,10 @@
 import { PassThrough, type Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import type { Finished, Streaming } from '../docker/exec.ts';
-import { listScript, writeScript, type Helper, type VolumeSummary } from '../docker/helper.ts';
+import { listScript, lookScript, writeScript, type Helper, type VolumeSummary } from '../docker/helper.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Codec } from './codec/codec.ts';
+import { cannotEmpty, foundObstacles, readObstacles } from './obstacles.ts';
 
 /**
  * How GNU tar is called on both ways. posix: nanoseconds and names of any length. Owners are numbers: names differ
@@ -58,13 +59,17 @@ export interface VolumeReader {
 
 /** Which files of an archive are unpacked, by path from the volume's root: `data/pg`. */
 export type Members =
-  | /** All but this folder. */ { except: string }
-  | /** Files of this folder whose names match. */ { in: string; named: string };
+  | /** All but what is in these folders. */ { except: readonly string[] }
+  | /** Files of this folder whose names match. */ { in: string; named: string }
+  | /** This folder and those it is in, without what is in them. */ { folder: string };
 
 /** A volume that a store can write. */
 export interface VolumeWriter {
   readonly name: string;
-  /** Takes everything out of the volume; the volume itself and its root folder stay. */
+  /**
+   * Takes everything out of the volume; the volume itself and its root folder stay. Throws SafeUpdateError `store`, before
+   * anything is deleted, where something in it cannot be.
+   */
   clear(): Promise<void>;
   /** Unpacks a compressed tar into the volume. `onBytes` is called with the bytes written so far. */
   extract(
@@ -158,7 +163,7 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
     from: { stdin: Readable } | { file: string },
     members: Members | undefined,
   ): Promise<Finished> => {
-    const [choice, chosen] = choose(members);
+    const { choice, chosen } = choose(members);
     const script = `python3 -I -S -c "$PREPARE" "$FOLDER" || exit 4
         if [ -n "$FILE" ]; then exec < "$FILE" || exit 3; fi
         ${codec.decompress} | tar --extract ${fidelity} --same-owner --same-permissions ${progress} \\
@@ -166,7 +171,7 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
         status=("\${PIPESTATUS[@]}"); [ "\${status[0]}" = 0 ] || exit 3; [ "\${status[1]}" = 0 ] || exit 2
         ${sayDone}`;
     return helper.shell.run(bash(script), {
-      env: { ...env, PREPARE: prepareRoot, FILE: 'file' in from ? from.file : '', CHOSEN: chosen },
+      env: { ...env, PREPARE: prepareRoot, FILE: 'file' in from ? from.file : '', ...chosen },
       ...('stdin' in from ? { stdin: from.stdin } : {}),
       onLine: counting(onBytes),
     });
@@ -175,9 +180,11 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
     name: volume,
     async clear() {
       // -xdev: what somebody mounted inside the folder is not part of the volume.
-      const finished = await helper.shell.run(`find "$FOLDER" -xdev -mindepth 1 -delete && ${sayDone}`, {
-        env,
-      });
+      const script = `python3 -I -S -c "$LOOK" --strict "$FOLDER" || exit
+        find "$FOLDER" -xdev -mindepth 1 -delete && ${sayDone}`;
+      const finished = await helper.shell.run(script, { env: { ...env, LOOK: lookScript } });
+      const [obstacles] = finished.exitCode === foundObstacles ? readObstacles(finished.stdout) : [];
+      if (obstacles !== undefined) throw cannotEmpty(volume, obstacles);
       if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('empty', volume, finished);
     },
     async extract(codec, content, onBytes, members) {
@@ -215,12 +222,25 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
   };
 }
 
-/** Arguments of tar, and the value of $CHOSEN in them. */
-function choose(members: Members | undefined): [argv: string, chosen: string] {
-  if (members === undefined) return ['', ''];
-  if ('except' in members) return ['--anchored --no-wildcards --exclude="$CHOSEN"', `./${members.except}`];
-  const folder = members.in === '' ? '' : `${members.in.replace(/[\\*?[\]]/g, '\\$&')}/`;
-  return ['--wildcards --no-wildcards-match-slash "$CHOSEN"', `./${folder}${members.named}`];
+/** Arguments of tar, and the values of the variables in them. */
+function choose(members: Members | undefined): { choice: string; chosen: Record<string, string> } {
+  if (members === undefined) return { choice: '', chosen: {} };
+  const literal = (name: string): string => name.replace(/[\\*?[\]]/g, '\\$&');
+  const naming = (options: string, option: string, values: readonly string[]) => ({
+    choice: [options, ...values.map((_, index) => `${option}"$CHOSEN_${index}"`)].join(' '),
+    chosen: Object.fromEntries(values.map((value, index) => [`CHOSEN_${index}`, value])),
+  });
+  if ('except' in members) {
+    const within = members.except.map((folder) => `./${literal(folder)}/?*`);
+    return naming('--anchored --wildcards --wildcards-match-slash', '--exclude=', within);
+  }
+  if ('folder' in members) {
+    const parts = members.folder.split('/');
+    const folders = parts.map((_, index) => `./${parts.slice(0, index + 1).join('/')}`);
+    return naming('--no-recursion --no-wildcards', '', folders);
+  }
+  const folder = members.in === '' ? '' : `${literal(members.in)}/`;
+  return naming('--wildcards --no-wildcards-match-slash', '', [`./${folder}${members.named}`]);
 }
 
 /**
@@ -231,8 +251,11 @@ const prepareRoot = `
 import os, stat, sys
 root = sys.argv[1]
 for name in os.listxattr(root):
-    if not name.startswith("security."):
+    try:
         os.removexattr(root, name)
+    except PermissionError:
+        if not name.startswith("security."):
+            raise
 os.chmod(root, stat.S_IMODE(os.stat(root).st_mode) & 0o1777)
 `;
 

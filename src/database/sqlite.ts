@@ -50,15 +50,16 @@ export function sqliteAt(place: SqlitePlace): DatabaseEngine {
 /** For putting dumps back, which needs to know nothing of where they came from. */
 export const sqlite = sqliteAt({ file: '', scratch: '' });
 
-/** The SQLite files in folders of a container, by the folder's index and the path from there. */
+/** The SQLite files in folders of a container, by the folder's index and the path from there. `without`: not in these. */
 export async function findSqlite(
   { shell, timeout, signal }: Pick<RunningDatabase, 'shell' | 'timeout' | 'signal'>,
   folders: readonly string[],
+  without: readonly string[] = [],
 ): Promise<{ folder: number; path: string }[]> {
   if (folders.length === 0) return [];
   // What is on its command line is in the list of processes: places in the helper, which tell nothing.
   const finished = await shell.run(`exec python3 -I -S -c "$SQLITE" find ${folders.join(' ')}`, {
-    env: { SQLITE: sqliteScript },
+    env: { SQLITE: sqliteScript, WITHOUT: JSON.stringify(without) },
     timeout,
     ...(signal === undefined ? {} : { signal }),
   });

@@ -1,5 +1,6 @@
 import type { ComposeModel, ComposeService, Container, Mount } from '../model/project.ts';
 import type { ImageFacts } from './engine.ts';
+import { plainSubpath } from './observe.ts';
 
 /**
  * The containers that `up` would make for services that have none: after `docker compose down`, or before the first start.
@@ -42,16 +43,24 @@ export function absentContainers(
 }
 
 function mountOf(
-  { type, source, target, read_only: readOnly = false }: NonNullable<ComposeService['volumes']>[number],
+  {
+    type,
+    source,
+    target,
+    read_only: readOnly = false,
+    volume,
+  }: NonNullable<ComposeService['volumes']>[number],
   project: string,
   volumes: NonNullable<ComposeModel['volumes']>,
 ): Mount[] {
   const common = { path: target, readOnly };
   switch (type) {
-    case 'volume':
-      return source === undefined
-        ? []
-        : [{ type: 'volume', source: volumes[source]?.name ?? `${project}_${source}`, ...common }];
+    case 'volume': {
+      if (source === undefined) return [];
+      const subpath = plainSubpath(volume?.subpath);
+      const name = volumes[source]?.name ?? `${project}_${source}`;
+      return [{ type: 'volume', source: name, ...common, ...(subpath === undefined ? {} : { subpath }) }];
+    }
     case 'bind':
       return source === undefined ? [] : [{ type: 'bind', source, ...common }];
     case 'tmpfs':

@@ -71,6 +71,8 @@ export interface VolumeSummary {
   sockets: number;
   /** sha256 over the list: equal exactly when two volumes are equal. */
   digest: string;
+  /** Files with attributes that only CAP_SYS_ADMIN can set; absent: none. */
+  privileged?: number;
 }
 
 /** A running container with volumes mounted, through which they are read or written. */
@@ -84,10 +86,13 @@ export interface Helper {
   remove(): Promise<void>;
 }
 
+/** A volume for a helper. `privileged`: it may hold attributes that only CAP_SYS_ADMIN sees or sets. */
+export type HelperVolume = Pick<Volume, 'name' | 'kind'> & { privileged?: boolean | undefined };
+
 export interface HelperOptions {
   project: string;
   run: string;
-  volumes: readonly Pick<Volume, 'name' | 'kind'>[];
+  volumes: readonly HelperVolume[];
   access: 'read' | 'write';
   /**
    * A folder of this machine, which the helper shares if it can: bytes then need not pass through the engine and the
@@ -98,7 +103,7 @@ export interface HelperOptions {
 
 /**
  * Reading needs to pass by permission bits and nothing else; writing also gives files their owners, modes, file
- * capabilities and device numbers back.
+ * capabilities and device numbers back. Only a volume that may hold attributes of `security.` or `trusted.` needs more.
  */
 const capabilities = {
   read: ['DAC_READ_SEARCH'],
@@ -204,7 +209,11 @@ function containerOptions(
       ReadonlyRootfs: true,
       Tmpfs: { '/tmp': 'size=64m' },
       CapDrop: ['ALL'],
-      CapAdd: [...capabilities[options.access], ...writesFiles],
+      CapAdd: [
+        ...capabilities[options.access],
+        ...writesFiles,
+        ...(options.volumes.some(({ privileged }) => privileged === true) ? ['SYS_ADMIN'] : []),
+      ],
       SecurityOpt: ['no-new-privileges'],
       LogConfig: { Type: 'none', Config: {} },
       Mounts: [
@@ -348,6 +357,9 @@ export const listScript = readFileSync(`${packageFolder}list.py`, 'utf8');
 
 /** helper/count.py, which counts files and their bytes. */
 const countScript = readFileSync(`${packageFolder}count.py`, 'utf8');
+
+/** helper/look.py, which says what keeps a folder from being emptied. */
+export const lookScript = readFileSync(`${packageFolder}look.py`, 'utf8');
 
 /** helper/write.py, which writes a file, or passes it on, and says what came in. */
 export const writeScript = readFileSync(`${packageFolder}write.py`, 'utf8');

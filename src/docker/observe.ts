@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
+import { isInMemory } from '../model/driver-options.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { HostPort } from '../model/ports.ts';
 import type {
@@ -132,8 +133,8 @@ export async function observe(
     engine.projectContainers(project.name),
     engine.pastEvents(project.name),
   ]);
-  const everyContainer = inspects
-    .map((inspect) => withPast(readContainer(inspect), events))
+  const everyContainer = readContainers(inspects)
+    .map((container) => withPast(container, events))
     .sort(byServiceAndNumber);
   const containers = everyContainer.filter((container) => !container.oneOff);
 
@@ -175,14 +176,12 @@ export async function observe(
       imagesOfAbsent.set(service, image === undefined ? null : await engine.image(image));
   }
   const absent = absentContainers(whole, containers, imagesOfAbsent);
-  const { volumes, notCovered } = await findVolumes(
-    engine,
-    project,
-    whole,
-    [...everyContainer, ...absent],
-    labelled,
-    options,
+  const found = await findVolumes(engine, project, whole, [...everyContainer, ...absent], labelled, options);
+  const privileged = new Set(inspects.filter(isPrivileged).flatMap(sourcesOf));
+  const volumes = found.volumes.map((volume) =>
+    privileged.has(volume.name) ? { ...volume, privileged: true as const } : volume,
   );
+  const { notCovered } = found;
   return {
     project,
     engine: facts,
@@ -259,7 +258,7 @@ export function readContainer(inspect: ContainerInspect): Container {
     health: health === 'healthy' || health === 'unhealthy' || health === 'starting' ? health : 'none',
     startedAt: inspect.State.StartedAt,
     ...startPeriodOf(inspect.Config),
-    mounts: inspect.Mounts.map(readMount),
+    mounts: inspect.Mounts.map((mount) => readMount(mount, subpathAt(inspect, mount.Destination))),
     labels,
     environment: orElse(inspect.Config.Env, []),
     command: [inspect.Path, ...inspect.Args],
@@ -295,6 +294,50 @@ export function withPast(container: Container, events: readonly EngineEvent[]): 
   return { ...container, endedBy: somebody ? 'somebody' : 'itself' };
 }
 
+/**
+ * The containers of a project. Of a mount that one has from another (`volumes_from`), the engine says only of the other
+ * which folder of the volume it is. Pure.
+ */
+export function readContainers(inspects: readonly ContainerInspect[]): Container[] {
+  return inspects.map((inspect) => {
+    const container = readContainer(inspect);
+    const mounts = container.mounts.map((mount): Mount => {
+      const subpath = mount.type === 'volume' ? subpathAt(inspect, mount.path, inspects) : undefined;
+      return subpath === undefined ? mount : { ...mount, subpath };
+    });
+    return { ...container, mounts };
+  });
+}
+
+/**
+ * The folder of a volume that a container has at a path, from the volume's root; undefined: the volume itself. `others`:
+ * containers that it may have its volumes from. Pure.
+ */
+export function subpathAt(
+  { HostConfig }: ContainerInspect,
+  target: string,
+  others: readonly ContainerInspect[] = [],
+): string | undefined {
+  const { Mounts, VolumesFrom } = HostConfig as {
+    Mounts?: { Target: string; VolumeOptions?: { Subpath?: string } }[] | null;
+    VolumesFrom?: string[] | null;
+  };
+  const plain = (place: string): string => path.posix.join('/', place, '/');
+  const own = (Mounts ?? []).find(({ Target }) => plain(Target) === plain(target));
+  if (own !== undefined) return plainSubpath(own.VolumeOptions?.Subpath);
+  const lenders = (VolumesFrom ?? []).map((entry) => entry.replace(/:.*$/, ''));
+  const lent = others
+    .filter(({ Id, Name }) => lenders.includes(Id) || lenders.includes(Name.replace(/^\//, '')))
+    .map((lender) => subpathAt(lender, target, others));
+  return lent.find((subpath) => subpath !== undefined);
+}
+
+/** A folder of a volume as people write it (`./data/redis/`) → `data/redis`; undefined: the volume itself. Pure. */
+export function plainSubpath(written: string | undefined): string | undefined {
+  const subpath = path.posix.join('/', written ?? '', '/').slice(1, -1);
+  return subpath === '' ? undefined : subpath;
+}
+
 /** The last output of a healthcheck, for people: why it is unhealthy. */
 function lastWords(health: ContainerInspect['State']['Health']): Pick<Container, 'healthOutput'> {
   const [last] = orElse(health?.Log, []).slice(-1);
@@ -302,12 +345,17 @@ function lastWords(health: ContainerInspect['State']['Health']): Pick<Container,
   return line === undefined ? {} : { healthOutput: line.trim().slice(0, 200) };
 }
 
-function readMount(mount: ContainerInspect['Mounts'][number]): Mount {
+function readMount(mount: ContainerInspect['Mounts'][number], subpath: string | undefined): Mount {
   const common = { path: mount.Destination, readOnly: !mount.RW };
   switch (mount.Type) {
     case 'volume':
     case 'cluster':
-      return { type: 'volume', source: mount.Name ?? mount.Source, ...common };
+      return {
+        type: 'volume',
+        source: mount.Name ?? mount.Source,
+        ...common,
+        ...(subpath === undefined ? {} : { subpath }),
+      };
     case 'bind':
       return { type: 'bind', source: mount.Source, ...common };
     case 'tmpfs':
@@ -315,6 +363,17 @@ function readMount(mount: ContainerInspect['Mounts'][number]): Mount {
     default:
       return { type: 'other', source: mount.Source, ...common };
   }
+}
+
+/** Has CAP_SYS_ADMIN: sees and sets attributes of files that are hidden from everybody else. */
+function isPrivileged({ HostConfig }: ContainerInspect): boolean {
+  const added = ((HostConfig.CapAdd as string[] | null | undefined) ?? []).map((name) => name.toUpperCase());
+  return HostConfig.Privileged === true || added.some((name) => /^(CAP_)?(SYS_ADMIN|ALL)$/.test(name));
+}
+
+/** The volumes, and folders of the host, that a container has. */
+function sourcesOf(inspect: ContainerInspect): string[] {
+  return readContainer(inspect).mounts.map(({ source }) => source);
 }
 
 function byServiceAndNumber(a: Container, b: Container): number {
@@ -339,8 +398,11 @@ async function findVolumes(
   const uncovered = new Map<string, Uncovered>();
   for (const container of containers) {
     for (const mount of container.mounts) {
-      const { path, readOnly } = mount;
-      const served = { service: container.service, number: container.number, path, readOnly };
+      const { path, readOnly, subpath } = mount;
+      const served = {
+        ...{ service: container.service, number: container.number, path, readOnly },
+        ...(subpath === undefined ? {} : { subpath }),
+      };
       if (mount.type === 'volume') {
         servedAt.set(mount.source, [...(servedAt.get(mount.source) ?? []), served]);
       } else if (mount.type === 'bind' && (await options.coversBind(container, mount, project))) {
@@ -379,10 +441,14 @@ async function findVolumes(
 
   const names = new Set([...servedAt.keys(), ...labelled.map(({ name }) => name), ...declared.keys()]);
   const volumes: Volume[] = [];
+  // Whoever puts something into it sees it gone before the containers start.
+  const inMemory = { leftOut: 'it is in memory: what is in it is gone when its last container stops' };
   for (const name of [...names].sort()) {
     const onEngine = labelled.find((volume) => volume.name === name) ?? (await engine.volume(name));
     const declaration = declared.get(name);
     const key = declaration?.key ?? onEngine?.labels['com.docker.compose.volume'];
+    const driver = onEngine?.driver ?? declaration?.driver ?? 'local';
+    const driverOptions = onEngine?.options ?? declaration?.options ?? {};
     const ownLabel = onEngine?.labels['com.docker.compose.project'] === project.name;
     volumes.push({
       kind:
@@ -395,8 +461,8 @@ async function findVolumes(
               : 'external',
       name,
       ...(key === undefined ? {} : { key }),
-      driver: onEngine?.driver ?? declaration?.driver ?? 'local',
-      options: onEngine?.options ?? declaration?.options ?? {},
+      driver,
+      options: driverOptions,
       labels: onEngine?.labels ?? {},
       servedAt: servedAt.get(name) ?? [],
       exists: onEngine !== null,
@@ -408,6 +474,7 @@ async function findVolumes(
           (service) => model.services[service]?.labels ?? {},
         ),
       }),
+      ...(isInMemory({ driver, options: driverOptions }) ? inMemory : {}),
     });
   }
   for (const [source, served] of binds) {

@@ -252,7 +252,7 @@ export async function restoreContainers(engine: Engine, exec: Exec, record: Stac
     }
     const named = await engine.image(inspect.Config.Image);
     const image = named?.id === inspect.Image ? inspect.Config.Image : inspect.Image;
-    const { options, connections } = creation(inspect, image, recreated, apiVersion);
+    const { options, connections } = creation(inspect, image, recreated, apiVersion, record.containers);
     if (inspect.State.Status === 'exited')
       options.Labels = { ...options.Labels, [exitedLabel]: String(inspect.State.ExitCode) };
     const id = await engine.createContainer(options);
@@ -445,12 +445,14 @@ export function chosenMac(
  * `docker inspect` shows what a container was created with, plus what the engine filled in; the latter must not be
  * given back: the host name made from the old id, addresses the engine chose. MAC addresses are. Anonymous volumes
  * are named, so that the new container has the same ones. `apiVersion`: the engine's, which decides how networks are joined.
+ * What it has from another container (`others`) it gets from there again: only that one knows which folder of a volume it is.
  */
 export function creation(
   inspect: ContainerInspect,
   image: string,
   recreated: Recreated,
   apiVersion = '1.42',
+  others: readonly ContainerInspect[] = [],
 ): {
   options: Docker.ContainerCreateOptions;
   connections: { network: string; endpoint: Docker.EndpointSettings }[];
@@ -466,7 +468,15 @@ export function creation(
   const sharesNetwork = networkMode === 'host' || networkMode.startsWith('container:');
 
   const targets = anonymousTargets(inspect);
-  const anonymous = inspect.Mounts.filter(({ Destination }) => targets.has(Destination));
+  const lenders = lendersOf(inspect);
+  const lent = others
+    .filter(({ Id, Name }) => lenders.includes(Id) || lenders.includes(Name.replace(/^\//, '')))
+    .flatMap(({ Mounts }) => Mounts);
+  const anonymous = inspect.Mounts.filter(
+    (mount) =>
+      targets.has(mount.Destination) &&
+      !lent.some(({ Name, Destination }) => Name === mount.Name && Destination === mount.Destination),
+  );
   const mounts = ((HostConfig.Mounts ?? []) as unknown as { Target: string }[]).filter(
     ({ Target }) => !targets.has(Target),
   );

@@ -49,5 +49,5 @@ export interface ExpectedService {
   /** The image its containers must run; absent: whichever. */
   imageId?: string;
   /** The volumes that must be at its paths: promise 3. */
-  served: { number: number; path: string; volume: string }[];
+  served: { number: number; path: string; volume: string; subpath?: string }[];
 }

@@ -26,3 +26,8 @@ export function boundFolder({ driver, options }: Pick<Volume, 'driver' | 'option
   const binds = mountOptions.includes('bind') || mountOptions.includes('rbind');
   return driver === 'local' && binds ? options['device'] : undefined;
 }
+
+/** Is it only in the memory of the engine's host, until the last container that has it stops? Pure. */
+export function isInMemory({ driver, options }: Pick<Volume, 'driver' | 'options'>): boolean {
+  return driver === 'local' && /^(tmpfs|ramfs)$/.test(options['type'] ?? '');
+}

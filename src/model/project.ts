@@ -63,7 +63,13 @@ export interface ComposeService {
   entrypoint?: string[] | null;
   command?: string[] | null;
   depends_on?: Record<string, { condition?: string; required?: boolean; restart?: boolean }>;
-  volumes?: { type: string; source?: string; target: string; read_only?: boolean }[];
+  volumes?: {
+    type: string;
+    source?: string;
+    target: string;
+    read_only?: boolean;
+    volume?: { subpath?: string };
+  }[];
   volumes_from?: string[];
   network_mode?: string;
   ipc?: string;
@@ -122,6 +128,8 @@ export interface Mount {
   source: string;
   /** Where it is inside the container. */
   path: string;
+  /** The folder of the volume that is mounted, from the volume's root: `data/redis`; absent: the volume itself. */
+  subpath?: string;
   readOnly: boolean;
 }
 
@@ -199,6 +207,11 @@ export interface Volume {
   assumed?: true;
   /** Why it is in no backup and in no rollback; absent: it is. */
   leftOut?: string;
+  /**
+   * A container of the project has CAP_SYS_ADMIN and this volume: it may hold attributes that nobody else sees or sets
+   * (`trusted.*`).
+   */
+  privileged?: true;
   /** When other backup programs are told to back it up, by its label or its services'. Only shown. */
   schedule?: string;
 }
@@ -214,6 +227,8 @@ export interface ServedPath {
   service: string;
   number: number;
   path: string;
+  /** The folder of the volume that is mounted there, from the volume's root; absent: the volume itself. */
+  subpath?: string;
   readOnly: boolean;
 }
 

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { isMap, isSeq, parseDocument, type Document } from 'yaml';
 import type { Manifest } from '../backup/manifest.ts';
+import { SafeUpdateError } from '../model/error.ts';
 import { clash, publishedPorts, type HostPort } from '../model/ports.ts';
 import type { ComposeModel, Container, Project } from '../model/project.ts';
 
@@ -310,13 +311,17 @@ export function targetsOf(
     all.filter((container) => container.service === service).sort((a, b) => a.number - b.number);
   const targets = new Map<string, { name: string; kind: 'volume' | 'bind' }>();
   for (const { name, servedAt } of volumes) {
-    for (const { service, number, path: place } of servedAt) {
+    for (const { service, number, path: place, subpath } of servedAt) {
       const rank = replicas(recorded, service).findIndex((container) => container.number === number);
       const mount = replicas(created, service)[rank]?.mounts.find((candidate) => candidate.path === place);
       if (mount === undefined || (mount.type !== 'volume' && mount.type !== 'bind')) continue;
       const known = targets.get(name);
       if (known !== undefined && known.name !== mount.source)
         throw new Error(`${name} would become both ${known.name} and ${mount.source}`);
+      if (subpath !== mount.subpath)
+        throw new SafeUpdateError('refused', `${service} would have another folder of ${name} at ${place}.`, {
+          hint: 'See which variable volume.subpath has in the compose files of the backup.',
+        });
       targets.set(name, { name: mount.source, kind: mount.type });
     }
   }

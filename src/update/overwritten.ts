@@ -1,5 +1,5 @@
 import { sharingAllowed } from '../config/load.ts';
-import type { Manifest, ManifestVolume } from '../backup/manifest.ts';
+import { placesOf, type Manifest, type ManifestVolume } from '../backup/manifest.ts';
 import type { ListedContainer } from '../docker/engine.ts';
 import type { StackRecord } from '../docker/record.ts';
 import type { Volume } from '../model/project.ts';
@@ -34,14 +34,14 @@ export async function overwrittenBy(
       if (own.exists) volumes.push(own);
       continue;
     }
-    const { name, kind, servedAt } = volume;
+    const { name, kind } = volume;
     const spec =
       kind === 'bind'
         ? (await engine.hasPath(name)) && { name, driver: 'bind', options: {}, labels: {} }
         : await engine.volume(name);
     if (spec === null || spec === false) continue;
     const classified = classify(settings, { name, labels: spec.labels, services: [] });
-    volumes.push({ kind, ...spec, servedAt, exists: true, ...classified });
+    volumes.push({ kind, ...spec, servedAt: placesOf(volume), exists: true, ...classified });
   }
   return volumes;
 }

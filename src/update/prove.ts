@@ -28,6 +28,7 @@ import {
   currentContainers,
   hooksIn,
   lockProject,
+  makeFolders,
   pauseAt,
   requireNotInterrupted,
   runName,
@@ -44,7 +45,7 @@ import {
   type Surroundings,
   type Throwaway,
 } from './throwaway.ts';
-import { expectedOf, restoreData } from './undo.ts';
+import { expectedOf, located, restoreData } from './undo.ts';
 import { verifyServices } from './verify.ts';
 
 export interface ProveOptions {
@@ -174,15 +175,16 @@ async function attempt(
   engineFolder: string,
   without: readonly string[],
 ): Promise<Found> {
-  const { context, open, proof, run, image } = about;
-  const { manifest } = open;
+  const { context, proof, run, image } = about;
   await showStep(context, 'check', 'Check the backup', async () => {
-    await verifyBackup(open, (item, bytes) => {
+    await verifyBackup(about.open, (item, bytes) => {
       context.emit({ type: 'step-progress', step: 'check', item, bytes });
     });
-    return manifest.id;
+    return about.open.manifest.id;
   });
-  const record = await recordIn(open);
+  const record = await recordIn(about.open);
+  const open = located(about.open, record);
+  const { manifest } = open;
   const chosen = chosenOf(record, without);
   let around: Surroundings | undefined;
   await showStep(context, 'images', 'Look for the images', async () => {
@@ -192,7 +194,7 @@ async function attempt(
   });
   if (around === undefined) throw new Error('nothing was looked at');
   await untouched(requireRoom(context, manifest, { project: proof, run, image }));
-  const proving: Proving = { ...about, record, around };
+  const proving: Proving = { ...about, open, record, around };
 
   const databases = manifest.databases.filter(({ service }) => serviceIn(chosen, service));
   const found = await fromArchives(proving, chosen, { volumes: manifest.volumes, databases });
@@ -433,6 +435,7 @@ async function standing(
       store: context.storeFor(proving.open.manifest.project.name),
       journal: unwritten(run),
     };
+    await makeFolders(session, made.folders);
     const chosenIds = chosen.map(({ Id }) => Id);
     await use({
       ...{ session, made, ids },

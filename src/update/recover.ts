@@ -61,6 +61,26 @@ export function whereItStopped(entries: readonly JournalEntry[]): {
 }
 
 /**
+ * Where a person finds the data of a run that could not be undone: in volumes that nobody has begun to empty, and in backups.
+ * Pure.
+ */
+export function whereTheDataIs(entries: readonly JournalEntry[]): string {
+  const begun = new Set<string>();
+  for (const entry of entries) {
+    if (entry.type === 'restoring') begun.add(entry.volume);
+    if (entry.type === 'restored') begun.delete(entry.volume);
+  }
+  if (begun.size === 0) return 'Nothing was deleted: its data is in its volumes and backups.';
+  const sealed = entries.find((entry) => entry.type === 'backup-sealed')?.id;
+  const failed = entries.find((entry) => entry.type === 'failed-backup-sealed')?.id;
+  return [
+    `${begun.size === 1 ? 'The volume' : 'The volumes'} ${[...begun].join(', ')} may be empty or half filled:`,
+    `what belongs there is whole in the backup${sealed === undefined ? '' : ` ${sealed}`}.`,
+    ...(failed === undefined ? [] : [`What the failed release had written is in ${failed}.`]),
+  ].join(' ');
+}
+
+/**
  * What to say before anything else of a project in which a run was interrupted: what is shown may be neither the old state nor
  * the new one. Undefined if none was, or if it is at work this very moment.
  */
@@ -168,7 +188,7 @@ export async function recover(
       'rollback-incomplete',
       `The interrupted run could not be undone: ${messageOf(error)}`,
       {
-        state: stateOf(session.journal.entries),
+        state: `The stack may be stopped. ${whereTheDataIs(session.journal.entries)}`,
         hint: [
           // What is missing may be a key, once the run's own has been lost.
           ...(error instanceof SafeUpdateError && error.code === 'refused' && error.hint !== undefined
@@ -186,24 +206,6 @@ export async function recover(
 
 /** What nobody has to finish: it is said as it is. */
 const passedOn: readonly string[] = ['locked', 'unfinished', 'interrupted', 'declined', 'usage'];
-
-/** Where the data of a run is that could not be undone, as its journal tells. Pure. */
-export function stateOf(entries: readonly JournalEntry[]): string {
-  const begun = new Set(entries.flatMap((entry) => (entry.type === 'restoring' ? [entry.volume] : [])));
-  for (const entry of entries) if (entry.type === 'restored') begun.delete(entry.volume);
-  const sealed = entries.find((entry) => entry.type === 'backup-sealed')?.id;
-  const failed = entries.find((entry) => entry.type === 'failed-backup-sealed')?.id;
-  const kept = [
-    ...(sealed === undefined ? [] : [`The data before the run is whole in the backup ${sealed}.`]),
-    ...(failed === undefined ? [] : [`What was there when it failed is whole in ${failed}.`]),
-  ];
-  if (begun.size > 0)
-    return [
-      `The stack may be stopped. What is in ${[...begun].join(', ')} now is NOT whole: it was being emptied and filled.`,
-      ...kept,
-    ].join(' ');
-  return ['The stack may be stopped. No volume was emptied: its data is where it was.', ...kept].join(' ');
-}
 
 /**
  * Finishes an update that was killed after its release had begun to start: starts what stands still of it, verifies it as the

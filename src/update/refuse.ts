@@ -1,9 +1,10 @@
 import path from 'node:path';
 import { mountHolding } from '../backup/create.ts';
+import { isWithin, placeInVolume } from '../backup/manifest.ts';
 import { recogniseDatabase } from '../database/engines.ts';
 import { environmentAfter } from '../docker/absent.ts';
 import { otherDatabaseOnNoVolume } from '../database/unknown.ts';
-import type { Observed } from '../docker/observe.ts';
+import { plainSubpath, type Observed } from '../docker/observe.ts';
 import { boundFolder } from '../model/driver-options.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Plan } from '../model/plan.ts';
@@ -182,7 +183,14 @@ function movedVolumes(
     if (declared?.source !== undefined) {
       const name = model.volumes?.[declared.source]?.name ?? `${project.name}_${declared.source}`;
       const hint = `Give the volume its former name (name: ${source}), or copy the data over first.`;
-      return name === source ? [] : refusal(`${name} there, without the data`, hint);
+      if (name !== source) return refusal(`${name} there, without the data`, hint);
+      const folder = plainSubpath(declared.volume?.subpath);
+      if (folder === mount.subpath) return [];
+      const words = (place?: string): string => (place === undefined ? 'all of it' : `its folder ${place}`);
+      return refusal(
+        `${words(folder)} there instead of ${words(mount.subpath)}`,
+        'Undo that change (volume.subpath in the compose file), or copy the data over first.',
+      );
     }
     const lent = containers.some(
       (other) =>
@@ -243,6 +251,34 @@ function databaseTrouble({ images, model }: Observed, container: Container): Ref
     });
   }
   return found;
+}
+
+/**
+ * After a hot backup a server is filled from its dump, into what must be empty first: nothing else may lie in between its files. Pure.
+ */
+export function mixedVolumes({ containers, volumes }: Observed): Refusal[] {
+  return containers.flatMap((container) => {
+    const engine = recogniseDatabase(container);
+    if (engine?.restorer.into !== 'running server') return [];
+    const { service } = container;
+    const mount = mountHolding(container, engine.dataPath(container));
+    const volume = volumes.find(({ name }) => name === mount?.source);
+    if (volume === undefined) return [];
+    const place = placeInVolume({ service, dataPath: engine.dataPath(container) }, volume);
+    const inside = volume.servedAt.filter(
+      ({ subpath }) =>
+        subpath !== undefined && subpath !== place && (place === '' || isWithin(subpath, place)),
+    );
+    const others = [...new Set(inside.map((served) => `${served.service}: ${served.subpath ?? ''}`))];
+    if (others.length === 0) return [];
+    return [
+      {
+        accept: `mixed-volume:${service}`,
+        message: `In the volume ${volume.name}, other services have folders in between the files of ${service} (${others.join(', ')}): a rollback from a hot backup would not bring them back.`,
+        hint: `Take a cold backup: --consistency cold. Or give ${service} a folder of its own (volume.subpath).`,
+      },
+    ];
+  });
 }
 
 /**

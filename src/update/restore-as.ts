@@ -42,6 +42,7 @@ import { recordIn, untouched } from './restore.ts';
 import {
   currentContainers,
   lockProject,
+  makeFolders,
   removeStrayHelpers,
   requireNotInterrupted,
   runName,
@@ -51,7 +52,7 @@ import {
   type Session,
 } from './session.ts';
 import { standing, withAimsOf } from './standing.ts';
-import { expectedOf, restoreData } from './undo.ts';
+import { expectedOf, located, restoreData } from './undo.ts';
 import { verifyServices } from './verify.ts';
 
 export interface RestoreAsOptions {
@@ -121,7 +122,7 @@ export async function restoreAs(
     const images = await showImages(context, record);
     await requireRoom(context, manifest, { project: name, run, image });
     const made = await untouched(writeProject(context, open, record, becomes, images, options));
-    await bringUp({ ...made, context, open, record, run, lock, image, options });
+    await bringUp({ ...made, context, open: located(open, record), record, run, lock, image, options });
   } finally {
     await lock.release().catch(() => undefined);
   }
@@ -889,6 +890,18 @@ async function fill(
     new Map(),
     () => true,
     'data',
+  );
+  // What is not in the backup begins empty, and would be without the folders that are mounted by themselves.
+  const begins = created.flatMap(({ mounts }) =>
+    mounts.flatMap(({ type, source, subpath }) =>
+      type !== 'volume' || subpath === undefined || volumesBefore.has(source)
+        ? []
+        : [{ volume: source, folder: subpath }],
+    ),
+  );
+  await makeFolders(
+    session,
+    begins.filter(({ volume }) => !volumes.some(({ name }) => name === volume)),
   );
   return { data: { volumes, databases }, detail };
 }

@@ -40,7 +40,15 @@ import {
   withHelper,
   type Session,
 } from './session.ts';
-import { databasesIn, putBack, restoreData, restoreDatabase, sayDifferences, verifyRecord } from './undo.ts';
+import {
+  databasesIn,
+  located,
+  putBack,
+  restoreData,
+  restoreDatabase,
+  sayDifferences,
+  verifyRecord,
+} from './undo.ts';
 
 /** What of a backup is put back. */
 export type Selection =
@@ -182,7 +190,7 @@ export async function restore(context: Context, project: string, options: Restor
     watching = await context.engine.watch(project);
     session.journal.write({ type: 'source', backup: options.backup, only: wordsOf(options.selection) });
     kept = await keepPresentState(session, present, options.selection, overwritten);
-    const target = await replace(session, open, present, options.selection);
+    const target = await replace(session, located(open, await recordIn(open)), present, options.selection);
     const away = downtime(watching.events, servicesIn(target), context.clock.now().getTime());
     session.journal.write({ type: 'end', result: 'restored', at: now(), backup: kept.id, downtime: away });
     await dropStack(session.state, session.run);

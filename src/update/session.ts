@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { listBackups, type ListedBackup } from '../backup/open.ts';
 import { backupId, type BackupKind } from '../backup/id.ts';
-import { mostBackups, type Manifest } from '../backup/manifest.ts';
+import { mostBackups, placesOf, type Manifest } from '../backup/manifest.ts';
 import { findConfiguration } from '../backup/config-files.ts';
 import { BackupInProgress, mountHolding } from '../backup/create.ts';
 import type { Store } from '../backup/store/store.ts';
@@ -11,9 +11,16 @@ import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import { databaseLabel, recogniseDatabase } from '../database/engines.ts';
 import { holdsDatabaseFiles } from '../database/files.ts';
 import { loginsInUrls } from '../database/logins.ts';
-import { helperImage, labels, removeProbes, startHelper, type Helper } from '../docker/helper.ts';
+import {
+  helperImage,
+  labels,
+  removeProbes,
+  startHelper,
+  type Helper,
+  type HelperVolume,
+} from '../docker/helper.ts';
+import { observe, readContainers, requireServices, type Observed } from '../docker/observe.ts';
 import { hooksOf, type Hooks } from '../docker/hooks.ts';
-import { observe, readContainer, requireServices, type Observed } from '../docker/observe.ts';
 import { recordStack, type StackRecord } from '../docker/record.ts';
 import { containerShell } from '../docker/shell.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
@@ -109,11 +116,12 @@ async function isFile(file: string): Promise<boolean> {
 async function volumesLeft(context: Context, observed: Observed): Promise<Volume[]> {
   const former = await lastWithData(context.storeFor(observed.project.name));
   const found = await Promise.all(
-    leftBehind(observed, former).map(async ({ name, servedAt }): Promise<Volume[]> => {
+    leftBehind(observed, former).map(async (left): Promise<Volume[]> => {
+      const { name } = left;
       const spec = await context.engine.volume(name);
       if (spec === null) return [];
       const classified = classify(context.settings, { name, labels: spec.labels, services: [] });
-      return [{ kind: 'anonymous', ...spec, servedAt, exists: true, ...classified }];
+      return [{ kind: 'anonymous', ...spec, servedAt: placesOf(left), exists: true, ...classified }];
     }),
   );
   return found.flat();
@@ -260,7 +268,7 @@ export async function removeStrayHelpers(context: Context, project: string): Pro
 /** Starts a helper that has these volumes, and the store's folder where that is possible. */
 export async function startVolumeHelper(
   { context, project, run, store, helperImage: image }: Session,
-  volumes: readonly Pick<Volume, 'name' | 'kind'>[],
+  volumes: readonly HelperVolume[],
   access: 'read' | 'write',
 ): Promise<Helper> {
   // What is wrong with the folder shows when a backup is begun there; putting one back only has to read.
@@ -276,7 +284,7 @@ export async function startVolumeHelper(
 
 export async function withHelper<T>(
   session: Session,
-  volumes: readonly Pick<Volume, 'name' | 'kind'>[],
+  volumes: readonly HelperVolume[],
   access: 'read' | 'write',
   use: (helper: Helper) => Promise<T>,
 ): Promise<T> {
@@ -286,6 +294,24 @@ export async function withHelper<T>(
   } finally {
     await helper.remove();
   }
+}
+
+/** Folders of volumes that are to be mounted by themselves (`subpath`): the engine makes none, and starts nothing without. */
+export async function makeFolders(
+  session: Session,
+  folders: readonly { volume: string; folder: string }[],
+): Promise<void> {
+  if (folders.length === 0) return;
+  const names = [...new Set(folders.map(({ volume }) => volume))];
+  const volumes = names.map((name) => ({ name, kind: 'named' as const }));
+  await withHelper(session, volumes, 'write', async (helper) => {
+    for (const { volume, folder } of folders) {
+      const env = { FOLDER: `${helper.pathOf(volume)}/${folder}` };
+      const { exitCode, stderr } = await helper.shell.run('mkdir -p "$FOLDER"', { env });
+      if (exitCode !== 0)
+        throw new SafeUpdateError('store', `${folder} cannot be made in ${volume}: ${stderr.trim()}`);
+    }
+  });
 }
 
 /** Waits for ever where it was asked to, so that it can be killed at this very point. */
@@ -341,7 +367,7 @@ export async function waitForEngine({ engine, clock, emit }: Context): Promise<v
 
 /** The project's containers now, one-off ones left out. */
 export async function currentContainers(context: Context, project: string): Promise<Container[]> {
-  return (await context.engine.projectContainers(project)).map(readContainer).filter(({ oneOff }) => !oneOff);
+  return readContainers(await context.engine.projectContainers(project)).filter(({ oneOff }) => !oneOff);
 }
 
 /** The databases among the running containers of a project. */

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { mountHolding, type BackupInProgress } from '../backup/create.ts';
+import { seenAt } from '../backup/manifest.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import { recogniseDatabase } from '../database/engines.ts';
 import { findSqlite, sqliteAt, UnreadableSqlite } from '../database/sqlite.ts';
@@ -18,7 +19,10 @@ interface SqliteFile {
   dataPath: string;
 }
 
-/** SQLite files in these volumes. Volumes with the files of a server are not searched: nothing in them is anybody else's. */
+/**
+ * SQLite files in these volumes. What a server has mounted for its files is not searched: nothing in it is anybody else's. That
+ * is a whole volume, or one folder of it.
+ */
 async function findFiles(
   helper: Helper,
   { containers: made, absent }: Observed,
@@ -28,24 +32,31 @@ async function findFiles(
   const containers = [...made, ...absent];
   const ofServers = containers.flatMap((container) => {
     const engine = recogniseDatabase(container);
-    return engine === undefined ? [] : (mountHolding(container, engine.dataPath(container))?.source ?? []);
+    const mount = engine === undefined ? undefined : mountHolding(container, engine.dataPath(container));
+    return mount === undefined ? [] : [{ volume: mount.source, folder: mount.subpath ?? '' }];
   });
-  const places = volumes.flatMap(({ name, servedAt }) => {
-    const served = servedAt.find(({ readOnly }) => !readOnly) ?? servedAt[0];
-    const container = containers.find(
-      ({ service, number }) => service === served?.service && number === served.number,
-    );
-    return served === undefined || container === undefined || ofServers.includes(name)
-      ? []
-      : [{ volume: name, at: served.path, container }];
-  });
+  const searched = volumes.filter(
+    ({ name, servedAt }) =>
+      servedAt.length > 0 && !ofServers.some(({ volume, folder }) => volume === name && folder === ''),
+  );
   const found = await findSqlite(
     { shell: helper.shell, ...about },
-    places.map(({ volume }) => helper.pathOf(volume)),
+    searched.map(({ name }) => helper.pathOf(name)),
+    searched.flatMap(({ name }) =>
+      ofServers
+        .filter(({ volume }) => volume === name)
+        .map(({ folder }) => `${helper.pathOf(name)}/${folder}`),
+    ),
   );
   return found.flatMap(({ folder, path: file }) => {
-    const place = places[folder];
-    return place === undefined ? [] : [{ ...place, path: file, dataPath: path.posix.join(place.at, file) }];
+    const volume = searched[folder];
+    const seen = volume === undefined ? undefined : seenAt(file, volume);
+    const container = containers.find(
+      ({ service, number }) => service === seen?.service && number === seen.number,
+    );
+    // What no container has is written to by none: its archive is exact.
+    if (volume === undefined || seen === undefined || container === undefined) return [];
+    return [{ volume: volume.name, container, path: file, dataPath: seen.dataPath }];
   });
 }
 

@@ -2,6 +2,7 @@ import { listBackups } from '../backup/open.ts';
 import { expired } from '../backup/retention.ts';
 import { mountHolding, type BackupInProgress } from '../backup/create.ts';
 import type { BackupKind } from '../backup/id.ts';
+import { describeObstacles, lookForObstacles } from '../backup/obstacles.ts';
 import type { Manifest } from '../backup/manifest.ts';
 import { parseDuration } from '../config/duration.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
@@ -14,6 +15,7 @@ import { containerShell } from '../docker/shell.ts';
 import type { ExpectedService } from '../health/probe.ts';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Plan, Step, StepName } from '../model/plan.ts';
+import type { Volume } from '../model/project.ts';
 import { counted, formatBytes } from '../model/units.ts';
 import type { Context } from './context.ts';
 import { archived } from './classes.ts';
@@ -37,8 +39,10 @@ import {
   upOptions,
   type Session,
   startVolumeHelper,
+  withHelper,
 } from './session.ts';
 import { aimOf } from './standing.ts';
+import { mixedVolumes, refuse, type Refusal } from './refuse.ts';
 import { leftOutForSpace, requireSpace, requireSpaceForImages, scarceSpace } from './space.ts';
 import { backUpSqlite } from './sqlite.ts';
 import { expectedOf, servedBy } from './undo.ts';
@@ -172,12 +176,14 @@ const apply = {
     const { session, observed } = state;
     const { settings, accept } = session.context;
     const volumes = archived(observed.volumes);
+    if (state.plan.consistency === 'hot') refuse(mixedVolumes(observed), accept);
     state.helper = await startVolumeHelper(session, volumes, 'read');
     const sizes = await measureVolumes(
       state.helper,
       volumes.map(({ name }) => name),
     );
     for (const volume of state.plan.volumes) volume.bytes = sizes.get(volume.name) ?? 0;
+    for (const name of await requireEmptiable(state, state.helper, volumes)) sizes.delete(name);
     const space = await session.store.space();
     const question = {
       sizes,
@@ -417,6 +423,57 @@ export function startPeriodAfter(
   if (disable === true || test?.[0] === 'NONE') return 0;
   const stated = start_period === undefined ? undefined : parseDuration(start_period);
   return stated ?? images.get(service)?.startPeriod ?? 0;
+}
+
+/**
+ * What could not be put back must be known before anything is stopped. Throws SafeUpdateError `refused` where a volume of an
+ * update cannot be emptied. Returns those that somebody has let go of by name: they have been left out.
+ */
+async function requireEmptiable(
+  state: Update,
+  helper: Helper,
+  volumes: readonly Volume[],
+): Promise<string[]> {
+  const { context } = state.session;
+  const found = await lookForObstacles(
+    helper,
+    volumes.map(({ name }) => name),
+  );
+  // What the engine keeps itself can be written. What lies elsewhere may be read-only, or not root's.
+  const elsewhere = volumes.filter(
+    ({ kind, driver, options }) => kind === 'bind' || driver !== 'local' || Object.keys(options).length > 0,
+  );
+  if (elsewhere.length > 0) {
+    const names = elsewhere.map(({ name }) => name);
+    const looked = await withHelper(state.session, elsewhere, 'write', (writing) =>
+      lookForObstacles(writing, names),
+    );
+    for (const [name, obstacles] of looked) {
+      found.set(name, obstacles);
+      if (!obstacles.readOnly) continue;
+      const message = `The volume ${name} is mounted read-only: nothing here changes it, and a rollback leaves it as it is.`;
+      context.emit({ type: 'notice', level: 'info', message });
+    }
+  }
+  const refusals = volumes.flatMap(({ name, key }): Refusal[] => {
+    const reason = describeObstacles(found.get(name) ?? { readOnly: false, count: 0, found: [] });
+    if (reason === undefined) return [];
+    return [
+      {
+        accept: `not-emptied:${name}`,
+        message: `The volume ${name} could not be put back in a rollback: ${reason}.`,
+        hint: `Take that away for the update (chattr -i, chattr -a, umount). Or back it up (safe-update backup) and leave it out of updates: volumes.${key ?? name}.class: cache in safe-update.yml.`,
+      },
+    ];
+  });
+  if (state.backupKind === 'manual') {
+    for (const { message } of refusals) context.emit({ type: 'notice', level: 'warning', message });
+    return [];
+  }
+  refuse(refusals, context.accept);
+  for (const { accept } of refusals)
+    leaveOut(state, accept.slice('not-emptied:'.length), 'it cannot be emptied, and that was accepted');
+  return refusals.map(({ accept }) => accept.slice('not-emptied:'.length));
 }
 
 /** Takes a volume out of the backup of this run, and says so. */

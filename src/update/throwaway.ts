@@ -10,7 +10,7 @@ import {
   type NetworkInspect,
 } from '../docker/engine.ts';
 import { labels } from '../docker/helper.ts';
-import { readContainer } from '../docker/observe.ts';
+import { readContainer, subpathAt } from '../docker/observe.ts';
 import { lendersFirst } from '../docker/record.ts';
 
 /** What a source of a bind mount is on this machine. */
@@ -43,6 +43,8 @@ export interface ThrowawayContainer {
 /** What a test-restore makes on the engine. Everything in it is named after `proof`, and carries its labels. */
 export interface Throwaway {
   volumes: string[];
+  /** Folders that volumes need that begin empty: containers have them mounted by themselves. */
+  folders: { volume: string; folder: string }[];
   networks: string[];
   /** Those that lend a network come before those that borrow it. */
   containers: ThrowawayContainer[];
@@ -131,6 +133,7 @@ export function throwaway(
   const own = { [proofLabel]: proof, [labels.project]: proof, [labels.run]: run, [labels.role]: 'proof' };
   const notices: string[] = [];
   const volumes: string[] = [];
+  const folders: Throwaway['folders'] = [];
   const nameOf = new Map<string, string>();
   const newVolume = (): string => {
     const name = `${proof}_${volumes.length}`;
@@ -195,7 +198,9 @@ export function throwaway(
             }));
     const [first] = connections;
 
-    const mounts = mountsOf(inspect, { manifest, nameOf, newVolume, around, image, service, notices });
+    const mounts = mountsOf(inspect, {
+      ...{ manifest, nameOf, newVolume, around, image, service, notices, inspects, folders },
+    });
     const capabilities = (HostConfig.CapAdd as string[] | null | undefined) ?? [];
     const added = capabilities.filter((name) => harmlessCapabilities.has(name.replace(/^CAP_/, '')));
     if (HostConfig.Privileged === true) without.push('privileged');
@@ -264,6 +269,7 @@ export function throwaway(
 
   return {
     volumes,
+    folders,
     networks: [...networkOf.values()],
     containers,
     data: {
@@ -396,25 +402,27 @@ interface Mounting {
   image: Pick<ImageFacts, 'volumePaths' | 'labels'>;
   service: string;
   notices: string[];
+  inspects: readonly ContainerInspect[];
+  folders: Throwaway['folders'];
 }
 
 function mountsOf(
   inspect: ContainerInspect,
-  { manifest, nameOf, newVolume, around, image, service, notices }: Mounting,
+  { manifest, nameOf, newVolume, around, image, service, notices, inspects, folders }: Mounting,
 ): unknown[] {
   const { HostConfig, Mounts } = inspect;
   const written = (HostConfig.Mounts ?? []) as {
     Type: string;
     Target: string;
     TmpfsOptions?: object;
-    VolumeOptions?: { Subpath?: string };
   }[];
   const volumeAt = (source: string, target: string, readOnly: boolean): unknown => {
     const known = nameOf.get(source) ?? newVolume();
     nameOf.set(source, known);
     const held = manifest.volumes.some(({ name }: Pick<ManifestVolume, 'name'>) => name === source);
     if (!held) notices.push(`${service}: ${target} begins empty: what was there is not in the backup.`);
-    const subpath = written.find(({ Target }) => Target === target)?.VolumeOptions?.Subpath;
+    const subpath = subpathAt(inspect, target, inspects);
+    if (!held && subpath !== undefined) folders.push({ volume: known, folder: subpath });
     return {
       Type: 'volume',
       Source: known,

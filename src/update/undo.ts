@@ -1,7 +1,13 @@
 import path from 'node:path';
 import type { BackupInProgress } from '../backup/create.ts';
 import { verifyContents } from '../backup/contents.ts';
-import { placeInVolume, type ManifestDatabase, type ManifestVolume } from '../backup/manifest.ts';
+import {
+  placeInVolume,
+  withSubpaths,
+  type ManifestDatabase,
+  type ManifestVolume,
+} from '../backup/manifest.ts';
+import { cannotEmpty, lookForObstacles } from '../backup/obstacles.ts';
 import { openBackup, verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { volumeWriter } from '../backup/volume.ts';
 import type { DumpSource } from '../database/database.ts';
@@ -9,7 +15,7 @@ import { databaseEngines } from '../database/engines.ts';
 import { logsArgv } from '../docker/argv.ts';
 import { differences } from '../docker/differences.ts';
 import type { Helper } from '../docker/helper.ts';
-import { readContainer } from '../docker/observe.ts';
+import { readContainer, readContainers } from '../docker/observe.ts';
 import {
   restoreContainers,
   startRecorded,
@@ -68,7 +74,7 @@ export async function putBack(
   const { context, store, journal, project } = session;
   const { engine, exec } = context;
   await waitForEngine(context);
-  const open = backup === undefined ? undefined : await openBackup(store, backup);
+  const open = backup === undefined ? undefined : located(await openBackup(store, backup), record);
 
   const running = (await currentContainers(context, project)).filter((container) => container.running);
   // What ran before and still runs needs no stop when its data is not going to be touched.
@@ -102,7 +108,10 @@ export async function putBack(
 
   if (open !== undefined) {
     await showStep(context, 'undo-data', 'Put the data back', async () =>
-      restoreData(session, open, record, recreated, only, 'undo-data', { contentsVerified: justSealed }),
+      restoreData(session, open, record, recreated, only, 'undo-data', {
+        contentsVerified: justSealed,
+        leaveReadOnly: true,
+      }),
     );
   }
 
@@ -138,6 +147,11 @@ export async function sayDifferences(
   return found;
 }
 
+/** A backup that says where databases are in their volumes also if it is an old one. Pure. */
+export function located(open: OpenBackup, { containers }: Pick<StackRecord, 'containers'>): OpenBackup {
+  return { ...open, manifest: withSubpaths(open.manifest, readContainers(containers)) };
+}
+
 /** Waits until everything that was green when the record was made is green again, on the same images and volumes. */
 export async function verifyRecord(
   session: Session,
@@ -155,8 +169,7 @@ export function expectedAsRecorded({
   mayEnd = [],
 }: Pick<StackRecord, 'containers' | 'green' | 'mayEnd'>): ExpectedService[] {
   return expectedOf(
-    containers
-      .map(readContainer)
+    readContainers(containers)
       .filter(({ id }) => green.includes(id))
       .map((container) => (mayEnd.includes(container.id) ? { ...container, mayEnd: true } : container)),
   );
@@ -185,7 +198,10 @@ export function servedBy(containers: readonly Container[]): ExpectedService['ser
   return containers.flatMap(({ number, mounts }) =>
     mounts
       .filter(({ type }) => type === 'volume')
-      .map(({ path, source }) => ({ number, path, volume: source })),
+      .map(({ path, source, subpath }) => ({
+        ...{ number, path, volume: source },
+        ...(subpath === undefined ? {} : { subpath }),
+      })),
   );
 }
 
@@ -202,7 +218,7 @@ async function keepFailedState(
   const { context, project } = session;
   const { engine } = context;
   const inspects = await engine.projectContainers(project);
-  const containers = inspects.map(readContainer).filter(({ oneOff }) => !oneOff);
+  const containers = readContainers(inspects).filter(({ oneOff }) => !oneOff);
   const volumes = (await volumesNow(session, record, containers)).filter(
     ({ name, leftOut }) => leftOut === undefined || open.manifest.volumes.some((kept) => kept.name === name),
   );
@@ -279,6 +295,7 @@ async function volumesNow(
             number: container.number,
             path: mount.path,
             readOnly: mount.readOnly,
+            ...(mount.subpath === undefined ? {} : { subpath: mount.subpath }),
           },
         ],
         exists: true,
@@ -317,7 +334,7 @@ export async function restoreData(
   recreated: Recreated,
   only: (volume: ManifestVolume) => boolean = () => true,
   step = 'undo-data',
-  { contentsVerified = false } = {},
+  { contentsVerified = false, leaveReadOnly = false } = {},
 ): Promise<string> {
   const { context, journal } = session;
   const { manifest, reader } = open;
@@ -327,12 +344,15 @@ export async function restoreData(
     ({ volume, parts }) =>
       parts.length > 0 && volume !== undefined && chosen.some(({ name, exact }) => name === volume && !exact),
   );
-  const filledByServer = (volume: ManifestVolume): ManifestDatabase | undefined =>
-    fromDump.find((dump) => dump.volume === volume.name && restorerOf(dump.engine).into === 'running server');
+  // The folders of a volume that servers fill. Several may have one each in the same volume.
+  const filledByServers = (volume: ManifestVolume): string[] =>
+    fromDump
+      .filter((dump) => dump.volume === volume.name && restorerOf(dump.engine).into === 'running server')
+      .map((dump) => placeInVolume(dump, volume));
 
   let restored = 0;
   await withHelper(session, chosen, 'write', async (helper) => {
-    const changed: ManifestVolume[] = [];
+    let changed: ManifestVolume[] = [];
     for (const volume of chosen) {
       const begun = journal.entries.some(
         (entry) => entry.type === 'restoring' && entry.volume === volume.name,
@@ -341,6 +361,17 @@ export async function restoreData(
       if (!volume.exact || begun || (await writer.summary()).digest !== volume.digest) changed.push(volume);
     }
     // All of them before the first is emptied.
+    const obstacles = await lookForObstacles(
+      helper,
+      changed.map(({ name }) => name),
+    );
+    for (const [name, found] of obstacles) {
+      if (!found.readOnly && found.count === 0) continue;
+      if (!leaveReadOnly || !found.readOnly) throw cannotEmpty(name, found);
+      const message = `The volume ${name} is mounted read-only, and was left as it is: nothing in this project can have changed it.`;
+      context.emit({ type: 'notice', level: 'warning', message });
+      changed = changed.filter((volume) => volume.name !== name);
+    }
     await verifyContents(open, contentsVerified ? [] : changed, (item, bytes) => {
       context.emit({ type: 'step-progress', step, item, bytes });
     });
@@ -349,15 +380,14 @@ export async function restoreData(
       await requireAtRest(session, chosen);
       journal.write({ type: 'restoring', volume: volume.name });
       await writer.clear();
-      const dump = filledByServer(volume);
-      const dataFolder = dump === undefined ? undefined : placeInVolume(dump, volume);
+      const filled = filledByServers(volume);
       const report = (item: string, bytes: number): void => {
         context.emit({ type: 'step-progress', step, item, bytes, totalBytes: volume.bytes });
       };
-      if (dataFolder === undefined) {
+      if (filled.length === 0) {
         await reader.restoreVolume(volume, writer, report);
-      } else if (dataFolder !== '') {
-        await reader.restoreVolume(volume, writer, report, { except: dataFolder });
+      } else if (!filled.includes('')) {
+        await reader.restoreVolume(volume, writer, report, { except: filled });
       }
       // Side by side: the list is made from what the memory still holds.
       const [{ digest }] = await Promise.all([writer.summary(), writer.flush()]);
@@ -380,6 +410,7 @@ export async function restoreData(
     if (stop === undefined) continue;
     await stop();
     await placeSettings(session, open, dump);
+    if (dump.volume !== undefined) journal.write({ type: 'restored', volume: dump.volume });
   }
   const count = chosen.length;
   return restored === count
@@ -485,14 +516,37 @@ export async function restoreDatabase(
 ): Promise<void> {
   const volume = open.manifest.volumes.find(({ name }) => name === dump.volume);
   if (restorerOf(dump.engine).into === 'running server') {
+    if (volume !== undefined && placeInVolume(dump, volume) !== '') {
+      const folder = placeInVolume(dump, volume);
+      await withHelper(session, [volume], 'write', (helper) => ensureFolder(helper, open, volume, folder));
+    }
     await restoreIntoServer(session, open, record, new Map(), dump, only);
   } else if (volume !== undefined) {
+    const place = placeInVolume(dump, volume);
+    const folder = dump.engine === 'sqlite' ? path.posix.dirname(place) : place;
     session.journal.write({ type: 'restoring', volume: volume.name });
-    await withHelper(session, [volume], 'write', async (helper) =>
-      dump.parts.length > 0 ? placeDump(helper, open, dump) : placeMember(helper, open, dump, volume),
-    );
+    await withHelper(session, [volume], 'write', async (helper) => {
+      await ensureFolder(helper, open, volume, folder);
+      if (dump.parts.length > 0) await placeDump(helper, open, dump);
+      else await placeMember(helper, open, dump, volume);
+    });
     session.journal.write({ type: 'restored', volume: volume.name });
   }
+}
+
+/** A folder that has been deleted since is made again, as the archive has it: its server could not start without it. */
+async function ensureFolder(
+  helper: Helper,
+  { reader }: OpenBackup,
+  volume: ManifestVolume,
+  folder: string,
+): Promise<void> {
+  if (folder === '' || folder === '.') return;
+  const env = { FOLDER: `${helper.pathOf(volume.name)}/${folder}` };
+  if ((await helper.shell.run('[ -d "$FOLDER" ]', { env })).exitCode === 0) return;
+  const writer = volumeWriter(helper, volume.name);
+  await reader.restoreVolume(volume, writer, () => undefined, { folder });
+  await writer.flush();
 }
 
 /** Starts one database alone, waits until it answers, and fills it from its dump. Returns what stops it. */

@@ -175,7 +175,30 @@ describe('writing a volume', () => {
   it('empties what is in the volume, and neither the volume itself nor what is mounted inside it', async () => {
     const { helper: one, commands } = helper(() => ({ stderr: end }));
     await volumeWriter(one, 'shop_db').clear();
-    expect(commands[0]?.argv.at(-1)).toMatch(/^find "\$FOLDER" -xdev -mindepth 1 -delete /);
+    // Not before all of it has been looked at.
+    expect(commands[0]?.argv.at(-1)).toMatch(
+      /^python3 .* --strict "\$FOLDER" \|\| exit\s+find "\$FOLDER" -xdev -mindepth 1 -delete /,
+    );
+  });
+
+  it('says what cannot be deleted, and that nothing was', async () => {
+    const found = [
+      {
+        readOnly: false,
+        count: 7,
+        found: [
+          ['immutable', 'a/b'],
+          ['append-only', '.'],
+        ],
+      },
+    ];
+    const { helper: one } = helper(() => ({ exitCode: 5, stdout: `${JSON.stringify(found)}\n` }));
+    await expect(volumeWriter(one, 'shop_db').clear()).rejects.toThrow(
+      'The volume shop_db cannot be emptied, and nothing in it was deleted: a/b cannot be deleted (chattr +i), the volume itself cannot be emptied (chattr +a), 5 more like that.',
+    );
+    const readOnly = [{ readOnly: true, count: 0, found: [] }];
+    const { helper: other } = helper(() => ({ exitCode: 5, stdout: JSON.stringify(readOnly) }));
+    await expect(volumeWriter(other, 'shop_db').clear()).rejects.toThrow('it is mounted read-only');
   });
 
   it('unpacks what it is given, and says when that breaks off', async () => {

@@ -107,6 +107,18 @@ describe('startHelper', () => {
     expect(created[0]?.HostConfig?.CapAdd).toContain('CHOWN');
   });
 
+  it.each(['read', 'write'] as const)(
+    'can %s attributes of root where a volume may have some',
+    async (access) => {
+      const { engine, created } = fakeEngine();
+      await startHelper(engine, fakeExec(), 'helper:1', { ...options, access });
+      expect(created[0]?.HostConfig?.CapAdd).not.toContain('SYS_ADMIN');
+      const volumes = [{ name: 'shop_db', kind: 'named' as const, privileged: true }];
+      await startHelper(engine, fakeExec(), 'helper:1', { ...options, access, volumes });
+      expect(created[1]?.HostConfig?.CapAdd).toContain('SYS_ADMIN');
+    },
+  );
+
   describe('with a folder to share', async () => {
     const folder = await realpath(await mkdtemp(path.join(tmpdir(), 'safe-update-helper-')));
     afterAll(async () => rm(folder, { recursive: true }));

@@ -1,6 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { EngineEvent } from '../../../src/docker/engine.ts';
-import { readContainer, requireServices, withPast } from '../../../src/docker/observe.ts';
+import {
+  plainSubpath,
+  readContainer,
+  readContainers,
+  requireServices,
+  withPast,
+} from '../../../src/docker/observe.ts';
 import type { Container } from '../../../src/model/project.ts';
 import { container, exited, observed } from '../model/examples.ts';
 import { inspect } from './inspects.ts';
@@ -68,6 +74,28 @@ describe('readContainer', () => {
   it('knows volumes that a container has from another one', () => {
     const { mounts } = readContainer(inspect('borrower'));
     expect(mounts.map(({ source, path }) => [path, source])).toContainEqual(['/srv/named', 'shop_named']);
+  });
+
+  it('knows which folder of a volume a container has, also one that has it from another', () => {
+    const [store, borrower] = [inspect('web'), inspect('borrower')];
+    const [mount] = store.Mounts;
+    if (mount === undefined) throw new Error('no mount');
+    Object.assign(mount, { Type: 'volume', Name: 'shop_all', Destination: '/all' });
+    const written = {
+      Type: 'volume',
+      Source: 'shop_all',
+      Target: '/all/',
+      VolumeOptions: { Subpath: './a/b/' },
+    };
+    Object.assign(store.HostConfig, { Mounts: [written] });
+    Object.assign(borrower.HostConfig, { VolumesFrom: [store.Id] });
+    borrower.Mounts = [mount];
+    for (const { mounts } of readContainers([store, borrower]))
+      expect(mounts.find(({ path }) => path === '/all')).toMatchObject({
+        source: 'shop_all',
+        subpath: 'a/b',
+      });
+    expect(['/', '.', './', '', undefined].map(plainSubpath)).toEqual(Array(5).fill(undefined));
   });
 
   it('reads a container without healthcheck, ports and restart policy', () => {

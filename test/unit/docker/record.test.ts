@@ -91,6 +91,15 @@ describe('startOrder', () => {
 
 describe('creation', () => {
   it('leaves out what the engine had filled in from the old id', () => {
+    const borrower = inspect('borrower');
+    const lender = {
+      ...inspect('web'),
+      Id: borrower.HostConfig.VolumesFrom?.[0] as string,
+      Mounts: borrower.Mounts,
+    };
+    // What the other one has is not given to it once more: the other one may have only a folder of the volume.
+    const alike = creation(borrower, 'debian:bookworm-slim', new Map(), '1.42', [lender]);
+    expect(alike.options.HostConfig?.Mounts).toEqual([]);
     const { options } = creation(inspect('borrower'), 'debian:bookworm-slim', new Map());
     expect(options).not.toHaveProperty('Hostname');
     expect(options.name).toBe('shop-borrower-1');

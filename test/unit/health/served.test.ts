@@ -30,6 +30,14 @@ describe('what serves a path (promise 3)', () => {
     });
   });
 
+  it('is another folder of the same volume', () => {
+    const folder = mount('shop_uploads', '/app/uploads', { subpath: 'new' });
+    expect(look(container('web', { mounts: [folder, cache] }))).toEqual({
+      is: 'failed',
+      reason: 'shop-web-1 has shop_uploads/new at /app/uploads instead of the volume shop_uploads',
+    });
+  });
+
   it('is nothing', () => {
     expect(look(container('web', { mounts: [uploads] }))).toEqual({
       is: 'failed',

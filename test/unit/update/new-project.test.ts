@@ -255,7 +255,10 @@ describe('separate', () => {
 });
 
 describe('targetsOf', () => {
-  const at = (service: string, number: number, path: string) => ({ service, number, path, readOnly: false });
+  const at = (service: string, number: number, path: string, folder: { subpath?: string } = {}) => ({
+    ...{ service, number, path, readOnly: false },
+    ...folder,
+  });
   const kept = (name: string, ...servedAt: ReturnType<typeof at>[]) => ({
     ...manifest('manual-20241017_143022').volumes[0]!,
     name,
@@ -302,6 +305,11 @@ describe('targetsOf', () => {
         replica('web', 1, mount('x', '/a'), mount('y', '/b')),
       ]),
     ).toThrow('a would become both x and y');
+    expect(() =>
+      targetsOf([kept('a', at('web', 1, '/a', { subpath: 'up' }))], recorded, [
+        replica('web', 1, mount('x', '/a', { subpath: 'down' })),
+      ]),
+    ).toThrow('web would have another folder of a at /a.');
   });
 });
 

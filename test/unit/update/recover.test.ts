@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { StepName } from '../../../src/model/plan.ts';
 import type { JournalEntry } from '../../../src/update/journal.ts';
-import { stateOf, whereItStopped } from '../../../src/update/recover.ts';
+import { whereItStopped, whereTheDataIs } from '../../../src/update/recover.ts';
 
 const begin: JournalEntry = {
   ...{
@@ -28,24 +28,6 @@ function inStep(step: StepName): JournalEntry {
 }
 
 const sealed: JournalEntry = { type: 'backup-sealed', id: 'pre-update-20241017_143022' };
-
-describe('stateOf', () => {
-  const restoring = (volume: string): JournalEntry => ({ type: 'restoring', volume });
-  const restored = (volume: string): JournalEntry => ({ type: 'restored', volume });
-
-  it('names the volumes that were being filled, and where their data is whole', () => {
-    expect(
-      stateOf([begin, sealed, restoring('shop_db'), restored('shop_db'), restoring('shop_uploads')]),
-    ).toBe(
-      'The stack may be stopped. What is in shop_uploads now is NOT whole: it was being emptied and filled. The data before the run is whole in the backup pre-update-20241017_143022.',
-    );
-  });
-
-  it('says that nothing was emptied where nothing was', () => {
-    expect(stateOf([begin, sealed])).toMatch(/^The stack may be stopped. No volume was emptied/);
-    expect(stateOf([begin, sealed, restoring('a'), restored('a')])).toMatch(/No volume was emptied/);
-  });
-});
 
 describe('whereItStopped', () => {
   it.each<[string, JournalEntry[], Partial<ReturnType<typeof whereItStopped>>]>([
@@ -117,5 +99,32 @@ describe('whereItStopped', () => {
       { type: 'failed-backup-sealed', id: 'failed-20241017_143022' },
     ];
     expect(whereItStopped(entries).sealed).toBeUndefined();
+  });
+});
+
+describe('whereTheDataIs', () => {
+  it.each<[string, JournalEntry[], string]>([
+    ['nothing begun', [], 'Nothing was deleted: its data is in its volumes and backups.'],
+    [
+      'all put back',
+      [
+        { type: 'restoring', volume: 'shop_db' },
+        { type: 'restored', volume: 'shop_db' },
+      ],
+      'Nothing was deleted: its data is in its volumes and backups.',
+    ],
+    [
+      'in the middle',
+      [
+        { type: 'backup-sealed', id: 'pre-update-1' },
+        { type: 'failed-backup-sealed', id: 'failed-1' },
+        { type: 'restoring', volume: 'shop_db' },
+        { type: 'restored', volume: 'shop_db' },
+        { type: 'restoring', volume: 'shop_files' },
+      ],
+      'The volume shop_files may be empty or half filled: what belongs there is whole in the backup pre-update-1. What the failed release had written is in failed-1.',
+    ],
+  ])('%s', (_, entries, words) => {
+    expect(whereTheDataIs(entries)).toBe(words);
   });
 });

@@ -3,9 +3,10 @@ import type { ImageFacts } from '../../../src/docker/engine.ts';
 import type { Observed, ServedPort } from '../../../src/docker/observe.ts';
 import { SafeUpdateError } from '../../../src/model/error.ts';
 import type { ServicePlan } from '../../../src/model/plan.ts';
-import type { ComposeService, ComposeVolume, Container, Volume } from '../../../src/model/project.ts';
+import type { ComposeService, ComposeVolume, Container, Mount, Volume } from '../../../src/model/project.ts';
 import {
   imageRefusals,
+  mixedVolumes,
   portRefusals,
   refusals,
   refuse,
@@ -587,5 +588,67 @@ describe('a server that nobody can dump, on no volume', () => {
     expect(accepts(search({ running: false }))).toEqual([]);
     const data = mount('shop_index', '/usr/share/opensearch/data');
     expect(accepts(search({ mounts: [data] }))).not.toContain('no-volume:search');
+  });
+});
+
+describe('a folder of a volume', () => {
+  const at = (subpath: string | undefined): Observed =>
+    web(
+      {
+        volumes: [
+          {
+            ...{ type: 'volume', source: 'uploads', target: '/app/uploads/' },
+            ...(subpath === undefined ? {} : { volume: { subpath } }),
+          },
+        ],
+      },
+      {
+        containers: [
+          container('web', { mounts: [mount('shop_uploads', '/app/uploads', { subpath: 'web/up' })] }),
+        ],
+      },
+    );
+
+  it.each([
+    ['web/up', []],
+    ['./web/up/', []],
+    ['web', ['volume-moved:web:/app/uploads']],
+    [undefined, ['volume-moved:web:/app/uploads']],
+  ])('has to stay the one that is mounted: %s', (subpath, expected) => {
+    expect(accepts(at(subpath))).toEqual(expected);
+  });
+
+  const db = (mounted: Partial<Mount>, ...others: string[]): Observed => {
+    const served = (service: string, path: string, subpath?: string) => ({
+      ...{ service, number: 1, path, readOnly: false },
+      ...(subpath === undefined ? {} : { subpath }),
+    });
+    return observed(
+      { db: {} },
+      {
+        containers: [
+          container('db', {
+            imageName: 'mongo:7',
+            mounts: [mount('shop_all', '/data/db', mounted)],
+          }),
+        ],
+        volumes: [
+          volume('all', {
+            servedAt: [
+              served('db', '/data/db', mounted.subpath),
+              ...others.map((subpath) => served('web', '/up', subpath)),
+            ],
+          }),
+        ],
+      },
+    );
+  };
+
+  it('in between the files of a database is refused for a hot update: a rollback would not bring it back', () => {
+    const found = (shop: Observed): string[] => mixedVolumes(shop).map(({ accept }) => accept);
+    expect(found(db({}, 'uploads'))).toEqual(['mixed-volume:db']);
+    expect(found(db({ subpath: 'mongo' }, 'mongo/uploads'))).toEqual(['mixed-volume:db']);
+    expect(found(db({ subpath: 'mongo' }, 'uploads', 'mongo-2', 'mongo'))).toEqual([]);
+    expect(found(db({}))).toEqual([]);
   });
 });
