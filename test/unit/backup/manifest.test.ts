@@ -1,11 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import {
-  parseManifest,
-  placeInVolume,
-  seenAt,
-  withSubpaths,
-  type ManifestVolume,
-} from '../../../src/backup/manifest.ts';
+import { parseManifest, placeInVolume, seenAt, withSubpaths } from '../../../src/backup/manifest.ts';
 import { container, manifest, mount } from '../model/examples.ts';
 
 const id = 'pre-update-20241017_143022';
