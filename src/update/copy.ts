@@ -1,6 +1,6 @@
 import { zstd } from '../backup/codec/zstd.ts';
 import { volumeReader, volumeWriter } from '../backup/volume.ts';
-import { startHelper, type VolumeSummary } from '../docker/helper.ts';
+import { startHelper, type HelperVolume, type VolumeSummary } from '../docker/helper.ts';
 import type { Observed } from '../docker/observe.ts';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Context } from './context.ts';
@@ -39,7 +39,8 @@ export async function copyVolume(
     const isNew = (await engine.volume(target)) === null;
     if (isNew) await engine.createVolume({ name: target, driver: 'local', options: {}, labels: {} });
     const about = { project, run };
-    const volume = (name: string): [{ name: string; kind: 'named' }] => [{ name, kind: 'named' }];
+    const privileged = observed.volumes.find(({ name }) => name === source)?.privileged;
+    const volume = (name: string): [HelperVolume] => [{ name, kind: 'named', privileged }];
     const filling = await startHelper(engine, exec, image, {
       ...about,
       volumes: volume(target),
