@@ -129,8 +129,14 @@ const described: Record<string, Described> = {
   recover: {
     usage: '[environment]',
     summary: 'finish what an interrupted run left behind',
-    examples: ['safe-update recover prod'],
-    options: [confirm],
+    examples: ['safe-update recover prod', 'safe-update recover prod --give-up'],
+    options: [
+      confirm,
+      new Option(
+        '--give-up',
+        'undo nothing: an interrupted run that cannot be undone is in nobody’s way any more',
+      ),
+    ],
     load: () => import('./commands/recover.ts'),
   },
   status: {

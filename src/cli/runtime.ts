@@ -30,6 +30,7 @@ export interface GlobalFlags extends Flags {
   dryRun?: boolean;
   /** The project's name, where a command would ask for it. */
   confirm?: string;
+  giveUp?: boolean;
   only?: string[];
   logs?: boolean;
   images?: boolean;

@@ -62,7 +62,17 @@ export type JournalEntry =
     };
 
 export type EndResult =
-  'updated' | 'nothing-to-do' | 'backed-up' | 'restored' | 'rolled-back' | 'recovered' | 'failed';
+  | 'updated'
+  | 'nothing-to-do'
+  | 'backed-up'
+  | 'restored'
+  | 'rolled-back'
+  | 'recovered'
+  | 'failed'
+  /** It was interrupted and could not be undone; a restore of everything took its place. */
+  | 'superseded'
+  /** It was interrupted, and a person gave it up. */
+  | 'given-up';
 
 /** A run's journal, open for writing. Synchronous on purpose: an entry is on disk when `write` returns. */
 export interface Journal {

@@ -195,6 +195,7 @@ export async function recover(
             ? [error.hint]
             : []),
           `When the cause is gone, run again: ${context.again('recover')}`,
+          `Or put a whole backup back, which takes its place: ${context.again('backups')}, then restore. Or give it up: ${context.again('recover --give-up')}`,
         ].join('\n'),
         cause: error,
       },
@@ -204,8 +205,61 @@ export async function recover(
   }
 }
 
+/**
+ * Gives an interrupted run up that cannot be undone: nothing is put back, nothing removed but what the run had left on the engine
+ * and of a backup that it never sealed. `confirm` is told how things stand. Throws SafeUpdateError `declined`.
+ */
+export async function giveUp(
+  context: Context,
+  project: string,
+  confirm: (how: string) => Promise<boolean>,
+): Promise<Outcome> {
+  const from = context.clock.monotonic();
+  const state = context.stateFor(project);
+  await waitUntilFree(context, project);
+  const found = await unfinishedRun(state);
+  if (found === undefined)
+    return { result: 'nothing-to-do', run: '', project, milliseconds: context.clock.monotonic() - from };
+  const begin = found.entries.find((entry) => entry.type === 'begin');
+  const { words, sealed } = whereItStopped(found.entries);
+  const what = `The ${begin?.kind ?? 'run'} of ${begin?.at ?? 'an unknown time'}, which was interrupted ${words}`;
+  const how = whereTheDataIs(found.entries);
+  if (
+    !(await confirm(
+      `${what}, is given up: what it has done stays as it is, and no command puts it back.\n${how}`,
+    ))
+  )
+    throw new SafeUpdateError('declined', 'You did not confirm.', {
+      state: 'Nothing was touched.',
+      hint: `Name the project as it is called: ${project}`,
+    });
+  const consistency = begin?.consistency ?? 'cold';
+  const session = await openSession(context, { project, kind: 'recover', consistency }, found);
+  try {
+    const at = context.clock.now().toISOString();
+    session.journal.write({
+      type: 'end',
+      result: 'given-up',
+      at,
+      reason: `interrupted ${words}, and given up`,
+    });
+    await removeUnsealed(context, project);
+    await dropStack(state, found.run);
+    return {
+      result: 'recovered',
+      run: found.run,
+      project,
+      summary: `${project}: the ${begin?.kind ?? 'run'} that was interrupted is given up. ${how}`,
+      ...(sealed === undefined ? {} : { backup: sealed }),
+      milliseconds: context.clock.monotonic() - from,
+    };
+  } finally {
+    await session.lock.release().catch(() => undefined);
+  }
+}
+
 /** What nobody has to finish: it is said as it is. */
-const passedOn: readonly string[] = ['locked', 'unfinished', 'interrupted', 'declined', 'usage'];
+const passedOn: readonly string[] = ['locked', 'unfinished', 'interrupted', 'declined'];
 
 /**
  * Finishes an update that was killed after its release had begun to start: starts what stands still of it, verifies it as the
@@ -297,12 +351,17 @@ async function agreeToGoBack(
     `Going back to ${sealed} takes what was written since out of the live data; it is kept in a failed-… backup.`,
     written.length === 0 ? 'What was counted is as it was.' : `What is known of it: ${written.join('; ')}.`,
   ].join('\n');
-  if (confirm === undefined)
+  // Off a terminal there is nobody to ask.
+  const isAgreed = await confirm?.(cost).catch((error: unknown) => {
+    if (error instanceof SafeUpdateError && error.code === 'usage') return undefined;
+    throw error;
+  });
+  if (isAgreed === undefined)
     throw new SafeUpdateError('unfinished', `An update was interrupted when its release was up.\n${cost}`, {
       state: 'Nothing was touched: what runs, runs on.',
       hint: `Put the compose files back as they were and run ${context.again('recover')} to finish the update; or go back: ${context.again(`recover --confirm ${session.project}`)}`,
     });
-  if (await confirm(cost)) return;
+  if (isAgreed) return;
   throw new SafeUpdateError('declined', 'You did not confirm.', {
     state: 'Nothing was touched: what runs, runs on.',
     hint: `Name the project as it is called: ${session.project}`,

@@ -21,7 +21,7 @@ import type { Volume } from '../model/project.ts';
 import type { Context } from './context.ts';
 import { downtime } from './downtime.ts';
 import { requireSameData, type Data } from './fingerprints.ts';
-import { dropStack, readRuns, unfinishedRun, wayBack } from './journal.ts';
+import { continueJournal, dropStack, readRuns, unfinishedRun, wayBack, type PastRun } from './journal.ts';
 import { overwrittenBy, sharedRefusals } from './overwritten.ts';
 import { recover } from './recover.ts';
 import { refuse } from './refuse.ts';
@@ -142,13 +142,14 @@ export async function restore(context: Context, project: string, options: Restor
     );
   }
   await waitUntilFree(context, project);
+  let superseded: PastRun | undefined;
   if ((await unfinishedRun(context.stateFor(project))) !== undefined) {
     context.emit({
       type: 'notice',
       level: 'warning',
       message: 'An earlier run was interrupted; it is dealt with first.',
     });
-    await recover(context, project);
+    superseded = await recoverOrSupersede(context, project, options.selection);
   }
   await requireWritable(context.settings.backups.directory);
   await showStep(context, 'check', 'Check the backup', async () => {
@@ -194,6 +195,7 @@ export async function restore(context: Context, project: string, options: Restor
     const away = downtime(watching.events, servicesIn(target), context.clock.now().getTime());
     session.journal.write({ type: 'end', result: 'restored', at: now(), backup: kept.id, downtime: away });
     await dropStack(session.state, session.run);
+    if (superseded !== undefined) await endSuperseded(session, superseded, options.backup);
     return {
       result: 'restored',
       run: session.run,
@@ -214,6 +216,43 @@ export async function restore(context: Context, project: string, options: Restor
     watching?.stop();
     await session.lock.release().catch(() => undefined);
   }
+}
+
+/**
+ * Deals with an interrupted run first. One that cannot be undone must not keep a person from putting everything back: then it is
+ * returned, and ends with the restore.
+ */
+async function recoverOrSupersede(
+  context: Context,
+  project: string,
+  selection: Selection,
+): Promise<PastRun | undefined> {
+  try {
+    await recover(context, project);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof SafeUpdateError) || error.code !== 'rollback-incomplete') throw error;
+    const found = await unfinishedRun(context.stateFor(project));
+    if (selection.what !== 'all' || found === undefined) throw error;
+    const message = `${error.message}\nThis restore puts everything back, and so takes its place.`;
+    context.emit({ type: 'notice', level: 'warning', message });
+    return found;
+  }
+}
+
+/** What the run was to put back is there from another backup; its own backups stay. */
+async function endSuperseded(
+  { state, context }: Session,
+  { run, entries }: PastRun,
+  backup: string,
+): Promise<void> {
+  continueJournal(state, run, entries).write({
+    type: 'end',
+    result: 'superseded',
+    at: context.clock.now().toISOString(),
+    reason: `it was interrupted, and the restore of ${backup} took its place`,
+  });
+  await dropStack(state, run);
 }
 
 /** Keeps the files too that are about to be written over, whatever names them now. */

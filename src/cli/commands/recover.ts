@@ -1,4 +1,4 @@
-import { recover } from '../../update/recover.ts';
+import { giveUp, recover } from '../../update/recover.ts';
 import { projectNameOf } from '../project-name.ts';
 import { confirmName } from '../confirm.ts';
 import type { CommandInput } from '../command.ts';
@@ -9,6 +9,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   const runtime = await createRuntime(args[0], flags, commands);
   return conclude(runtime, async () => {
     const project = await projectNameOf(runtime.context);
-    return recover(runtime.context, project, { confirm: (cost) => confirmName(flags, project, cost) });
+    const ask = (what: string): Promise<boolean> => confirmName(flags, project, what);
+    if (flags.giveUp === true) return giveUp(runtime.context, project, ask);
+    return recover(runtime.context, project, { confirm: ask });
   });
 }
