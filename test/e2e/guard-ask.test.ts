@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa, execaSync } from 'execa';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { generateKey } from '../../src/backup/age.ts';
 import type { Manifest } from '../../src/backup/manifest.ts';
 import { checksums } from '../../src/backup/store/folder.ts';
@@ -536,8 +536,11 @@ describe('an approval', () => {
     expect((await check(down())).exitCode).toBe(2);
   });
 
-  it('is used up by the first who asks, and says so', async () => {
+  it('is used up by the first who asks, and says so', { retry: 2 }, async () => {
     const id = await approved(down());
+    onTestFinished(async () => {
+      await guard(['approve', '--revoke', id]);
+    });
     await expectAllowed(down(), new RegExp(`approval ${id}, which is used up now`));
     await expectRefused(down(), /^$/);
     expect((await guard(['approve', '--list'])).stdout).toMatch(
@@ -545,10 +548,15 @@ describe('an approval', () => {
     );
   });
 
-  it('is used up by one of two who ask at once', async () => {
-    await approved(down());
-    const both = await Promise.all([check(down()), check(down()), check(down())]);
-    expect(both.map(({ exitCode }) => exitCode).sort()).toEqual([0, 2, 2]);
+  // Whoever has no answer of the engine in time is refused: on a machine that is busy that may be all of them.
+  it('is used up by one of two who ask at once', { retry: 2 }, async () => {
+    const id = await approved(down());
+    try {
+      const all = await Promise.all([check(down()), check(down()), check(down())]);
+      expect(all.map(({ exitCode }) => exitCode).sort()).toEqual([0, 2, 2]);
+    } finally {
+      await guard(['approve', '--revoke', id]);
+    }
   });
 
   it('is for no other command, folder, engine or volume', async () => {
