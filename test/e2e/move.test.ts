@@ -125,7 +125,8 @@ describe('restore --as, beside the first', () => {
             'outside:/app/outside',
             '/app/anonymous',
             './data:/app/data',
-            './notice.txt:/app/notice.txt:ro',
+            // One that is only read would belong to the configuration.
+            './notice.txt:/app/notice.txt',
           ];
           model['volumes'] = {
             db_data: {},

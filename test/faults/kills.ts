@@ -110,7 +110,9 @@ export const killedRuns = {
     make: () => shopBefore('drop-table'),
     prepare: (stack) => killed(stack, quick, { at: 'verify:begin' }),
     args: () => ['recover', '--json', '--stable-for', '1s'],
-    steps: undone,
+    // The release is up: whether it is well is looked at first.
+    steps: ['up', 'verify', ...undone],
+    from: 'undo-stop',
     some: 1,
   },
   'a rollback': {
