@@ -240,7 +240,7 @@ describe('commands that only look', () => {
     await stack.write('compose.yaml', compose);
     await rm(file);
     const bad = findings.filter(({ good }) => !good);
-    expect(bad.map(({ check }) => check).sort()).toEqual(['backup folder', 'configuration']);
+    expect(bad.map(({ check }) => check).sort()).toEqual(['backup folder', 'configuration', 'earlier runs']);
     expect(findings.find(({ check }) => check === 'engine')?.good).toBe(true);
   });
 

@@ -488,11 +488,14 @@ function portraitOf(inspect: Inspected): unknown {
     HostConfig,
     State,
     Mounts,
+    Config,
     ...rest
   } = inspect;
   const volumes = Mounts.filter(({ Type }) => Type === 'volume').map(({ Destination }) => Destination);
   return {
     ...rest,
+    // The engine repeats there a MAC address that it is given for a network.
+    Config: { ...Config, MacAddress: undefined },
     State: [State.Status, State.Health?.Status],
     // An anonymous volume comes back by its name; what is mounted in the end is compared below.
     HostConfig: {
