@@ -287,7 +287,8 @@ async function finishForward(
   }
   const now = observed;
   const news = now.containers.filter(({ id }) => !record.containers.some(({ Id }) => Id === id));
-  if (news.length === 0) return {};
+  // One that stands still serves nobody, and nothing is written to it any more.
+  if (!news.some(({ running }) => running)) return {};
   const changed = news.filter(
     ({ service, configHash, imageId }) =>
       now.hashes.get(service) !== configHash || now.images.get(service)?.id !== imageId,
