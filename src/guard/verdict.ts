@@ -61,6 +61,8 @@ export type Inhabited =
       /** The project's folder and files, where the command says them. */
       folder?: string | undefined;
       files?: readonly string[];
+      /** It is one that the command makes: `compose run`. */
+      comesUp?: boolean;
     }
   | {
       kind: 'container';

@@ -36,6 +36,9 @@ const projectLabel = 'com.docker.compose.project';
 const serviceLabel = 'com.docker.compose.service';
 const folderLabel = 'com.docker.compose.project.working_dir';
 
+/** Milliseconds that reading the settings of a folder may take. */
+const patience = 3_000;
+
 /** What would be lost, and of which project. */
 interface Loss {
   loses: string;
@@ -233,7 +236,8 @@ export class Deletions {
     return once(this.#settings, folder, async () => {
       if (configFileOf(folder) === undefined) return [];
       const { settingsIn } = await import('./project-files.ts');
-      return (await settingsIn(folder, this.#env)) ?? [];
+      // One of its files may be a pipe that nobody writes to.
+      return (await Promise.race([settingsIn(folder, this.#env), later(patience)])) ?? [];
     });
   }
 
@@ -260,8 +264,8 @@ export class Deletions {
       if (loss !== undefined) return loss;
     }
     // What is running is what `exec` meets. What comes up by `run` is written in the files.
-    if (running.length > 0 && (inhabited.kind === 'container' || (finding.within ?? '').includes(' exec ')))
-      return undefined;
+    const comesUp = inhabited.kind === 'service' && inhabited.comesUp === true;
+    if (running.length > 0 && !comesUp) return undefined;
     if (place === undefined) return undefined;
     for (const room of await this.#roomsByFiles(inhabited, place)) {
       const loss = await lossIn(room, path, whole);
@@ -455,8 +459,14 @@ async function wayOn(finding: Finding): Promise<string> {
   const { command, within, through } = finding;
   const whole = through?.[0] ?? within ?? command;
   return unapprovable(finding) === undefined
-    ? `safe-update guard approve -- ${whole} (a person, at a terminal: it lets this through once)`
+    ? `safe-update guard approve -- ${whole} # a person, at a terminal; lets it through once`
     : 'the command with its paths written out, which a person can let through once: safe-update guard approve -- COMMAND';
+}
+
+function later(milliseconds: number): Promise<undefined> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds, undefined).unref();
+  });
 }
 
 function once<T>(known: Map<string, Promise<T>>, key: string, find: () => Promise<T>): Promise<T> {

@@ -5,6 +5,7 @@ import { coversBindMount } from '../../config/bind-mounts.ts';
 import type { Settings } from '../../config/schema.ts';
 import { isServiceFolder, matches } from '../../guard/data-paths.ts';
 import { isUnknown } from '../../guard/unknown.ts';
+import { readRegular } from './regular.ts';
 
 /** A place on the host that holds data. */
 export interface Source {
@@ -166,10 +167,10 @@ function isTracked(folder: string): boolean {
   const root = repositoryOf(folder);
   if (root === undefined) return false;
   const file = join(root, '.git', 'index');
-  const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-  if (size === 0 || size > longestIndex) return false;
+  const about = statSync(file, { throwIfNoEntry: false });
+  if (about?.isFile() !== true || about.size > longestIndex) return false;
   // Names stand in it as they are, each with a zero at its end (gitformat-index, versions 2 and 3).
-  const index = readFileSync(file);
+  const index = contentOf(file);
   const below = `${relative(root, folder).split(sep).join('/')}/`;
   for (let at = index.indexOf(below); at !== -1; at = index.indexOf(below, at + 1)) {
     const end = index.indexOf(0, at);
@@ -178,6 +179,15 @@ function isTracked(folder: string): boolean {
     if (isWhole && !/^(\.|readme(\.|$))/i.test(name.split('/').at(-1) ?? '')) return true;
   }
   return false;
+}
+
+/** Empty if it cannot be read. */
+function contentOf(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch {
+    return Buffer.alloc(0);
+  }
 }
 
 /** Whether a name begins there: before it are its flags, whose lower 12 bits are its length. */
@@ -201,7 +211,7 @@ export function isIgnored(path: string): boolean {
   if (root === undefined) return false;
   for (let at = dirname(path); ; at = dirname(at)) {
     const files = [join(at, '.gitignore'), ...(at === root ? [join(at, '.git', 'info', 'exclude')] : [])];
-    const lines = files.flatMap((file) => textOf(file).split(/\r?\n/));
+    const lines = files.flatMap((file) => (readRegular(file) ?? '').split(/\r?\n/));
     if (lines.some((line) => line !== '' && !/^[#!]/.test(line) && isNamed(line, relative(at, path))))
       return true;
     if (at === root) return false;
@@ -220,14 +230,6 @@ export function isNamed(pattern: string, path: string): boolean {
     part !== undefined && (one === part || matches(one, part));
   if (wanted.length === 1 && !plain.startsWith('/')) return parts.some((part) => isLike(plain, part));
   return wanted.every((one, index) => isLike(one, parts[index]));
-}
-
-function textOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return '';
-  }
 }
 
 /** The part of a path before its first wildcard or unknown part. */

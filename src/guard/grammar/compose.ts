@@ -130,7 +130,8 @@ export function judgeCompose(
     if (saysYes(invocation)) machine.report(invocation, { rule: 'up-yes', instead: instead(name), ...about });
   } else {
     const [service = ''] = parsed.rest;
-    const of: Inhabited = { kind: 'service', ...about, service: isUnknown(service) ? undefined : service };
+    const known = isUnknown(service) ? undefined : service;
+    const of: Inhabited = { kind: 'service', ...about, service: known, comesUp: name === 'run' };
     payload(parsed, invocation, machine, { service: true, of });
   }
 }

@@ -142,7 +142,7 @@ describe('in the folder of a project that is down', () => {
     expect(inside).toMatchObject({
       loses: 'the files on the volume uploads at /var/www/uploads',
       instead: [
-        'safe-update guard approve -- docker compose exec web rm -rf /var/www/uploads (a person, at a terminal: it lets this through once)',
+        'safe-update guard approve -- docker compose exec web rm -rf /var/www/uploads # a person, at a terminal; lets it through once',
       ],
     });
     const [host] = await found('sudo rm -rf uploads');
@@ -198,7 +198,7 @@ describe('with an engine', () => {
     volume: (name) =>
       Promise.resolve({
         ...{ name, madeAt: undefined },
-        labels: name === 'live_cache' ? { 'safe-update.class': 'cache' } : ({}),
+        labels: name === 'live_cache' ? { 'safe-update.class': 'cache' } : {},
       }),
     projectsSeenAt: (folder) => Promise.resolve(folder === shop ? ['live'] : []),
     workdir: () => Promise.resolve('/srv'),
@@ -222,6 +222,7 @@ describe('with an engine', () => {
     ['docker exec live-web-1 rm -rf /srv/filesystem', 'allow'],
     ['docker compose exec web rm -rf /var/www/uploads', 'allow'],
     ['docker compose exec db rm -rf /srv/files', 'allow'],
+    ['docker compose run web rm -rf /var/www/uploads', 'deny payload-files'],
     ['docker --context elsewhere exec live-web-1 rm -rf /srv/files', 'allow'],
     ['rm -rf ../other', 'allow'],
   ])('%s: %s', async (text, verdict) => {
