@@ -32,6 +32,9 @@ export interface StackText {
 /** More values for one text than this are not followed. */
 const mostValues = 8;
 const deepestInclude = 4;
+/** No more files are read, and no more mounts of one service kept: nobody waits for ever. */
+const mostFiles = 64;
+const mostMounts = 200;
 
 /**
  * Given the folder of a project and compose files, return what their services mount: of all files together, since nobody can
@@ -41,7 +44,8 @@ const deepestInclude = 4;
 export function readStack(folder: string, files: readonly string[], env: Environment): StackText {
   const stack: StackText = { services: new Map(), volumes: new Map() };
   const values = valuesOf(folder, env);
-  for (const file of files) readFile(file, folder, { stack, values, depth: 0 });
+  const read = { files: 0 };
+  for (const file of files) readFile(file, folder, { stack, values, depth: 0, read });
   return stack;
 }
 
@@ -49,9 +53,12 @@ interface Reading {
   stack: StackText;
   values: (name: string) => readonly string[];
   depth: number;
+  read: { files: number };
 }
 
 function readFile(file: string, folder: string, reading: Reading): void {
+  reading.read.files += 1;
+  if (reading.read.files > mostFiles) return;
   const model = objectOf(yamlIn(file));
   for (const one of listOf(model['include'])) {
     if (reading.depth >= deepestInclude) break;
@@ -88,19 +95,24 @@ function readService(
   const extended = objectOf(service['extends']);
   const [from] = texts(extended['file'], reading);
   const base = typeof service['extends'] === 'string' ? service['extends'] : textOf(extended['service']);
-  if (base !== '' && base !== name && reading.depth < deepestInclude) {
+  if (base !== '' && reading.depth < deepestInclude && reading.read.files < mostFiles) {
+    if (from !== undefined) reading.read.files += 1;
     const path = from === undefined ? file : resolve(folder, from);
     const other = objectOf(objectOf(objectOf(yamlIn(path))['services'])[base]);
     readService(name, other, { file: path, folder }, { ...reading, depth: reading.depth + 1 });
   }
   own.mounts.push(
-    ...listOf(service['volumes']).flatMap((one) => mountsOf(one, folder, reading)),
-    ...listOf(service['tmpfs']).flatMap((one) =>
-      texts(one, reading).map((text) => ({
-        ...{ kind: 'tmpfs' as const, source: '', readOnly: false },
-        target: text.split(':')[0] ?? '',
-      })),
-    ),
+    ...listOf(service['volumes'])
+      .slice(0, mostMounts)
+      .flatMap((one) => mountsOf(one, folder, reading)),
+    ...listOf(service['tmpfs'])
+      .slice(0, mostMounts)
+      .flatMap((one) =>
+        texts(one, reading).map((text) => ({
+          ...{ kind: 'tmpfs' as const, source: '', readOnly: false },
+          target: text.split(':')[0] ?? '',
+        })),
+      ),
   );
   const [workdir] = texts(service['working_dir'], reading);
   const [containerName] = texts(service['container_name'], reading);

@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, join, relative, resolve } from 'node:path';
 import type { Settings } from '../../config/schema.ts';
@@ -18,6 +18,7 @@ import {
   isIgnored,
   isMade,
   isNamed,
+  kindOf,
   placeAbove,
   placesBelow,
   real,
@@ -133,7 +134,7 @@ export class Deletions {
     }
     for (const source of isMade(stem) ? [] : backupsAround(full, whole))
       if (isHit(full, source, suspect)) return { loses: source.loses };
-    const isFolder = statSync(stem, { throwIfNoEntry: false })?.isDirectory() === true;
+    const isFolder = kindOf(stem) === 'folder';
     return whole && isFolder && !isMade(stem) ? this.#boundByEngine(full, suspect) : undefined;
   }
 
@@ -437,9 +438,7 @@ function isHit(
   if (place === undefined) return false;
   const path = isAround(given, place) ? given : resolved;
   if (isIn(path, place)) {
-    const isSingle =
-      !/[*?[]/.test(basename(path)) &&
-      (!whole || statSync(path, { throwIfNoEntry: false })?.isFile() === true);
+    const isSingle = !/[*?[]/.test(basename(path)) && (!whole || kindOf(path) === 'file');
     if (!strict && isSingle && path !== place) return false;
   }
   // What is around it, or means it by a pattern, takes nothing along where there is nothing.

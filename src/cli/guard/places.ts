@@ -139,10 +139,21 @@ export function heldBy(
   return isMade(source) || isCode(source) ? undefined : found(false);
 }
 
+/** What is at a path. Never throws: what may not be looked at is hidden. */
+export function kindOf(path: string): 'folder' | 'file' | 'nothing' | 'hidden' {
+  try {
+    const about = statSync(path, { throwIfNoEntry: false });
+    if (about === undefined) return 'nothing';
+    return about.isDirectory() ? 'folder' : 'file';
+  } catch {
+    return 'hidden';
+  }
+}
+
 /** Whether a path is a file; of what is not there, whether its name is one of a file. */
 function isFile(path: string): boolean {
-  const about = statSync(path, { throwIfNoEntry: false });
-  return about === undefined ? /[^/]\.[A-Za-z]\w{0,6}$/.test(basename(path)) : !about.isDirectory();
+  const kind = kindOf(path);
+  return kind === 'nothing' ? /[^/]\.[A-Za-z]\w{0,6}$/.test(basename(path)) : kind === 'file';
 }
 
 /** What only lies where code is. */
@@ -167,8 +178,6 @@ function isTracked(folder: string): boolean {
   const root = repositoryOf(folder);
   if (root === undefined) return false;
   const file = join(root, '.git', 'index');
-  const about = statSync(file, { throwIfNoEntry: false });
-  if (about?.isFile() !== true || about.size > longestIndex) return false;
   // Names stand in it as they are, each with a zero at its end (gitformat-index, versions 2 and 3).
   const index = contentOf(file);
   const below = `${relative(root, folder).split(sep).join('/')}/`;
@@ -184,7 +193,8 @@ function isTracked(folder: string): boolean {
 /** Empty if it cannot be read. */
 function contentOf(file: string): Buffer {
   try {
-    return readFileSync(file);
+    const about = statSync(file);
+    return about.isFile() && about.size <= longestIndex ? readFileSync(file) : Buffer.alloc(0);
   } catch {
     return Buffer.alloc(0);
   }
@@ -241,9 +251,8 @@ export function stemOf(path: string): string {
 
 /** Whether there is something to lose; what only keeps an empty folder in git does not count. What cannot be read does. */
 export function hasContent(path: string): boolean {
-  const about = statSync(path, { throwIfNoEntry: false });
-  if (about === undefined) return false;
-  if (!about.isDirectory()) return true;
+  const kind = kindOf(path);
+  if (kind !== 'folder') return kind !== 'nothing';
   try {
     return readdirSync(path).some((name) => name !== '.gitkeep' && name !== '.gitignore');
   } catch {
@@ -251,8 +260,18 @@ export function hasContent(path: string): boolean {
   }
 }
 
-/** A path with its symlinks resolved, as far as it exists. */
+const resolved = new Map<string, string>();
+
+/** A path with its symlinks resolved, as far as it exists. Looked up once. */
 export function real(path: string): string {
+  const before = resolved.get(path);
+  if (before !== undefined) return before;
+  const found = lookedUp(path);
+  resolved.set(path, found);
+  return found;
+}
+
+function lookedUp(path: string): string {
   for (let at = path, rest = ''; ; rest = join(basename(at), rest), at = dirname(at)) {
     try {
       return join(realpathSync(at), rest).replace(/(.)\/$/, '$1');

@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Deletions, type Asked } from '../../../src/cli/guard/deletions.ts';
 import type { Container } from '../../../src/cli/guard/engine-view.ts';
@@ -242,5 +243,90 @@ describe('with an engine', () => {
     ])
       expect(said(await found(text, { engine })), text).toBe('allow');
     expect(asked).toEqual([]);
+  });
+});
+
+describe('never a hang, and never an error', () => {
+  const piece = fc.constantFrom(
+    ...[
+      '/',
+      '..',
+      '.',
+      '*',
+      '?',
+      '[a-z]',
+      '[',
+      '~',
+      '$X',
+      ' ',
+      '\0',
+      '\\',
+      "'",
+      'uploads',
+      'backups',
+      'x'.repeat(300),
+    ],
+    ...[
+      'shop',
+      'app.sqlite/x',
+      'compose.yaml/x',
+      '-r',
+      '--',
+      'é',
+      '\uE000',
+      '{a,b}',
+      '/var/www',
+      '/proc/self',
+    ],
+  );
+  const paths = fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join(''));
+  const command = fc.constantFrom(
+    ...[
+      'rm -rf P',
+      'rm P',
+      'mv P Q',
+      'rsync --delete a P',
+      'find P -delete',
+      'git clean -fdx P',
+      'git -C P clean -fd',
+    ],
+    ...[
+      'docker compose exec web rm -rf P',
+      'docker exec x rm -r P',
+      'docker run -v P:/x a rm -rf /x',
+      'cd P; rm -rf *',
+    ],
+  );
+
+  it('whatever is deleted', async () => {
+    await fc.assert(
+      fc.asyncProperty(command, paths, async (text, given) => {
+        await found(text.replace('P', () => given));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('whatever compose files say', async () => {
+    const odd = path.join(root, 'odd');
+    mkdirSync(odd, { recursive: true });
+    const many = Array.from({ length: 3000 }, (_, index) => `      - ./x${index}:/x${index}\n`).join('');
+    for (const text of [
+      'services: 1',
+      'services: { web: }',
+      'services: { web: { volumes: [1, null, { type: bind }, { type: volume, target: [] }, "::::", ""] } }',
+      'include: [compose.yaml, compose.yaml, compose.yaml, compose.yaml]\nservices: {}',
+      'services: { a: { extends: b }, b: { extends: { service: a, file: compose.yaml } } }',
+      'services: { web: { volumes: ["${A:-${B:-${C}}}:/x", "${", "$", "$$x:/y", "${A?}:/z"] } }',
+      '\u0000',
+      '{{{',
+      `services:\n  web:\n    volumes:\n${many}`,
+    ]) {
+      writeFileSync(path.join(odd, 'compose.yaml'), text);
+      const before = process.uptime();
+      for (const line of ['rm -rf x', 'rm -rf *', 'docker compose exec web rm -rf /x', 'git clean -fdx'])
+        expect(said(await found(line, { cwd: odd })), `${text}: ${line}`).toMatch(/allow|deny/);
+      expect(process.uptime() - before, text.slice(0, 80)).toBeLessThan(2);
+    }
   });
 });
