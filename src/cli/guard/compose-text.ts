@@ -19,6 +19,8 @@ export interface Mount {
 /** A service, in all compose files of a folder together. */
 export interface ServiceText {
   mounts: Mount[];
+  /** Services whose mounts it has too: `volumes_from`. */
+  lenders: { service: string; readOnly: boolean }[];
   workdir?: string;
   containerName?: string;
 }
@@ -26,7 +28,7 @@ export interface ServiceText {
 export interface StackText {
   services: Map<string, ServiceText>;
   /** By key: labels, and the folder of the host that it is, if a driver option says so. */
-  volumes: Map<string, { labels: Record<string, string>; device?: string }>;
+  volumes: Map<string, { labels: Record<string, string>; name?: string; device?: string }>;
 }
 
 /** More values for one text than this are not followed. */
@@ -46,7 +48,23 @@ export function readStack(folder: string, files: readonly string[], env: Environ
   const values = valuesOf(folder, env);
   const read = { files: 0 };
   for (const file of files) readFile(file, folder, { stack, values, depth: 0, read });
+  lend(stack);
   return stack;
+}
+
+/** Gives each service what it has from others, a few steps deep. */
+function lend({ services }: StackText): void {
+  for (let step = 0; step < deepestInclude; step += 1) {
+    for (const { mounts, lenders } of services.values()) {
+      for (const { service, readOnly } of lenders) {
+        for (const mount of services.get(service)?.mounts ?? []) {
+          const isThere =
+            mounts.length >= 2 * mostMounts || mounts.some(({ target }) => target === mount.target);
+          if (!isThere) mounts.push(readOnly ? { ...mount, readOnly } : mount);
+        }
+      }
+    }
+  }
 }
 
 interface Reading {
@@ -76,7 +94,9 @@ function readFile(file: string, folder: string, reading: Reading): void {
   for (const [key, volume] of Object.entries(objectOf(model['volumes']))) {
     const options = objectOf(objectOf(volume)['driver_opts']);
     const [device] = /(^|,)r?bind(,|$)/.test(textOf(options['o'])) ? texts(options['device'], reading) : [];
+    const [name] = texts(objectOf(volume)['name'], reading);
     reading.stack.volumes.set(key, {
+      ...(name === undefined ? {} : { name }),
       labels: labelsOf(objectOf(volume)['labels']),
       ...(device === undefined ? {} : { device: resolve(folder, device) }),
     });
@@ -90,7 +110,7 @@ function readService(
   reading: Reading,
 ): void {
   const { services } = reading.stack;
-  const own = services.get(name) ?? { mounts: [] };
+  const own = services.get(name) ?? { mounts: [], lenders: [] };
   services.set(name, own);
   const extended = objectOf(service['extends']);
   const [from] = texts(extended['file'], reading);
@@ -114,6 +134,11 @@ function readService(
         })),
       ),
   );
+  for (const one of listOf(service['volumes_from']).slice(0, mostMounts)) {
+    const [lender = '', mode] = textOf(one).split(':');
+    if (lender !== '' && lender !== 'container')
+      own.lenders.push({ service: lender, readOnly: mode === 'ro' });
+  }
   const [workdir] = texts(service['working_dir'], reading);
   const [containerName] = texts(service['container_name'], reading);
   if (workdir !== undefined) own.workdir = workdir;
@@ -181,7 +206,7 @@ function replacedOnce(text: string, values: Reading['values']): string[] {
 }
 
 /** What a variable may be: as the environment has it, else as any env file of the folder has it. */
-export function valuesOf(folder: string, env: Environment): (name: string) => readonly string[] {
+function valuesOf(folder: string, env: Environment): (name: string) => readonly string[] {
   let files: Record<string, string | undefined>[] | undefined;
   return (name) => {
     const own = env[name];

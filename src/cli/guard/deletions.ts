@@ -356,8 +356,8 @@ export class Deletions {
             return held === undefined ? undefined : { loses: `the files of ${source}, mounted at ${target}` };
           }
           if (readOnly || isMade(target)) return undefined;
-          const labels = stack.volumes.get(source)?.labels ?? {};
-          return this.#ofVolume(source, target, { labels, folder, key: source });
+          const { labels = {}, name = source } = stack.volumes.get(source) ?? {};
+          return this.#ofVolume(name, target, { labels, folder, key: source });
         },
       })),
     }));

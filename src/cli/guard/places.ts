@@ -53,7 +53,7 @@ const deepest = 3;
 const mostFolders = 300;
 const mostEntries = 2000;
 
-export function namesIn(folder: string): string[] {
+function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder).slice(0, mostEntries);
   } catch {

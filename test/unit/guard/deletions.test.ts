@@ -46,6 +46,12 @@ services:
   db:
     image: postgres:15
     volumes: [./pg:/var/lib/postgresql/data]
+  job:
+    image: job
+    volumes_from: [worker]
+  reader:
+    image: job
+    volumes_from: [worker:ro]
 volumes:
   uploads:
   queue:
