@@ -71,6 +71,8 @@ const chunkOf = new Map(
 const started = new Map([
   [main, 'front.cjs'],
   [path.join(folder, 'knowledge.js'), 'knowledge.cjs'],
+  [path.join(folder, 'deletions.js'), 'deletions.cjs'],
+  [path.join(folder, 'compose-text.js'), 'compose-text.cjs'],
   [path.join(folder, 'project-files.js'), 'project-files.cjs'],
   [path.join(dist, 'config', 'parse.js'), 'parse.cjs'],
 ]);

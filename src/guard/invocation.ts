@@ -1,10 +1,14 @@
 import type { RuleName } from './rules.ts';
-import type { Span } from './verdict.ts';
+import type { Inhabited, Span, Suspect } from './verdict.ts';
 
 /** A command inside a container, and what is known of its volumes. */
 export interface Container {
   /** Paths at which it mounts volumes; undefined: nobody knows. */
   volumes: readonly string[] | undefined;
+  /** Whose mounts those are who can be asked may know. */
+  of?: Inhabited;
+  /** Folders of the host that the command itself mounts. */
+  binds?: readonly { source: string; target: string }[];
 }
 
 /** What lies between the text and the engine that the guard can ask. The parts are those of a Finding. */
@@ -59,6 +63,8 @@ export interface Machine {
   /** Shell text, as `sh -c` reads it, with its `$1` and so on and its `$0`. Returns what it would print. */
   script(text: string, invocation: Invocation, params?: readonly string[], self?: string): string;
   report(invocation: Invocation, draft: Draft): void;
+  /** Something is deleted where others know whether there is data. */
+  suspect(invocation: Invocation, about: Omit<Suspect, 'finding' | 'inside'>): void;
   hint(invocation: Invocation, text: string): void;
   /** The text of a file that is run: one that this text wrote, or one on disk. */
   file(path: string, invocation: Invocation): string | undefined;

@@ -18,7 +18,7 @@ import type { Container, Draft, Invocation, Machine, Route } from './invocation.
 import { rules } from './rules.ts';
 import { Exhausted, limited, Names, Scope, type Alternatives } from './scope.ts';
 import { isUnknown, known, SOME, unquoted, visible, WORDS } from './unknown.ts';
-import type { Finding, Hint, Judgement, Span } from './verdict.ts';
+import type { Finding, Hint, Judgement, Span, Suspect } from './verdict.ts';
 import { asWord, shownWords } from './words.ts';
 
 export { asWord } from './words.ts';
@@ -56,6 +56,8 @@ const mostTexts = 500;
 const deepest = 24;
 /** How often a file is followed within itself: a script may call itself. */
 const mostWithin = 2;
+/** Places of which others are asked whether there is data, in one text. */
+const mostSuspects = 64;
 /** So much cheaper than a text that is run is one that is only read. */
 const readShare = 8;
 
@@ -107,6 +109,7 @@ const declaring = new Set(['export', 'declare', 'local', 'readonly', 'typeset'])
 class Shell implements Machine {
   readonly findings: Finding[] = [];
   readonly hints: Hint[] = [];
+  readonly suspects: Suspect[] = [];
   readonly #surroundings: Surroundings;
   readonly #patience: number;
   readonly #seen = new Set<string>();
@@ -824,10 +827,31 @@ class Shell implements Machine {
   }
 
   report(invocation: Invocation, draft: Draft): void {
-    const about = rules[draft.rule];
     if (invocation.guess && draft.rule === 'unknown') return;
+    this.#add(this.#findingOf(invocation, draft));
+  }
+
+  suspect(invocation: Invocation, about: Omit<Suspect, 'finding' | 'inside'>): void {
+    const { inside, route } = invocation;
+    // Nobody here knows the files of another machine.
+    if (inside === undefined && route.elsewhere.length > 0) return;
+    if (inside !== undefined && inside.of === undefined) return;
+    const paths = about.paths.slice(0, mostSuspects - this.suspects.length);
+    if (paths.length === 0) return;
+    for (const path of paths) this.#spend(path.length);
+    const rule = inside === undefined ? 'data-path' : 'payload-files';
+    this.suspects.push({
+      ...about,
+      paths,
+      finding: this.#findingOf(invocation, { rule }),
+      ...(inside?.of === undefined ? {} : { inside: inside.of }),
+    });
+  }
+
+  #findingOf(invocation: Invocation, draft: Draft): Finding {
+    const about = rules[draft.rule];
     this.#spend(2 * commandCost);
-    this.#add({
+    return {
       rule: draft.rule,
       command: shownWords(invocation.words),
       at: invocation.at,
@@ -840,7 +864,7 @@ class Shell implements Machine {
       ...(draft.anonymous === true ? { anonymous: true } : {}),
       ...(draft.conditional === true ? { conditional: true } : {}),
       ...this.#placeOf(invocation, draft.folder),
-    });
+    };
   }
 
   /** Where it would run, and what takes it somewhere else. */
@@ -990,9 +1014,15 @@ export function judge(text: string, surroundings: Surroundings = {}): Judgement 
     }
   }
   // The parser takes a backslash at the very end for two characters.
-  for (const { at } of [...shell.findings, ...shell.hints]) {
+  const suspected = shell.suspects.map(({ finding }) => finding);
+  for (const { at } of [...shell.findings, ...suspected, ...shell.hints]) {
     at.end = Math.min(at.end, text.length);
     at.start = Math.min(at.start, at.end);
   }
-  return { findings: shell.findings, hints: shell.hints, work: shell.work };
+  return {
+    findings: shell.findings,
+    hints: shell.hints,
+    ...(shell.suspects.length === 0 ? {} : { suspects: shell.suspects }),
+    work: shell.work,
+  };
 }

@@ -51,9 +51,49 @@ export interface Hint {
   text: string;
 }
 
+/** Where a command runs in a container: whose mounts are what it sees. */
+export type Inhabited =
+  | {
+      kind: 'service';
+      /** Undefined: any of the project's. */
+      service?: string | undefined;
+      project?: string | undefined;
+      /** The project's folder and files, where the command says them. */
+      folder?: string | undefined;
+      files?: readonly string[];
+      /** It is one that the command makes: `compose run`. */
+      comesUp?: boolean;
+    }
+  | {
+      kind: 'container';
+      /** Names or ids; undefined: any of the project's. */
+      names?: readonly string[] | undefined;
+    };
+
+/**
+ * A command that deletes where the text does not tell whether there is data: only the engine, the compose files and the settings
+ * of a project know.
+ */
+export interface Suspect {
+  /** What it is if there is data. */
+  finding: Finding;
+  /** What goes, with wildcards: absolute, or from a folder that only the container knows. */
+  paths: readonly string[];
+  /** What lies further down goes as well: `rm -r`. */
+  whole: boolean;
+  /** Patterns of what is left: `rsync --exclude`, `git clean -e`. */
+  except: readonly string[];
+  /** It is `git clean`, and what git ignores goes as well, or does not. */
+  cleans?: 'all' | 'known';
+  /** In a container. Absent: on the host. */
+  inside?: Inhabited;
+}
+
 /** What a text would do. Pure: nothing was asked. */
 export interface Judgement {
   findings: Finding[];
+  /** What may be more of them. */
+  suspects?: readonly Suspect[];
   hints: Hint[];
   /** How many characters were read and copied: what bounds the time it took, whatever the machine. */
   work?: number;

@@ -554,6 +554,9 @@ function git(words: readonly string[], given: Invocation, machine: Machine): str
   }
   const [first = '', ...more] = rest.filter((word, index) => index > 0 || !word.startsWith('-'));
   switch (sub) {
+    case 'clean':
+      clean(rest, parsed.given.get('c') ?? [], invocation, machine);
+      return undefined;
     case 'config': {
       const command = rest.find((word) => word.startsWith('!'));
       if (command !== undefined) machine.script(command.slice(1), invocation);
@@ -577,6 +580,39 @@ function git(words: readonly string[], given: Invocation, machine: Machine): str
       return undefined;
     }
   }
+}
+
+const cleanFlags = flags(
+  '-d',
+  '-f --force',
+  '-x',
+  '-X',
+  '-n --dry-run',
+  '-q --quiet',
+  '-i --interactive',
+  '-e --exclude=',
+);
+
+/** What `git clean` deletes: what git does not know, and with -x or -X what it is told to ignore. */
+function clean(
+  words: readonly string[],
+  settings: readonly string[],
+  invocation: Invocation,
+  machine: Machine,
+): void {
+  const parsed = parseFlags(cleanFlags, words, { interspersed: true });
+  const on = (name: string): boolean => isOn(parsed, name) !== 'no';
+  const forced = on('force') || settings.some((one) => /^clean\.requireforce=(false|no|off|0)$/i.test(one));
+  // It asks a person with -i. Without -d folders that git does not know stay, unless they are named.
+  if (!forced || on('dry-run') || on('interactive') || on('help')) return;
+  if (parsed.rest.length === 0 && !on('d') && !on('x') && !on('X')) return;
+  const named = parsed.rest.length === 0 ? ['.'] : parsed.rest;
+  machine.suspect(invocation, {
+    paths: named.map((path) => resolvePath(path.replace(/^:(\/|\(top\))/, ''), invocation.cwd)),
+    whole: true,
+    except: parsed.given.get('exclude') ?? [],
+    cleans: on('x') || on('X') ? 'all' : 'known',
+  });
 }
 
 /** How far up the root of a repository is looked for. */

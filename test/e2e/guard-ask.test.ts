@@ -334,6 +334,70 @@ describe('with a fresh backup', () => {
     expect(some.verdict.findings[0]?.losses?.volumes.map(({ name }) => name)).not.toContain(unused);
   });
 
+  it('what deletes data at any path is refused, on its volume, in its folder and in its backups', async () => {
+    const { id } = await newest();
+    const { Name } = await stack.container('keep');
+    const own = `the files on the volume ${volume} at /state`;
+    for (const [text, loses] of [
+      ['docker compose exec keep rm -rf /state', own],
+      ["docker compose exec -T keep sh -c 'rm -rf /state/*'", own],
+      [`docker exec ${Name.slice(1)} rm -rf /state/1`, own],
+      ['docker exec $(docker compose ps -q keep) find /state -delete', own],
+      ['rm -rf backups', `the backups of safe-update in ${path.join(stack.directory, 'backups')}`],
+      [`rm -rf ./backups/${stack.project}/${id}`, 'the backups of safe-update in'],
+      [`rm -rf ${stack.directory}`, 'the backups of safe-update in'],
+      ['git clean -fdx', 'the backups of safe-update in'],
+    ] as const) {
+      const { exitCode, verdict, stderr } = await check(text);
+      expect(exitCode, text).toBe(2);
+      expect(verdict.findings[0]?.loses, text).toContain(loses);
+      expect(stderr.match(/instead .*\n/g), text).toEqual([
+        expect.stringContaining('safe-update guard approve'),
+      ]);
+    }
+    for (const text of [
+      'docker compose exec keep rm -rf /tmp/x /var/cache/apt',
+      `docker exec ${Name.slice(1)} rm -rf /statement`,
+      'rm -rf node_modules build',
+      'git clean -fdxn',
+      'git clean -fd src',
+    ])
+      expect((await check(text)).exitCode, text).toBe(0);
+  });
+
+  it('and in a folder that only a container of the project knows', async () => {
+    for (const name of ['live', 'code', 'other']) {
+      await mkdir(path.join(stack.directory, name));
+      await stack.write(path.join(name, name === 'code' ? 'package.json' : 'x'), '{}');
+    }
+    const label = (name: string, value: string): string[] => ['--label', `${name}=${value}`];
+    const made = await docker([
+      ...[
+        'create',
+        ...label(testLabel, stack.project),
+        ...label('com.docker.compose.project', stack.project),
+      ],
+      ...label('com.docker.compose.project.working_dir', stack.directory),
+      ...['-v', `${path.join(stack.directory, 'live')}:/srv/live`, '-v', '/srv/nameless'],
+      ...['-v', `${path.join(stack.directory, 'code')}:/srv/code`],
+      ...['-v', `${path.join(stack.directory, 'other')}:/srv/other:ro`, 'debian:bookworm-slim'],
+    ]);
+    const container = made.trim();
+    try {
+      for (const text of [
+        'rm -rf live',
+        `docker exec ${container} rm -rf /srv/live`,
+        `docker exec ${container} rm -rf /srv/nameless`,
+        `docker run --rm --volumes-from ${container} debian:bookworm-slim rm -rf /srv/nameless/x`,
+      ])
+        expect((await check(text)).exitCode, text).toBe(2);
+      for (const text of ['rm -rf code', 'rm -rf other', `docker exec ${container} rm -rf /srv/code/dist`])
+        expect((await check(text)).exitCode, text).toBe(0);
+    } finally {
+      await docker(['rm', '-fv', container]);
+    }
+  });
+
   it('an agent is told the same by its hook', async () => {
     const ask = async (command: string): Promise<string> => {
       const request = { tool_name: 'Bash', tool_input: { command }, cwd: stack.directory };
@@ -557,6 +621,15 @@ describe('an approval', () => {
     } finally {
       await guard(['approve', '--revoke', id]);
     }
+  });
+
+  it('lets what deletes files of a volume through once, as the refusal says', async () => {
+    const text = 'docker compose exec keep rm -rf /state';
+    const { verdict } = await check(text);
+    expect(verdict.findings[0]?.instead[0]).toContain(`safe-update guard approve -- ${text} #`);
+    await approved(text);
+    await expectAllowed(text, /approval/);
+    await expectRefused(text, /^$/);
   });
 
   it('is for no other command, folder, engine or volume', async () => {

@@ -1,11 +1,10 @@
 import { longestDuration, parseDuration } from '../../config/duration.ts';
-import { judge } from '../../guard/shell.ts';
 import { formatAge, settle, type Finding } from '../../guard/verdict.ts';
 import { ask } from '../terminal.ts';
 import { visible } from '../view/escape.ts';
 import { keepApprovals, listApprovals, revokeApproval, thisMoment, type Act } from './approvals.ts';
 import { textOf } from './check.ts';
-import { guardUsage, reason, refused, write, wrong } from './common.ts';
+import { guardUsage, judgeHere, reason, refused, write, wrong } from './common.ts';
 import { Answers, unapprovable } from './knowledge.ts';
 import { readSurroundings } from './surroundings.ts';
 
@@ -42,7 +41,7 @@ export async function approve(argv: readonly string[]): Promise<number> {
 async function approveText(text: string, holds: number): Promise<number> {
   if (!process.stdin.isTTY || !process.stderr.isTTY)
     return refuse('only a person at a terminal can approve a command; there is none here');
-  const judgement = judge(text, readSurroundings());
+  const judgement = await judgeHere(text, readSurroundings());
   const answers = new Answers();
   const verdict = await settle(judgement, answers);
   await write('stderr', `${reason(verdict)}\n`);

@@ -42,7 +42,9 @@ export async function check(argv: readonly string[]): Promise<number> {
   const why = reason(verdict);
   // What a command writes is read by programs; a note about one that is allowed is for people.
   const wanted = !shim || verdict.decision !== 'allow' || process.stderr.isTTY;
-  if (why !== '' && wanted) await write('stderr', `${why}\n`);
+  // Who has called docker shall see that it was not docker who refuses.
+  const who = shim && verdict.decision === 'deny' ? 'safe-update guard: ' : '';
+  if (why !== '' && wanted) await write('stderr', `${who}${why}\n`);
   return verdict.decision === 'deny' ? refused : 0;
 }
 

@@ -1,6 +1,6 @@
 import { explain } from '../../guard/explain.ts';
 import { judge, type Surroundings } from '../../guard/shell.ts';
-import { defaults, settle, type Settings, type Verdict } from '../../guard/verdict.ts';
+import { defaults, settle, type Judgement, type Settings, type Verdict } from '../../guard/verdict.ts';
 import { visible } from '../view/escape.ts';
 import type { Gate } from './approvals.ts';
 
@@ -51,13 +51,31 @@ export async function verdictOn(
   surroundings: Surroundings,
   { gate, policy }: Asking,
 ): Promise<Verdict> {
-  const judgement = judge(text, surroundings);
+  const judgement = await judgeHere(text, surroundings);
   if (judgement.findings.length === 0) return settle(judgement);
   const { Answers } = await import('./knowledge.ts');
   const answers = new Answers(gate);
   const { volume, losses, approval, warnings } = answers;
   if (policy === undefined) return settle(judgement, answers);
   return settle(judgement, { volume, losses, approval, warnings }, { ...defaults, policy });
+}
+
+/**
+ * What a text would do, in this place: where it deletes something of which the text does not say whether it is data, the disk, the
+ * compose files and the engine are asked.
+ */
+export async function judgeHere(text: string, surroundings: Surroundings): Promise<Judgement> {
+  const { suspects = [], ...judgement } = judge(text, surroundings);
+  if (suspects.length === 0) return judgement;
+  const { dataAmong } = await import('./deletions.ts');
+  const found = await dataAmong(suspects);
+  if (found.length === 0) return judgement;
+  // The same command is one finding.
+  const more = found.filter(
+    ({ command, at }) =>
+      !judgement.findings.some((one) => one.command === command && one.at.start === at.start),
+  );
+  return { ...judgement, findings: [...judgement.findings, ...more] };
 }
 
 /** The lines of a reason, fit for a terminal. */

@@ -24,6 +24,10 @@ export function engineElsewhere(endpoint: Endpoint, timeout: number): EngineView
     },
     containers: () => engine.allContainers(),
     volumes: () => engine.allVolumes(),
+    workdir: async (id) => {
+      const found = await engine.container(id);
+      return found === null ? undefined : found.Config.WorkingDir || '/';
+    },
   };
 }
 

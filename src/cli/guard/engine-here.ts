@@ -65,6 +65,11 @@ export class EngineHere {
     return this.#once('volumes', async () => (await this.#view()).volumes());
   }
 
+  /** The folder in which a container's commands run. */
+  workdir(id: string): ReturnType<EngineView['workdir']> {
+    return this.#once(`workdir ${id}`, async () => (await this.#view()).workdir(id));
+  }
+
   async volumesOf(project: string): Promise<string[]> {
     return (await this.volumes())
       .filter(({ labels }) => labels[projectLabel] === project)

@@ -9,8 +9,17 @@ export interface Container {
   name: string;
   running: boolean;
   labels: Labels;
-  /** Names of the volumes that it mounts; empty for what is none. */
-  mounts: { name: string }[];
+  mounts: Mounted[];
+}
+
+export interface Mounted {
+  /** Name of the volume; empty for what is none. */
+  name: string;
+  /** The folder of the host. */
+  source: string;
+  /** Where it is in the container. */
+  path: string;
+  readOnly: boolean;
 }
 
 export interface Volume {
@@ -26,6 +35,8 @@ export interface EngineView {
   volume(name: string): Promise<(Volume & { madeAt: number | undefined }) | null>;
   containers(): Promise<Container[]>;
   volumes(): Promise<Volume[]>;
+  /** The folder in which a container's commands run; undefined if the engine does not say. */
+  workdir(id: string): Promise<string | undefined>;
 }
 
 /** No list of all containers or volumes is longer, in bytes. */
@@ -65,20 +76,27 @@ export class EngineAtSocket implements EngineView {
       Names: string[];
       State: string;
       Labels: Labels | null;
-      Mounts: { Name?: string }[] | null;
+      Mounts: { Name?: string; Source?: string; Destination?: string; RW?: boolean }[] | null;
     }[];
     return listed.map(({ Id, Names, State, Labels, Mounts }) => ({
       id: Id,
       name: (Names[0] ?? Id).replace(/^\//, ''),
       running: State === 'running' || State === 'restarting',
       labels: Labels ?? {},
-      mounts: (Mounts ?? []).map(({ Name = '' }) => ({ name: Name })),
+      mounts: (Mounts ?? []).map(({ Name = '', Source = '', Destination = '', RW }) => ({
+        ...{ name: Name, source: Source, path: Destination, readOnly: RW === false },
+      })),
     }));
   }
 
   async volumes(): Promise<Volume[]> {
     const { Volumes } = (await this.#ask('/volumes')) as { Volumes: VolumeJson[] | null };
     return (Volumes ?? []).map(volumeOf);
+  }
+
+  async workdir(id: string): Promise<string | undefined> {
+    const found = (await this.#ask(`/containers/${id}/json`)) as { Config?: { WorkingDir?: string } } | null;
+    return found === null ? undefined : found.Config?.WorkingDir || '/';
   }
 
   /** Null: there is no such thing. */

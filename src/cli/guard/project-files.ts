@@ -62,6 +62,20 @@ export async function readProject(
     : { settings, rules: strictest(rules), warnings };
 }
 
+/**
+ * The settings of a folder, without and with each of its environments; undefined if they cannot be read, or somebody else could
+ * have written them. Never throws.
+ */
+export async function settingsIn(folder: string, env: Environment): Promise<Settings[] | undefined> {
+  try {
+    const found = await readFolder(folder, env);
+    for (const one of found) await requireTrusted(one, []);
+    return found;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The settings of a folder, without and with each of its environments. Throws if it has none that can be read. */
 async function readFolder(folder: string, env: Environment): Promise<Settings[]> {
   const own = Object.fromEntries(

@@ -2,6 +2,7 @@ import { holdsFlags, isHarmless, isOn, parseFlags, valueOf, type Flags } from '.
 import { resolvePath } from '../data-paths.ts';
 import { reportIf, startedThrough, takenElsewhere, type Invocation, type Machine } from '../invocation.ts';
 import { isUnknown } from '../unknown.ts';
+import type { Inhabited } from '../verdict.ts';
 import { aimed } from './aim.ts';
 import { anyContainer, payload, runWithin } from './payload.ts';
 import { subcommand } from './subcommand.ts';
@@ -127,7 +128,12 @@ export function judgeCompose(
       machine.report(invocation, { ...renew, rule: 'unknown' });
   } else if (name === 'scale' || name === 'watch') {
     if (saysYes(invocation)) machine.report(invocation, { rule: 'up-yes', instead: instead(name), ...about });
-  } else payload(parsed, invocation, machine, { service: true });
+  } else {
+    const [service = ''] = parsed.rest;
+    const known = isUnknown(service) ? undefined : service;
+    const of: Inhabited = { kind: 'service', ...about, service: known, comesUp: name === 'run' };
+    payload(parsed, invocation, machine, { service: true, of });
+  }
 }
 
 /** Whether what it reads would answer the question whether a volume may be deleted and made anew. */

@@ -1,6 +1,7 @@
 import { holdsFlags, isHarmless, isOn, parseFlags, type Flags, type FlagTable } from '../flags.ts';
 import { reportIf, takenElsewhere, type Draft, type Invocation, type Machine } from '../invocation.ts';
 import { isUnknown, SOME } from '../unknown.ts';
+import type { Inhabited } from '../verdict.ts';
 import { aimed } from './aim.ts';
 import { judgeCompose } from './compose.ts';
 import { payload } from './payload.ts';
@@ -109,14 +110,22 @@ const reset: Judge = (judged) => {
   });
 };
 
+/** Names of the containers whose mounts a command sees; those of one that it makes are its own, but for `--volumes-from`. */
+function inhabited(parsed: Flags, exec: boolean): Inhabited | undefined {
+  const lenders = parsed.given.get('volumes-from')?.map((name) => name.replace(/:(ro|rw|z|Z)$/, '')) ?? [];
+  if (!exec && lenders.length === 0) return undefined;
+  const names = exec ? parsed.rest.slice(0, 1) : lenders;
+  return { kind: 'container', ...(names.some(isUnknown) ? {} : { names }) };
+}
+
 const inContainer =
-  (table: FlagTable): Judge =>
+  (table: FlagTable, exec = false): Judge =>
   (judged) => {
     withFlags(
       table,
       judged,
       (parsed, { invocation, machine }) => {
-        payload(parsed, invocation, machine, { service: false });
+        payload(parsed, invocation, machine, { service: false, of: inhabited(parsed, exec) });
       },
       false,
     );
@@ -131,7 +140,7 @@ const hinted =
   };
 
 const run = inContainer(engineCommands.run);
-const exec = inContainer(engineCommands.exec);
+const exec = inContainer(engineCommands.exec, true);
 const noImages = hinted('removes images to roll back to; no data');
 const prunedContainers = hinted(
   'what the containers hold outside of volumes is lost; their anonymous volumes stay behind',

@@ -9,7 +9,8 @@ import { judgeDatabase } from '../databases.ts';
 import { flags, isOn, parseFlags, valueOf, type Flags } from '../flags.ts';
 import { reportIf, type Container, type Invocation, type Machine } from '../invocation.ts';
 
-import { known } from '../unknown.ts';
+import { isUnknown, known } from '../unknown.ts';
+import type { Inhabited } from '../verdict.ts';
 import { shownWords } from '../words.ts';
 
 /** Variables that count in a container: where its data are. */
@@ -27,13 +28,13 @@ export function payload(
   parsed: Flags,
   invocation: Invocation,
   machine: Machine,
-  { service }: { service: boolean },
+  { service, of }: { service: boolean; of?: Inhabited | undefined },
 ): void {
   const [target = '', ...command] = parsed.rest;
-  const volumes = mounts(parsed, invocation, machine, service);
+  const { volumes, binds } = mounts(parsed, invocation, machine, service);
   const given = variablesGiven(parsed, invocation, machine);
   const within: Within = {
-    inside: { volumes },
+    inside: { volumes, ...(of === undefined ? {} : { of }), ...(binds.length === 0 ? {} : { binds }) },
     cwd: valueOf(parsed, 'workdir'),
     env: new Map([...variablesOfImages, ...given]),
   };
@@ -156,14 +157,16 @@ const keepers = ['redis', 'valkey', 'keydb', 'dragonfly', 'mongo', 'minio', 'neo
 /** One is enough of what is no volume; of more, some of it may count as one. */
 const mostFree = 32;
 
-/** Where a named or data-holding mount is, in the container; undefined if the command mounts nothing itself. */
-function mounts(
-  parsed: Flags,
-  invocation: Invocation,
-  machine: Machine,
-  service: boolean,
-): string[] | undefined {
+interface Mounted {
+  /** Where a named or data-holding mount is, in the container; undefined if the command mounts nothing itself. */
+  volumes: string[] | undefined;
+  /** Folders of the host that can be written to. */
+  binds: { source: string; target: string }[];
+}
+
+function mounts(parsed: Flags, invocation: Invocation, machine: Machine, service: boolean): Mounted {
   const found: string[] = [];
+  const binds: Mounted['binds'] = [];
   /** The folder where it runs, with all that is worked on in it, is no place for data. */
   const isFolderItself = (source: string): boolean =>
     resolvePath(source, invocation.cwd) === resolvePath('.', invocation.cwd);
@@ -196,14 +199,18 @@ function mounts(
     any = true;
     free.push(value.split(':')[0] ?? '');
   }
-  if (!any) return undefined;
+  if (!any) return { volumes: undefined, binds };
   // Volumes that the command does not name.
   if (service || parsed.given.has('volumes-from')) found.push(...dataFoldersBut(free.slice(0, mostFree)));
-  return found;
+  return { volumes: found, binds };
 
   function note(source: string, target: string, readOnly: boolean): void {
     const isPath =
       /^[./~]/.test(source) || (source !== '' && known(source) !== source && source.includes('/'));
+    if (isPath && !readOnly && binds.length < mostFree) {
+      const full = resolvePath(source, invocation.cwd);
+      if (!isUnknown(full)) binds.push({ source: full, target });
+    }
     if (readOnly) free.push(target);
     else if (!isPath) found.push(target);
     else if (isServiceFolder(target) || (isDataFolder(target) && (keeps || !isFolderItself(source)))) {

@@ -53,6 +53,12 @@ describe('guard check', () => {
     expect(stderr).toContain('safe-update prod');
   });
 
+  it('says who refuses, where docker was called', async () => {
+    const { exitCode, stderr } = await guard(['check', '--shim', '--', 'docker', 'compose', 'down', '-v']);
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/^safe-update guard: refused: docker compose down -v\n/);
+  });
+
   it('allows with exit code 0 and without a word', async () => {
     expect(await guard(['check', '--', 'docker', 'compose', 'ps'])).toMatchObject({
       exitCode: 0,

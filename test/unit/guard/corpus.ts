@@ -4,13 +4,13 @@ export interface Case {
   expected: 'deny' | 'if' | 'allow';
   rule: string | undefined;
   text: string;
-  /** In fixtures/guard/corpus.txt. */
+  /** In the file. */
   line: number;
 }
 
-/** The cases of fixtures/guard/corpus.txt; its first lines say how it is written. */
-export function readCorpus(): Case[] {
-  const file = readFileSync(new URL('../../../fixtures/guard/corpus.txt', import.meta.url), 'utf8');
+/** The cases of fixtures/guard/corpus.txt, or of a file beside it; its first lines say how it is written. */
+export function readCorpus(name = 'corpus.txt'): Case[] {
+  const file = readFileSync(new URL(`../../../fixtures/guard/${name}`, import.meta.url), 'utf8');
   const cases: Case[] = [];
   for (const [index, line] of file.split('\n').entries()) {
     const last = cases.at(-1);
@@ -20,7 +20,7 @@ export function readCorpus(): Case[] {
       continue;
     }
     const found = /^(deny|if|allow)(?: ([a-z -]+))?:(?: (.*))?$/.exec(line);
-    if (found === null) throw new Error(`fixtures/guard/corpus.txt:${index + 1} is no case`);
+    if (found === null) throw new Error(`fixtures/guard/${name}:${index + 1} is no case`);
     const [, expected, rule, text = ''] = found;
     cases.push({ expected: expected as Case['expected'], rule, text, line: index + 1 });
   }

@@ -41,6 +41,16 @@ describe('a command that is harmless', () => {
   });
 });
 
+describe('a command that deletes what a build has made', () => {
+  it('is allowed without packages, an engine, settings and backups', async () => {
+    const loaded = await loadedBy(['guard', 'check', '--', 'rm', '-rf', 'node_modules']);
+    expect(loaded).toContain('src/cli/guard/deletions.ts');
+    expect(
+      loaded.filter((place) => /^src\/(backup|config\/(load|parse)|docker\/engine)|compose-text/.test(place)),
+    ).toEqual([]);
+  });
+});
+
 describe('a command that is refused', () => {
   it('is looked up without packages, and without what reads backups and settings', async () => {
     const loaded = await loadedBy(['guard', 'check', '--', 'docker', 'compose', 'down', '-v'], { code: 2 });
