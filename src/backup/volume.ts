@@ -215,6 +215,23 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
   };
 }
 
+/**
+ * Makes one volume equal to another one, both of which the helper has, and returns what both hold then. What was in `to` is
+ * gone from the first moment on. Throws SafeUpdateError `store` or `space`, also where the two are not equal afterwards.
+ */
+export async function copyVolume(helper: Helper, from: string, to: string): Promise<VolumeSummary> {
+  const writer = volumeWriter(helper, to);
+  await writer.clear();
+  const script = `python3 -I -S -c "$PREPARE" "$FOLDER" && cp --archive --sparse=always "$FROM/." "$FOLDER" && ${sayDone}`;
+  const env = { FOLDER: helper.pathOf(to), FROM: helper.pathOf(from), PREPARE: prepareRoot };
+  const finished = await helper.shell.run(script, { env });
+  if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('copy into', to, finished);
+  await writer.flush();
+  const [copied, wanted] = await Promise.all([writer.summary(), volumeWriter(helper, from).summary()]);
+  if (copied.digest === wanted.digest) return copied;
+  throw new SafeUpdateError('store', `The volume ${to} is not equal to ${from} after it was copied.`);
+}
+
 /** Arguments of tar, and the value of $CHOSEN in them. */
 function choose(members: Members | undefined): [argv: string, chosen: string] {
   if (members === undefined) return ['', ''];

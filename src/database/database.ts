@@ -81,6 +81,16 @@ export interface DatabaseEngine {
    */
   fingerprint(database: RunningDatabase): Promise<Fingerprint | undefined>;
   /**
+   * What a restore from a dump would not bring back, each by its name: `the replication slot "debezium"`. What is asked of
+   * the server is independent of what is dumped. Throws SafeUpdateError `database`.
+   */
+  notInDump?(database: RunningDatabase): Promise<string[]>;
+  /**
+   * Given a server's environment, returns the one with which it begins on an empty volume and lets its own client in: with
+   * `password` as the administrator's first, where none is in it any more, or a random one is asked for. Pure.
+   */
+  firstStart?(environment: readonly string[], password: string): string[];
+  /**
    * Given the environments of two images, returns their versions if the next one's server cannot read the former one's
    * files. Undefined if it can, or if they do not say. Pure.
    */

@@ -75,6 +75,7 @@ function engineOf(name: EngineName & ('mysql' | 'mariadb'), title: string): Data
       databasesIn: async (source) => (await open(kind, source)).databases.map(({ name: known }) => known),
     },
     fingerprint: (database) => fingerprint(kind, database),
+    firstStart,
     unreadable: (former, next) => unreadable(name, former, next),
   };
 }
@@ -98,6 +99,20 @@ function dataPath(container: Container): string {
   if (owner.startsWith('bitnami')) return `/bitnami/${name === 'mysql' ? 'mysql' : 'mariadb'}/data`;
   if (owner === 'linuxserver') return '/config/databases';
   return /-\d/.test(name) ? '/var/lib/mysql/data' : '/var/lib/mysql';
+}
+
+/**
+ * The images begin with a password from the environment, or with one that they make up and print once: whoever knows it
+ * knows that of the first server, and not of the next one.
+ */
+function firstStart(environment: readonly string[], password: string): string[] {
+  const given = /^(?:FILE__)?(?:MARIADB|MYSQL)_ROOT_PASSWORD(?:_FILE)?=./;
+  const empty = /^(?:(?:MARIADB|MYSQL)_ALLOW_EMPTY_(?:ROOT_)?PASSWORD|ALLOW_EMPTY_PASSWORD)=./;
+  const random = /^(?:MARIADB|MYSQL)_(?:RANDOM_ROOT_PASSWORD|ROOT_PASSWORD_HASH(?:_FILE)?)=/;
+  const others = environment.filter((entry) => !random.test(entry));
+  if (others.some((entry) => given.test(entry))) return others;
+  if (others.length === environment.length && others.some((entry) => empty.test(entry))) return others;
+  return [...others, `MARIADB_ROOT_PASSWORD=${password}`, `MYSQL_ROOT_PASSWORD=${password}`];
 }
 
 /**
@@ -390,8 +405,6 @@ async function restore(
   await withLargePackets(session, async () => {
     for (const { name, file } of chosen) await restoreDatabase(session, source, name, file);
   });
-  if (only === undefined) await restoreAccounts(session, accounts);
-
   const present = (await query(session, 'listing the databases', listDatabases)).map(([name]) => name);
   const missing = chosen.filter(({ name }) => !present.includes(name));
   if (missing.length > 0) {
@@ -401,9 +414,14 @@ async function restore(
       `${kind.title} in ${database.container.name} lacks after the restore: ${names}`,
     );
   }
+  // Last of all: the password that we are logged in with may be another one afterwards.
+  if (only === undefined) await restoreAccounts(session, accounts);
 }
 
-/** With `--force`, rights that cannot be given yet are passed over. */
+/**
+ * With `--force`, rights that cannot be given yet are passed over, and the account that is logged in stays as it is: with
+ * another password nobody could come in again.
+ */
 async function restoreAccounts(
   session: Session,
   accounts: readonly Account[],
@@ -414,10 +432,15 @@ async function restoreAccounts(
     const text = statements.map((statement) => `${statement};\n`).join('');
     await query(session, 'restoring the users', text, force);
   };
+  const others = accounts.filter(({ name }) => name !== session.account);
   const present = await readAccounts(session);
-  const anew = recreateChanged(accounts, present, session.account);
+  const anew = recreateChanged(others, present, session.account);
   await execute(anew);
-  await execute(grantChanged(accounts, anew.length === 0 ? present : await readAccounts(session)));
+  const granting = anew.length === 0 ? present : await readAccounts(session);
+  await execute(grantChanged(others, granting));
+  if (force !== undefined) return;
+  const own = accounts.filter(({ name }) => name === session.account);
+  await execute([...grantChanged(own, granting), ...recreateChanged(own, granting, session.account)]);
 }
 
 /**

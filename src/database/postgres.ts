@@ -48,6 +48,7 @@ export const postgres: DatabaseEngine = {
   check,
   restorer: { into: 'running server', restore, databasesIn, settings: '*.conf' },
   fingerprint,
+  firstStart,
   unreadable,
 };
 
@@ -84,6 +85,14 @@ function dataPath(container: Container): string {
   }
   const major = variable(container, 'PG_MAJOR') ?? /^(?:pg)?(\d+)/.exec(tag ?? '')?.[1];
   return Number(major) >= 18 ? `/var/lib/postgresql/${major}/docker` : '/var/lib/postgresql/data';
+}
+
+/** The official image refuses to begin without a password, which many take out of the environment once it has begun. */
+function firstStart(environment: readonly string[], password: string): string[] {
+  const given = /^(?:POSTGRES(?:QL)?_PASSWORD(?:_FILE)?|POSTGRES_HOST_AUTH_METHOD|ALLOW_EMPTY_PASSWORD)=./;
+  return environment.some((entry) => given.test(entry))
+    ? [...environment]
+    : [...environment, `POSTGRES_PASSWORD=${password}`, `POSTGRESQL_PASSWORD=${password}`];
 }
 
 /** No major version reads the files of another. */

@@ -18,7 +18,7 @@ import {
 import { whatWasMade } from './made.ts';
 import { tidyProofs } from './proofs.ts';
 import { lockProject, openSession, removeStrayHelpers, runName, waitUntilFree } from './session.ts';
-import { putBack } from './undo.ts';
+import { incompleteOf, putBack } from './undo.ts';
 
 /** How far an interrupted run had come, in words, and what recovering it means. Pure. */
 export function whereItStopped(entries: readonly JournalEntry[]): {
@@ -137,14 +137,16 @@ export async function recover(context: Context, project: string): Promise<Outcom
       'rollback-incomplete',
       `The interrupted run could not be undone: ${messageOf(error)}`,
       {
-        state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
-        hint: [
-          // What is missing may be a key, once the run's own has been lost.
-          ...(error instanceof SafeUpdateError && error.code === 'refused' && error.hint !== undefined
-            ? [error.hint]
-            : []),
-          `When the cause is gone, run again: ${context.again('recover')}`,
-        ].join('\n'),
+        ...incompleteOf(session, error, {
+          state: 'The stack may be stopped. Nothing was deleted: its data is in its volumes and backups.',
+          hint: [
+            // What is missing may be a key, once the run's own has been lost.
+            ...(error instanceof SafeUpdateError && error.code === 'refused' && error.hint !== undefined
+              ? [error.hint]
+              : []),
+            `When the cause is gone, run again: ${context.again('recover')}`,
+          ].join('\n'),
+        }),
         cause: error,
       },
     );

@@ -721,6 +721,7 @@ async function fill(
     new Map(),
     () => true,
     'data',
+    { nothingToLose: true },
   );
   return { data: { volumes, databases }, detail };
 }

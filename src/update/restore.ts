@@ -22,6 +22,7 @@ import { downtime } from './downtime.ts';
 import { requireSameData, type Data } from './fingerprints.ts';
 import { dropStack, readRuns, unfinishedRun } from './journal.ts';
 import { recover } from './recover.ts';
+import { dropFormer } from './reload.ts';
 import {
   beginBackup,
   currentContainers,
@@ -35,7 +36,7 @@ import {
   withHelper,
   type Session,
 } from './session.ts';
-import { databasesIn, putBack, restoreData, restoreDatabase, verifyRecord } from './undo.ts';
+import { databasesIn, incompleteOf, putBack, restoreData, restoreDatabase, verifyRecord } from './undo.ts';
 
 /** What of a backup is put back. */
 export type Selection =
@@ -364,7 +365,9 @@ async function replace(
   });
   await showStep(context, 'verify', 'Verify', async () => {
     await verifyRecord(session, target, 'verify');
-    return requireSameData(session, chosenOf(open.manifest, selection));
+    const same = await requireSameData(session, chosenOf(open.manifest, selection));
+    await dropFormer(context, session.project);
+    return same;
   });
   return target;
 }
@@ -477,8 +480,10 @@ async function undoRestore(
       'rollback-incomplete',
       `The restore failed (${reason}), and so did the way back: ${messageOf(second)}`,
       {
-        state: `The stack may be stopped.${kept === undefined ? '' : ` The state before the restore is whole in the backup ${kept.id}.`}`,
-        hint: `When the cause is gone, finish: ${context.again('recover')}`,
+        ...incompleteOf(session, second, {
+          state: `The stack may be stopped.${kept === undefined ? '' : ` The state before the restore is whole in the backup ${kept.id}.`}`,
+          hint: `When the cause is gone, finish: ${context.again('recover')}`,
+        }),
         cause: second,
       },
     );

@@ -23,7 +23,7 @@ import {
   type Session,
 } from './session.ts';
 import { doStep, downtimeOf, titles, type Update } from './steps.ts';
-import { putBack } from './undo.ts';
+import { incompleteOf, putBack } from './undo.ts';
 
 export interface RunOptions {
   /** Asks about the plan, which has just been emitted; false ends the run untouched. */
@@ -328,8 +328,10 @@ async function undo(state: Update, error: unknown): Promise<void> {
       'rollback-incomplete',
       `The ${kindOf(state)} failed (${reason}), and so did the rollback: ${messageOf(second)}`,
       {
-        state: stateOfIncomplete(state),
-        hint: `When the cause is gone, finish the rollback: ${state.session.context.again('recover')}`,
+        ...incompleteOf(session, second, {
+          state: stateOfIncomplete(state),
+          hint: `When the cause is gone, finish the rollback: ${context.again('recover')}`,
+        }),
         failed: failedRun(state),
         cause: second,
       },
