@@ -569,6 +569,28 @@ async function restoreGlobals(session: Session, globals: string): Promise<void> 
   });
 }
 
+const loadAsDumped =
+  'exec pg_restore --clean --if-exists --create --exit-on-error --no-password -d "$SU_BASE"';
+
+/**
+ * Since 10.3 a dump is loaded with an empty search path. Functions that name tables without their schema then find none,
+ * when a materialized view, an index or a constraint calls them; that they work in the database itself shows that its own
+ * search path has what they need. As statements, without the one that empties it; what is in the rows is not looked at. The
+ * names in a dump have their schemas.
+ */
+function loadWithSearchPath(version: number): string {
+  const toOutput = version >= 120_000 ? '-f -' : '';
+  return `{
+    { pg_restore --clean --if-exists --create ${toOutput}; echo "$?" >&4; } |
+      { sed -e '/^COPY .* FROM stdin;$/,$b' -e "s/^SELECT pg_catalog.set_config('search_path', '', false);$//"; echo "$?" >&4; } |
+      psql -X -w -q -v ON_ERROR_STOP=1 -d "$SU_BASE" >/dev/null
+    echo "$?" >&4
+  } 4>&1 >&2 | {
+    while read -r code; do [ "$code" = 0 ] || failed=$code; count=$((count + 1)); done
+    [ "$count" = 3 ] && exit "\${failed:-0}"
+  }`;
+}
+
 async function restoreDatabase(
   session: Session,
   source: DumpSource,
@@ -584,23 +606,30 @@ async function restoreDatabase(
       ? 'DROP DATABASE IF EXISTS :"name" WITH (FORCE);'
       : `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'name' AND pid <> pg_backend_pid();
          DROP DATABASE IF EXISTS :"name";`;
-  await client.run(
-    command(
-      session,
-      what,
-      `printf '%s\\n' "$SU_SQL" | psql -X -w -q -v ON_ERROR_STOP=1 -v name="$SU_TARGET" -d "$SU_BASE" >/dev/null`,
-      { SU_BASE, SU_SQL: drop, SU_TARGET: name },
-    ),
-  );
-  await client.run({
-    ...command(
-      session,
-      what,
-      'exec pg_restore --clean --if-exists --create --exit-on-error --no-password -d "$SU_BASE"',
+  const fill = async (script: string): Promise<void> => {
+    await client.run(
+      command(
+        session,
+        what,
+        `printf '%s\\n' "$SU_SQL" | psql -X -w -q -v ON_ERROR_STOP=1 -v name="$SU_TARGET" -d "$SU_BASE" >/dev/null`,
+        { SU_BASE, SU_SQL: drop, SU_TARGET: name },
+      ),
+    );
+    await client.run({
       // As timescaledb_pre_restore() does, which cannot be called in a database that is only now created.
-      session.timescale ? { SU_BASE, SU_OPTIONS: ' -c timescaledb.restoring=on' } : { SU_BASE },
-    ),
-    stdin: readBack(source, file),
+      ...command(session, what, script, {
+        SU_BASE,
+        ...(session.timescale ? { SU_OPTIONS: ' -c timescaledb.restoring=on' } : {}),
+      }),
+      stdin: readBack(source, file),
+    });
+  };
+  await fill(loadAsDumped).catch(async (error: unknown) => {
+    const lacksNames =
+      error instanceof SafeUpdateError && /does not exist|no schema has been/.test(error.message);
+    if (!lacksNames) throw error;
+    // Where that fails too, it was not for the names: what the usual way said is the reason.
+    await fill(loadWithSearchPath(session.version)).catch(() => Promise.reject(error));
   });
   await client.run(
     command(session, `ANALYZE of the database ${quoted(name)}`, 'exec psql -X -w -q -c ANALYZE </dev/null', {

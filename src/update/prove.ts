@@ -13,6 +13,7 @@ import { lookAtBinds, make, unwritten, withLastWords } from './apart.ts';
 import type { Context } from './context.ts';
 import { compare, mayBecomeEmpty, type Compared, type Data } from './fingerprints.ts';
 import { lockLabels, removeMade, tidyProofs } from './proofs.ts';
+import { beginsEmpty, UnloadableDump } from './reload.ts';
 import { requireRoom } from './restore-as.ts';
 import { recordIn, untouched } from './restore.ts';
 import {
@@ -315,14 +316,44 @@ async function fromArchives(
 }
 
 /**
- * Loads dumps into empty servers, as a restore of a hot backup does. Each server has its other volumes, and files of its
- * settings, as they were.
+ * Loads dumps into empty servers, as a restore of a hot backup does. One that no server takes is said, and is no reason
+ * against the backup: a restore of it does not need the dump.
  */
 async function fromDumps(
   proving: Proving,
   chosen: readonly ContainerInspect[],
   dumps: readonly ManifestDatabase[],
 ): Promise<Proof['databases']> {
+  const { context, proof } = proving;
+  let databases: Proof['databases'] = [];
+  await showStep(context, 'dumps', 'Load the dumps into empty servers', async () => {
+    let rest = dumps;
+    while (rest.length > 0) {
+      const loaded = await loadDumps(proving, chosen, rest);
+      if (!(loaded instanceof UnloadableDump)) {
+        databases = loaded;
+        break;
+      }
+      const { service, message } = loaded;
+      const reason = message.replaceAll(`${proof}-`, '');
+      context.emit({
+        type: 'notice',
+        level: 'warning',
+        message: `The dump of ${service} could not be loaded into an empty server. A restore of this backup does not need it: the archive is exact, and has come up. But no single database could be put back from it. The reason: ${reason}`,
+      });
+      rest = rest.filter((dump) => dump.service !== service);
+    }
+    return rest.map(({ service }) => service).join(', ') || 'none could be loaded';
+  });
+  return databases;
+}
+
+/** Each server has its other volumes, and files of its settings, as they were. Returns a dump that no server takes. */
+async function loadDumps(
+  proving: Proving,
+  chosen: readonly ContainerInspect[],
+  dumps: readonly ManifestDatabase[],
+): Promise<Proof['databases'] | UnloadableDump> {
   const { context } = proving;
   const servers = dumps.flatMap(({ service }) => {
     const inspect = chosen.find((candidate) => readContainer(candidate).service === service);
@@ -334,18 +365,21 @@ async function fromDumps(
     .map((volume) =>
       dumps.some((dump) => dump.volume === volume.name) ? { ...volume, exact: false } : volume,
     );
-  let databases: Proof['databases'] = [];
-  await showStep(context, 'dumps', 'Load the dumps into empty servers', async () => {
-    await standing(proving, servers, { volumes, databases: [...dumps] }, undefined, async (stack) => {
-      const { session, made, ids, record } = stack;
+  let loaded: Proof['databases'] | UnloadableDump = [];
+  await standing(proving, servers, { volumes, databases: [...dumps] }, undefined, async (stack) => {
+    const { session, made, ids, record } = stack;
+    try {
       await putDataIn(proving, stack, 'dumps');
-      requireNotInterrupted(context);
-      await start(context, record, ids);
-      databases = await count(session, made.data, () => 'dump');
-    });
-    return dumps.map(({ service }) => service).join(', ');
+    } catch (error) {
+      if (!(error instanceof UnloadableDump)) throw error;
+      loaded = error;
+      return;
+    }
+    requireNotInterrupted(context);
+    await start(context, record, ids);
+    loaded = await count(session, made.data, () => 'dump');
   });
-  return databases;
+  return loaded;
 }
 
 /**
@@ -364,7 +398,8 @@ async function standing(
     step === undefined ? work() : showStep(context, name, title, work);
   let failure: { error: unknown } | undefined;
   try {
-    const made = throwaway(proof, run, data, chosen, around);
+    const filledFromDumps = data.databases.filter((one) => isFilledFromDump(data, one));
+    const made = beginsEmpty(throwaway(proof, run, data, chosen, around), filledFromDumps);
     const ids: Recreated = new Map();
     await show('make', 'Make it apart from everything', async () => {
       await make(proving, made, ids);

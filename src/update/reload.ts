@@ -116,8 +116,16 @@ export async function reload(session: Session, loading: Loading, fill: Fill): Pr
       await fill(inside, { ...open, manifest }, loaded, ids);
     } catch (error) {
       const told = await withLastWords(context, proof, error);
-      if (error instanceof UnloadableDump) throw new UnloadableDump(error.service, told);
-      throw told;
+      if (!(error instanceof UnloadableDump)) throw told;
+      throw new UnloadableDump(
+        error.service,
+        new SafeUpdateError(
+          'database',
+          // The server that it names is gone a moment later.
+          `The dump of ${error.service} cannot be loaded into a new server: ${messageOf(told).replaceAll(`${proof}-`, '')}`,
+          { cause: told },
+        ),
+      );
     }
     await stopContainers(
       engine,

@@ -328,8 +328,8 @@ export async function restoreData(
     const count = chosen.length;
     return restored === count ? `${count} volumes` : `${restored} of ${count} volumes had changed`;
   } finally {
-    for (const { remove } of beside.values())
-      await remove().catch((error: unknown) => {
+    for (const loaded of beside.values())
+      await loaded.remove().catch((error: unknown) => {
         // The next test-restore or recovery removes it.
         context.emit({ type: 'notice', level: 'warning', message: messageOf(error) });
       });
