@@ -20,6 +20,8 @@ export interface DatabaseToDump {
   volume?: string;
   /** What its folder in the backup is called; absent: like its service. */
   name?: string;
+  /** What a restore from the dump would not bring back. */
+  notInDump?: readonly string[];
 }
 
 /** Where a database's files are: the mount that holds `dataPath`, the longest one that does. Pure. */
@@ -48,7 +50,7 @@ export class BackupInProgress {
 
   /** Dumps a database and proves the dump complete by reading it back. Throws SafeUpdateError `database`. */
   async addDump(
-    { engine, database, dataPath, volume, name: called }: DatabaseToDump,
+    { engine, database, dataPath, volume, name: called, notInDump = [] }: DatabaseToDump,
     progress: Progress,
   ): Promise<void> {
     const { service, number } = database.container;
@@ -80,12 +82,13 @@ export class BackupInProgress {
       ...(volume === undefined ? {} : { volume }),
       dataPath,
       parts: parts.map(({ path }) => path),
+      ...(notInDump.length === 0 ? {} : { notInDump: [...notInDump] }),
       ...(fingerprint === undefined ? {} : { fingerprint }),
     });
   }
 
   /** Notes what a database holds that needs no dump, because the archive of its volume will be exact. */
-  addCounted(counted: Required<Omit<Manifest['databases'][number], 'parts'>>): void {
+  addCounted(counted: Required<Omit<Manifest['databases'][number], 'parts' | 'notInDump'>>): void {
     this.#databases.push({ ...counted, parts: [] });
   }
 

@@ -59,7 +59,11 @@ export interface VolumeReader {
 /** Which files of an archive are unpacked, by path from the volume's root: `data/pg`. */
 export type Members =
   | /** All but this folder. */ { except: string }
-  | /** Files of this folder whose names match. */ { in: string; named: string };
+  | /** Files of this folder whose names match one of these; with `mayBeAbsent` there may be none. */ {
+      in: string;
+      named: readonly string[];
+      mayBeAbsent?: boolean;
+    };
 
 /** A volume that a store can write. */
 export interface VolumeWriter {
@@ -166,10 +170,15 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
         status=("\${PIPESTATUS[@]}"); [ "\${status[0]}" = 0 ] || exit 3; [ "\${status[1]}" = 0 ] || exit 2
         ${sayDone}`;
     return helper.shell.run(bash(script), {
-      env: { ...env, PREPARE: prepareRoot, FILE: 'file' in from ? from.file : '', CHOSEN: chosen },
+      env: { ...env, PREPARE: prepareRoot, FILE: 'file' in from ? from.file : '', ...chosen },
       ...('stdin' in from ? { stdin: from.stdin } : {}),
       onLine: counting(onBytes),
     });
+  };
+  const requireUnpacked = (finished: Finished, members: Members | undefined): void => {
+    if (finished.exitCode === 0 && saidDone(finished)) return;
+    const optional = members !== undefined && 'in' in members && members.mayBeAbsent === true;
+    if (!optional || !saidAbsent(finished)) throw failed('unpack into', volume, finished);
   };
   return {
     name: volume,
@@ -193,13 +202,13 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
           cause: lost,
         });
       }
-      if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('unpack into', volume, finished);
+      requireUnpacked(finished, members);
     },
     extractFrom(file, codec, onBytes, members) {
       const inside = helper.reach(file);
       if (inside === undefined) return undefined;
       return unpack(codec, onBytes, { file: inside }, members).then((finished) => {
-        if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('unpack into', volume, finished);
+        requireUnpacked(finished, members);
       });
     },
     async flush() {
@@ -232,12 +241,15 @@ export async function copyVolume(helper: Helper, from: string, to: string): Prom
   throw new SafeUpdateError('store', `The volume ${to} is not equal to ${from} after it was copied.`);
 }
 
-/** Arguments of tar, and the value of $CHOSEN in them. */
-function choose(members: Members | undefined): [argv: string, chosen: string] {
-  if (members === undefined) return ['', ''];
-  if ('except' in members) return ['--anchored --no-wildcards --exclude="$CHOSEN"', `./${members.except}`];
+/** Arguments of tar, and the variables in them. */
+function choose(members: Members | undefined): [argv: string, env: Record<string, string>] {
+  if (members === undefined) return ['', {}];
+  if ('except' in members)
+    return ['--anchored --no-wildcards --exclude="$CHOSEN"', { CHOSEN: `./${members.except}` }];
   const folder = members.in === '' ? '' : `${members.in.replace(/[\\*?[\]]/g, '\\$&')}/`;
-  return ['--wildcards --no-wildcards-match-slash "$CHOSEN"', `./${folder}${members.named}`];
+  const chosen = members.named.map((name, index) => [`CHOSEN_${index}`, `./${folder}${name}`] as const);
+  const words = chosen.map(([variable]) => `"$${variable}"`);
+  return [`--wildcards --no-wildcards-match-slash ${words.join(' ')}`, Object.fromEntries(chosen)];
 }
 
 /**
@@ -262,6 +274,16 @@ const sayDone = `echo "${doneMark}" >&2`;
 
 function saidDone({ stderr }: Finished): boolean {
   return stderr.trimEnd().endsWith(doneMark);
+}
+
+/** tar has read the whole archive, and what was asked for was not in it; nothing else was wrong. Pure. */
+function saidAbsent({ exitCode, stderr }: Finished): boolean {
+  const lines = stderr.split('\n').filter((line) => line.trim() !== '' && !/^tar: \d+$/.test(line));
+  return (
+    exitCode === 2 &&
+    lines.at(-1) === 'tar: Exiting with failure status due to previous errors' &&
+    lines.slice(0, -1).every((line) => line.endsWith(': Not found in archive'))
+  );
 }
 
 /**

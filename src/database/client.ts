@@ -55,7 +55,7 @@ export function clientOf(database: RunningDatabase, { title, afterCut }: ClientO
       'database',
       `${subject}: ${command.what} took longer than ${limit} and was ended.`,
       {
-        hint: 'Look for a session that holds a lock or a server that is overloaded, or raise database.timeout.',
+        hint: 'Look for a session that holds a lock or a server that is overloaded, or raise timeouts.dump in safe-update.yml.',
       },
     );
   }

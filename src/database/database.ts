@@ -45,8 +45,8 @@ export type Restorer =
       restore(database: RunningDatabase, source: DumpSource, only?: readonly string[]): Promise<void>;
       /** Names of the databases in a dump. Each can be restored without the others, and without users and roles. */
       databasesIn(source: DumpSource): Promise<string[]>;
-      /** Files of the data folder that hold settings and are in no dump, as a pattern: `*.conf`. */
-      settings?: string;
+      /** Files of the data folder that hold settings and are in no dump, where they are there, as patterns: `*.conf`. */
+      settings?: readonly string[];
     }
   /** As files of a stopped server. Files that would win over the dump at start are removed. */
   | { into: 'stopped data folder'; restore(folder: DataFolder, source: DumpSource): Promise<void> };

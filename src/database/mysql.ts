@@ -45,8 +45,7 @@ const looksOfBoth: Omit<ServerLooks, 'engine'> = {
  * A restore replaces the databases of the dump, and puts its users back to what they were. Databases and users that the
  * dump does not know, which a migration may have made, are left alone: no other copy of them may exist. Each database
  * is as of one moment (for tables of InnoDB; other kinds are not, while somebody writes), but not all of them as of the
- * same. Not in a dump: rights of MariaDB's PUBLIC, and what else lies in the system's own tables, such as time zones,
- * plugins, servers, and what SET PERSIST has set.
+ * same. Not in a dump: what SET PERSIST has set, which is in a file beside the data, time zones, and what `notInDump` names.
  */
 export const mysql = engineOf('mysql', 'MySQL');
 export const mariadb = engineOf('mariadb', 'MariaDB');
@@ -73,8 +72,10 @@ function engineOf(name: EngineName & ('mysql' | 'mariadb'), title: string): Data
       into: 'running server',
       restore: (database, source, only) => restore(kind, database, source, only),
       databasesIn: async (source) => (await open(kind, source)).databases.map(({ name: known }) => known),
+      settings: ['mysqld-auto.cnf', 'auto.cnf', '*.pem'],
     },
     fingerprint: (database) => fingerprint(kind, database),
+    notInDump: (database) => notInDump(kind, database),
     firstStart,
     unreadable: (former, next) => unreadable(name, former, next),
   };
@@ -259,6 +260,43 @@ async function fingerprint(kind: Kind, database: RunningDatabase): Promise<Finge
       counted.map(([schema = '', table = '', rows]) => [qualified(schema, table), Number(rows)]),
     ),
   };
+}
+
+const within = (path: string): string => `(${path} NOT LIKE '/%' OR ${path} LIKE CONCAT(@@datadir, '%'))`;
+
+// No server has all of these tables. Percona's image installs that component in each new server.
+const stateOutside = [
+  `SELECT 'the component', component_urn FROM mysql.component WHERE component_urn NOT LIKE '%percona_telemetry'`,
+  `SELECT 'the server', server_name FROM mysql.servers`,
+  `SELECT 'the plugin', name FROM mysql.plugin`,
+  `SELECT 'the loadable function', name FROM mysql.func`,
+  `SELECT DISTINCT 'the rights of', user FROM mysql.db WHERE user = 'PUBLIC'`,
+  `SELECT 'its being a replica of', host FROM performance_schema.replication_connection_configuration WHERE host <> ''`,
+  `SELECT 'the tablespace', name FROM information_schema.innodb_tablespaces WHERE space_type = 'General' AND name <> 'mysql'`,
+  ...['innodb_datafiles', 'innodb_sys_datafiles'].map(
+    (table) => `SELECT 'the file', path FROM information_schema.${table} WHERE NOT ${within('path')}`,
+  ),
+  ...['innodb_log_group_home_dir', 'innodb_data_home_dir', 'innodb_undo_directory'].map(
+    (name) => `SELECT 'the folder', @@${name} FROM DUAL WHERE NOT ${within(`@@${name}`)}`,
+  ),
+];
+
+/** What lies in the system's own tables, or in files elsewhere. */
+async function notInDump(kind: Kind, database: RunningDatabase): Promise<string[]> {
+  const session = await connect(database, kind);
+  const what = 'asking for what is in no dump';
+  // A statement about a table that this server has not is passed over; the last one says that all were tried.
+  const asked = [...stateOutside, `SELECT 'asked', ''`].map((sql) => `${sql};`).join('\n');
+  const rows = await query(session, what, asked, '--force');
+  if (rows.at(-1)?.[0] !== 'asked') {
+    throw new SafeUpdateError(
+      'database',
+      `${kind.title} in ${database.container.name} did not say what is in no dump.`,
+    );
+  }
+  const named = rows.slice(0, -1).map(([of = '', name = '']) => `${of} ${quoted(name)}`);
+  const masters = session.isMariadb ? await query(session, what, 'SHOW ALL SLAVES STATUS;') : [];
+  return [...named, ...(masters.length > 0 ? ['its being a replica'] : [])];
 }
 
 function identifier(name: string): string {

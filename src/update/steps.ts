@@ -205,8 +205,10 @@ const apply = {
         if (warning !== undefined) context.emit({ type: 'notice', level: 'warning', message: warning });
       }
       const volume = mountHolding(database.container, dataPath)?.source;
+      const notInDump = (await engine.notInDump?.(database)) ?? [];
+      if (state.plan.consistency === 'hot') requireInDump(context, engine, service, notInDump);
       await backup.addDump(
-        { engine, database, dataPath, ...(volume === undefined ? {} : { volume }) },
+        { engine, database, dataPath, notInDump, ...(volume === undefined ? {} : { volume }) },
         (item, bytes) => {
           context.emit({ type: 'step-progress', step: 'dump', item, bytes });
         },
@@ -418,6 +420,30 @@ async function askDataPath(
     `${container.service} says that it keeps its ${engine.title} files in ${folder}, which is on no volume: replacing the container deletes them.`,
     { hint: `Put ${folder} on a named volume first. If you are sure: --accept ${accept}` },
   );
+}
+
+/**
+ * Throws SafeUpdateError `refused` where a hot backup, from which the database comes back by its dump, would not bring all of
+ * it back; what somebody has let go of by name is said.
+ */
+function requireInDump(
+  { accept, emit }: Context,
+  { title }: DatabaseEngine,
+  service: string,
+  notInDump: readonly string[],
+): void {
+  if (notInDump.length === 0) return;
+  const acceptance = `not-in-dump:${service}`;
+  const what = notInDump.slice(0, 10).join(', ');
+  const more = notInDump.length > 10 ? ` and ${notInDump.length - 10} more` : '';
+  const message = `No dump of ${title} in ${service} holds ${what}${more}: after a rollback to a hot backup that would be gone.`;
+  if (accept.includes(acceptance)) {
+    emit({ type: 'notice', level: 'warning', message: `${message} That was accepted.` });
+    return;
+  }
+  throw new SafeUpdateError('refused', message, {
+    hint: `Take a cold backup, which holds all of it: --consistency cold, or consistency: cold in safe-update.yml. If that need not come back: --accept ${acceptance}`,
+  });
 }
 
 /**

@@ -524,7 +524,7 @@ async function placeMember(
     const beside: Helper = { ...helper, pathOf: () => scratch };
     const named = `${base.replace(/[\\*?[\]]/g, '\\$&')}*`;
     const writer = volumeWriter(beside, volume.name);
-    await open.reader.restoreVolume(volume, writer, () => undefined, { in: dir, named });
+    await open.reader.restoreVolume(volume, writer, () => undefined, { in: dir, named: [named] });
     await writer.flush();
     await run(`from=$SCRATCH/$DIR/$BASE to=$ROOT/$DIR/$BASE
       [ -f "$from" ]
@@ -545,7 +545,7 @@ async function placeSettings(session: Session, open: OpenBackup, dump: ManifestD
   const { settings } = restorer;
   await withHelper(session, [volume], 'write', async (helper) => {
     const writer = volumeWriter(helper, volume.name);
-    const members = { in: placeInVolume(dump, volume), named: settings };
+    const members = { in: placeInVolume(dump, volume), named: settings, mayBeAbsent: true };
     await open.reader.restoreVolume(volume, writer, () => undefined, members);
     await writer.flush();
   });
