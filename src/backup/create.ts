@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { notDumped } from '../database/client.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { Helper } from '../docker/helper.ts';
 import { readContainer } from '../docker/observe.ts';
@@ -216,12 +217,16 @@ export class BackupInProgress {
 }
 
 /** What can be done about a dump that failed, where whoever noticed did not know. */
-function withHint(error: unknown, { container: { name } }: RunningDatabase): unknown {
-  if (!(error instanceof SafeUpdateError) || error.code !== 'database' || error.hint !== undefined)
-    return error;
+function withHint(error: unknown, { container }: RunningDatabase): unknown {
+  // What is of a class of its own is known to whoever asked for the dump.
+  const isPlain = error instanceof SafeUpdateError && error.constructor === SafeUpdateError;
+  if (!isPlain || error.code !== 'database' || error.hint !== undefined) return error;
   return new SafeUpdateError('database', error.message, {
     ...(error.state === undefined ? {} : { state: error.state }),
-    hint: `See what the server says (docker logs ${name}), then run again. If a dump takes long: timeouts.dump in safe-update.yml.`,
+    hint: [
+      `See what the server says (docker logs ${container.name}), mend what it names, such as a view whose table is gone, then run again. If a dump takes long: timeouts.dump in safe-update.yml.`,
+      `If it need not be dumped, ${notDumped(container)}`,
+    ].join('\n'),
     cause: error,
   });
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container, EngineName } from '../model/project.ts';
-import { quoted, readBack, readSmall, writeSmall, type Filter } from './client.ts';
+import { notDumped, quoted, readBack, readSmall, writeSmall, type Filter } from './client.ts';
 import type { DatabaseEngine, DumpSink, DumpSource, RunningDatabase } from './database.ts';
 import { fileNames } from './file-names.ts';
 import { countLimit, qualified, type Fingerprint } from './fingerprint.ts';
@@ -309,7 +309,7 @@ function requireAccounts({ title }: Kind, { container }: RunningDatabase, sessio
   throw new SafeUpdateError(
     'database',
     `${title} ${session.version} in ${container.name} is too old to write down its users.`,
-    { hint: 'Use a cold backup for this service: consistency: cold, and no dump.' },
+    { hint: `Take a cold backup, and ${notDumped(container)}` },
   );
 }
 

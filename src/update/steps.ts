@@ -5,7 +5,7 @@ import type { BackupKind } from '../backup/id.ts';
 import type { Manifest } from '../backup/manifest.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
-import { recogniseDatabase } from '../database/engines.ts';
+import { databaseLabel, recogniseDatabase } from '../database/engines.ts';
 import { freeSpaceAt, measureVolumes, type Helper } from '../docker/helper.ts';
 import type { Observed } from '../docker/observe.ts';
 import { isGreen, pinRepository, startRecorded, stopContainers, type StackRecord } from '../docker/record.ts';
@@ -146,6 +146,7 @@ const apply = {
   /** Starts the helper that later archives: from here on it also keeps the volumes from being pruned. */
   async measure(state) {
     const { session, observed } = state;
+    requireDumped(state);
     const { settings, accept } = session.context;
     const volumes = archived(observed.volumes);
     state.helper = await startVolumeHelper(session, volumes, 'read');
@@ -420,6 +421,32 @@ async function askDataPath(
     `${container.service} says that it keeps its ${engine.title} files in ${folder}, which is on no volume: replacing the container deletes them.`,
     { hint: `Put ${folder} on a named volume first. If you are sure: --accept ${accept}` },
   );
+}
+
+/**
+ * Databases that somebody does not want to be dumped are in cold archives only, and that is said. Throws SafeUpdateError
+ * `refused` where the backup is to be a hot one: a copy of files that a server is writing to is none.
+ */
+function requireDumped({ session, observed, plan }: Update): void {
+  const { accept, emit } = session.context;
+  for (const container of observed.containers.filter(({ running }) => running)) {
+    const { [databaseLabel]: said, ...labels } = container.labels;
+    const engine = said?.trim() === 'none' ? recogniseDatabase({ ...container, labels }) : undefined;
+    if (engine === undefined) continue;
+    const { service } = container;
+    const message = `${service} (${engine.title}) is not dumped, because its engine is given as none`;
+    if (plan.consistency === 'cold') {
+      emit({ type: 'notice', level: 'info', message: `${message}: it is archived cold only.` });
+    } else if (!accept.includes(`not-in-dump:${service}`)) {
+      throw new SafeUpdateError(
+        'refused',
+        `${message}, and a hot archive of its files is no backup: the server writes to them meanwhile.`,
+        {
+          hint: `Take a cold backup: --consistency cold, or consistency: cold in safe-update.yml. If it need not come back: --accept not-in-dump:${service}`,
+        },
+      );
+    }
+  }
 }
 
 /**
