@@ -67,7 +67,6 @@ export async function interruption(context: Context, project: string): Promise<s
 export async function recover(context: Context, project: string): Promise<Outcome> {
   const from = context.clock.monotonic();
   const state = context.stateFor(project);
-  await tidyProofs(context);
   await waitUntilFree(context, project);
   const found = await unfinishedRun(state);
   const outcome = (result: Outcome['result'], run: string, backup?: string): Outcome => ({
@@ -78,6 +77,7 @@ export async function recover(context: Context, project: string): Promise<Outcom
     milliseconds: context.clock.monotonic() - from,
   });
   if (found === undefined) {
+    await tidyProofs(context);
     await removeRemains(context, project);
     return outcome('nothing-to-do', '');
   }
@@ -88,6 +88,8 @@ export async function recover(context: Context, project: string): Promise<Outcom
     found,
   );
   try {
+    // After the helper of that run has gone, which may have volumes of a test-restore.
+    await tidyProofs(context);
     // Another process may have recovered it while this one waited for the lock.
     const still = await unfinishedRun(state);
     if (still?.run !== found.run) return outcome('nothing-to-do', '');

@@ -15,7 +15,7 @@ import { lookAtBinds, make, unwritten, withLastWords } from './apart.ts';
 import type { Context } from './context.ts';
 import { compare, type Data } from './fingerprints.ts';
 import { lockLabels, removeMade } from './proofs.ts';
-import { currentContainers, lockProject, type Session } from './session.ts';
+import { currentContainers, lockProject, pauseAt, type Session } from './session.ts';
 import { throwaway, type Throwaway } from './throwaway.ts';
 
 /** A dump is whole, but no server takes it: one that begins empty does not start, or refuses what is in it. */
@@ -272,6 +272,7 @@ export async function swap(
     journal.write({ type: 'set-aside', volume: volume.name, into: former });
   }
   journal.write({ type: 'restoring', volume: volume.name });
+  await pauseAt(session.context, 'swap');
   try {
     await copyVolume(helper, from, volume.name);
   } catch (error) {

@@ -35,6 +35,7 @@ import {
 import {
   beginBackup,
   currentContainers,
+  pauseAt,
   runningDatabase,
   sealBackup,
   showStep,
@@ -317,6 +318,7 @@ export async function restoreData(
       context.emit({ type: 'step-progress', step, item: `loading what ${volume.name} is to hold` });
       beside.set(volume.name, await loadBeside(session, open, record, volume, filledByServer(volume)));
     }
+    if (beside.size > 0) await pauseAt(context, 'loaded');
     const restored = await fillVolumes();
     for (const dump of fromDump.filter(({ volume }) => volume === undefined || !beside.has(volume))) {
       const stop = await restoreIntoServer(session, open, record, recreated, dump);
