@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { notDumped } from '../database/client.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { Helper } from '../docker/helper.ts';
 import { readContainer } from '../docker/observe.ts';
@@ -20,6 +21,8 @@ export interface DatabaseToDump {
   volume?: string;
   /** What its folder in the backup is called; absent: like its service. */
   name?: string;
+  /** What a restore from the dump would not bring back. */
+  notInDump?: readonly string[];
 }
 
 /** Where a database's files are: the mount that holds `dataPath`, the longest one that does. Pure. */
@@ -50,7 +53,7 @@ export class BackupInProgress {
 
   /** Dumps a database and proves the dump complete by reading it back. Throws SafeUpdateError `database`. */
   async addDump(
-    { engine, database, dataPath, volume, name: called }: DatabaseToDump,
+    { engine, database, dataPath, volume, name: called, notInDump = [] }: DatabaseToDump,
     progress: Progress,
   ): Promise<void> {
     const { service, number } = database.container;
@@ -82,12 +85,13 @@ export class BackupInProgress {
       ...(volume === undefined ? {} : { volume }),
       dataPath,
       parts: parts.map(({ path }) => path),
+      ...(notInDump.length === 0 ? {} : { notInDump: [...notInDump] }),
       ...(fingerprint === undefined ? {} : { fingerprint }),
     });
   }
 
   /** Notes what a database holds that needs no dump, because the archive of its volume will be exact. */
-  addCounted(counted: Required<Omit<Manifest['databases'][number], 'parts'>>): void {
+  addCounted(counted: Required<Omit<Manifest['databases'][number], 'parts' | 'notInDump'>>): void {
     this.#databases.push({ ...counted, parts: [] });
   }
 
@@ -238,12 +242,16 @@ export class BackupInProgress {
 }
 
 /** What can be done about a dump that failed, where whoever noticed did not know. */
-function withHint(error: unknown, { container: { name } }: RunningDatabase): unknown {
-  if (!(error instanceof SafeUpdateError) || error.code !== 'database' || error.hint !== undefined)
-    return error;
+function withHint(error: unknown, { container }: RunningDatabase): unknown {
+  // What is of a class of its own is known to whoever asked for the dump.
+  const isPlain = error instanceof SafeUpdateError && error.constructor === SafeUpdateError;
+  if (!isPlain || error.code !== 'database' || error.hint !== undefined) return error;
   return new SafeUpdateError('database', error.message, {
     ...(error.state === undefined ? {} : { state: error.state }),
-    hint: `See what the server says (docker logs ${name}), then run again. If a dump takes long: timeouts.dump in safe-update.yml.`,
+    hint: [
+      `See what the server says (docker logs ${container.name}), mend what it names, such as a view whose table is gone, then run again. If a dump takes long: timeouts.dump in safe-update.yml.`,
+      `If it need not be dumped, ${notDumped(container)}`,
+    ].join('\n'),
     cause: error,
   });
 }

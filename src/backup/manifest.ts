@@ -92,6 +92,8 @@ const manifestSchema = z.object({
       dataPath: z.string(),
       /** Parts of the dump; none for a file of SQLite whose archive is exact. */
       parts: z.array(z.string()),
+      /** What is in no dump of it, by name; an exact archive of its volume has it. */
+      notInDump: z.array(z.string()).optional(),
       /** What it held at about that time; absent where there was nobody to ask. */
       fingerprint: z
         .object({

@@ -60,7 +60,11 @@ export interface VolumeReader {
 /** Which files of an archive are unpacked, by path from the volume's root: `data/pg`. */
 export type Members =
   | /** All but what is in these folders. */ { except: readonly string[] }
-  | /** Files of this folder whose names match. */ { in: string; named: string }
+  | /** Files of this folder whose names match one of these; with `mayBeAbsent` there may be none. */ {
+      in: string;
+      named: readonly string[];
+      mayBeAbsent?: boolean;
+    }
   | /** This folder and those it is in, without what is in them. */ { folder: string };
 
 /** A volume that a store can write. */
@@ -176,6 +180,11 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
       onLine: counting(onBytes),
     });
   };
+  const requireUnpacked = (finished: Finished, members: Members | undefined): void => {
+    if (finished.exitCode === 0 && saidDone(finished)) return;
+    const optional = members !== undefined && 'in' in members && members.mayBeAbsent === true;
+    if (!optional || !saidAbsent(finished)) throw failed('unpack into', volume, finished);
+  };
   return {
     name: volume,
     async clear() {
@@ -200,13 +209,13 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
           cause: lost,
         });
       }
-      if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('unpack into', volume, finished);
+      requireUnpacked(finished, members);
     },
     extractFrom(file, codec, onBytes, members) {
       const inside = helper.reach(file);
       if (inside === undefined) return undefined;
       return unpack(codec, onBytes, { file: inside }, members).then((finished) => {
-        if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('unpack into', volume, finished);
+        requireUnpacked(finished, members);
       });
     },
     async flush() {
@@ -220,6 +229,23 @@ export function volumeWriter(helper: Helper, volume: string): VolumeWriter {
       return readSummary(volume, finished).summary;
     },
   };
+}
+
+/**
+ * Makes one volume equal to another one, both of which the helper has, and returns what both hold then. What was in `to` is
+ * gone from the first moment on. Throws SafeUpdateError `store` or `space`, also where the two are not equal afterwards.
+ */
+export async function copyVolume(helper: Helper, from: string, to: string): Promise<VolumeSummary> {
+  const writer = volumeWriter(helper, to);
+  await writer.clear();
+  const script = `python3 -I -S -c "$PREPARE" "$FOLDER" && cp --archive --sparse=always "$FROM/." "$FOLDER" && ${sayDone}`;
+  const env = { FOLDER: helper.pathOf(to), FROM: helper.pathOf(from), PREPARE: prepareRoot };
+  const finished = await helper.shell.run(script, { env });
+  if (finished.exitCode !== 0 || !saidDone(finished)) throw failed('copy into', to, finished);
+  await writer.flush();
+  const [copied, wanted] = await Promise.all([writer.summary(), volumeWriter(helper, from).summary()]);
+  if (copied.digest === wanted.digest) return copied;
+  throw new SafeUpdateError('store', `The volume ${to} is not equal to ${from} after it was copied.`);
 }
 
 /** Arguments of tar, and the values of the variables in them. */
@@ -240,7 +266,8 @@ function choose(members: Members | undefined): { choice: string; chosen: Record<
     return naming('--no-recursion --no-wildcards', '', folders);
   }
   const folder = members.in === '' ? '' : `${literal(members.in)}/`;
-  return naming('--wildcards --no-wildcards-match-slash', '', [`./${folder}${members.named}`]);
+  const within = members.named.map((name) => `./${folder}${name}`);
+  return naming('--wildcards --no-wildcards-match-slash', '', within);
 }
 
 /**
@@ -268,6 +295,16 @@ const sayDone = `echo "${doneMark}" >&2`;
 
 function saidDone({ stderr }: Finished): boolean {
   return stderr.trimEnd().endsWith(doneMark);
+}
+
+/** tar has read the whole archive, and what was asked for was not in it; nothing else was wrong. Pure. */
+function saidAbsent({ exitCode, stderr }: Finished): boolean {
+  const lines = stderr.split('\n').filter((line) => line.trim() !== '' && !/^tar: \d+$/.test(line));
+  return (
+    exitCode === 2 &&
+    lines.at(-1) === 'tar: Exiting with failure status due to previous errors' &&
+    lines.slice(0, -1).every((line) => line.endsWith(': Not found in archive'))
+  );
 }
 
 /**

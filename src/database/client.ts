@@ -16,6 +16,8 @@ export interface ClientCommand {
   stdin?: ReadBack;
   /** Milliseconds; default: the database's time limit. */
   timeout?: number;
+  /** What is wrong where it ends with another exit code than 0; default: what it said last. */
+  failure?: (finished: Finished) => SafeUpdateError;
 }
 
 /** Runs the clients of one database. Whatever fails is a SafeUpdateError `database`, or `interrupted` after a signal. */
@@ -55,7 +57,7 @@ export function clientOf(database: RunningDatabase, { title, afterCut }: ClientO
       'database',
       `${subject}: ${command.what} took longer than ${limit} and was ended.`,
       {
-        hint: 'Look for a session that holds a lock or a server that is overloaded, or raise database.timeout.',
+        hint: 'Look for a session that holds a lock or a server that is overloaded, or raise timeouts.dump in safe-update.yml.',
       },
     );
   }
@@ -64,10 +66,22 @@ export function clientOf(database: RunningDatabase, { title, afterCut }: ClientO
   async function objection(command: ClientCommand, finished: Finished): Promise<SafeUpdateError | undefined> {
     const cut = await cutOff(command, finished);
     if (cut !== undefined || finished.exitCode === 0) return cut;
+    if (command.failure !== undefined) return command.failure(finished);
     const said = lastLines(finished.stderr, database.container);
     return new SafeUpdateError(
       'database',
       `${subject}: ${command.what} failed with exit code ${finished.exitCode}${said === '' ? '.' : `: ${said}`}`,
+    );
+  }
+
+  /** The engine says so where the script's output would be. */
+  function withoutShell({ exitCode, stdout, stderr }: Finished): SafeUpdateError | undefined {
+    const said = /exec: "sh": (?:executable file not found|.*no such file or directory)/;
+    if ((exitCode !== 126 && exitCode !== 127) || !said.test(stdout + stderr)) return undefined;
+    return new SafeUpdateError(
+      'database',
+      `${subject} cannot be dumped: there is no shell (sh) in its container to run a client with.`,
+      { hint: `Take an image that has one, or ${notDumped(database.container)}` },
     );
   }
 
@@ -85,7 +99,7 @@ export function clientOf(database: RunningDatabase, { title, afterCut }: ClientO
       ...optionsOf(command),
       ...(database.signal === undefined ? {} : { signal: database.signal }),
     });
-    const problem = await cutOff(command, finished);
+    const problem = (await cutOff(command, finished)) ?? withoutShell(finished);
     if (problem !== undefined) throw problem;
     // Standard input that broke off looks to the client like one that ended.
     command.stdin?.proveRead();
@@ -250,9 +264,15 @@ export function withoutSecrets(text: string, container: Container): string {
   return clean;
 }
 
-/** The end of a hint: where a person can say with which login a database is reached. */
-export function sayInConfiguration({ service }: Container): string {
-  return `name a login in safe-update.yml: databases.${service}.user and .passwordFile.`;
+/** The end of a hint: where a person can say with which login a database is reached, or that it is not to be. */
+export function sayInConfiguration(container: Container): string {
+  const { service } = container;
+  return `name a login in safe-update.yml: databases.${service}.user and .passwordFile. If it is not to be dumped, ${notDumped(container)}`;
+}
+
+/** The end of a hint: how a database can be backed up of which no dump can be had. */
+export function notDumped({ service }: Container): string {
+  return `say databases.${service}.engine: none in safe-update.yml: then only cold backups have it, in the archive of its volume.`;
 }
 
 /** A name as it may stand in a message: quoted, and on one line. */

@@ -45,8 +45,8 @@ export type Restorer =
       restore(database: RunningDatabase, source: DumpSource, only?: readonly string[]): Promise<void>;
       /** Names of the databases in a dump. Each can be restored without the others, and without users and roles. */
       databasesIn(source: DumpSource): Promise<string[]>;
-      /** Files of the data folder that hold settings and are in no dump, as a pattern: `*.conf`. */
-      settings?: string;
+      /** Files of the data folder that hold settings and are in no dump, where they are there, as patterns: `*.conf`. */
+      settings?: readonly string[];
     }
   /** As files of a stopped server. Files that would win over the dump at start are removed. */
   | { into: 'stopped data folder'; restore(folder: DataFolder, source: DumpSource): Promise<void> };
@@ -80,6 +80,16 @@ export interface DatabaseEngine {
    * has no client that could. Throws SafeUpdateError `database`.
    */
   fingerprint(database: RunningDatabase): Promise<Fingerprint | undefined>;
+  /**
+   * What a restore from a dump would not bring back, each by its name: `the replication slot "debezium"`. What is asked of
+   * the server is independent of what is dumped. Throws SafeUpdateError `database`.
+   */
+  notInDump?(database: RunningDatabase): Promise<string[]>;
+  /**
+   * Given a server's environment, returns the one with which it begins on an empty volume and lets its own client in: with
+   * `password` as the administrator's first, where none is in it any more, or a random one is asked for. Pure.
+   */
+  firstStart?(environment: readonly string[], password: string): string[];
   /**
    * Given the environments of two images, returns their versions if the next one's server cannot read the former one's
    * files. Undefined if it can, or if they do not say. Pure.

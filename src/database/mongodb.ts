@@ -54,6 +54,7 @@ export const mongodb: DatabaseEngine = {
     databasesIn: async (source) => replacedDatabases((await open(source)).archive),
   },
   fingerprint,
+  notInDump,
 };
 
 const looks: ServerLooks = {
@@ -310,6 +311,11 @@ async function hasOplog({ container }: RunningDatabase, { client, env }: Session
     option(container, 'replSet') !== undefined ||
     variable(container, 'MONGODB_REPLICA_SET_MODE') !== undefined
   );
+}
+
+/** Who else is in a replica set, and that there is one, is in the server's own database `local`. */
+async function notInDump(database: RunningDatabase): Promise<string[]> {
+  return (await hasOplog(database, await logIn(database))) ? ['its replica set'] : [];
 }
 
 /** Documents of every collection. */

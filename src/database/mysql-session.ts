@@ -244,7 +244,7 @@ export async function connect(
       {
         hint:
           'Give the container MARIADB_ROOT_PASSWORD or MYSQL_ROOT_PASSWORD, as root has it. Where the image made up ' +
-          'a password at its first start, its log of that time says which.',
+          `a password at its first start, its log of that time says which: ${sayInConfiguration(container)}`,
       },
     );
   }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { SafeUpdateError } from '../model/error.ts';
 import type { Container, EngineName } from '../model/project.ts';
-import { quoted, readBack, readSmall, writeSmall, type Filter } from './client.ts';
+import { notDumped, quoted, readBack, readSmall, writeSmall, type Filter } from './client.ts';
 import type { DatabaseEngine, DumpSink, DumpSource, RunningDatabase } from './database.ts';
 import { fileNames } from './file-names.ts';
 import { countLimit, qualified, type Fingerprint } from './fingerprint.ts';
@@ -45,8 +45,7 @@ const looksOfBoth: Omit<ServerLooks, 'engine'> = {
  * A restore replaces the databases of the dump, and puts its users back to what they were. Databases and users that the
  * dump does not know, which a migration may have made, are left alone: no other copy of them may exist. Each database
  * is as of one moment (for tables of InnoDB; other kinds are not, while somebody writes), but not all of them as of the
- * same. Not in a dump: rights of MariaDB's PUBLIC, and what else lies in the system's own tables, such as time zones,
- * plugins, servers, and what SET PERSIST has set.
+ * same. Not in a dump: what SET PERSIST has set, which is in a file beside the data, time zones, and what `notInDump` names.
  */
 export const mysql = engineOf('mysql', 'MySQL');
 export const mariadb = engineOf('mariadb', 'MariaDB');
@@ -73,8 +72,11 @@ function engineOf(name: EngineName & ('mysql' | 'mariadb'), title: string): Data
       into: 'running server',
       restore: (database, source, only) => restore(kind, database, source, only),
       databasesIn: async (source) => (await open(kind, source)).databases.map(({ name: known }) => known),
+      settings: ['mysqld-auto.cnf', 'auto.cnf', '*.pem'],
     },
     fingerprint: (database) => fingerprint(kind, database),
+    notInDump: (database) => notInDump(kind, database),
+    firstStart,
     unreadable: (former, next) => unreadable(name, former, next),
   };
 }
@@ -98,6 +100,20 @@ function dataPath(container: Container): string {
   if (owner.startsWith('bitnami')) return `/bitnami/${name === 'mysql' ? 'mysql' : 'mariadb'}/data`;
   if (owner === 'linuxserver') return '/config/databases';
   return /-\d/.test(name) ? '/var/lib/mysql/data' : '/var/lib/mysql';
+}
+
+/**
+ * The images begin with a password from the environment, or with one that they make up and print once: whoever knows it
+ * knows that of the first server, and not of the next one.
+ */
+function firstStart(environment: readonly string[], password: string): string[] {
+  const given = /^(?:FILE__)?(?:MARIADB|MYSQL)_ROOT_PASSWORD(?:_FILE)?=./;
+  const empty = /^(?:(?:MARIADB|MYSQL)_ALLOW_EMPTY_(?:ROOT_)?PASSWORD|ALLOW_EMPTY_PASSWORD)=./;
+  const random = /^(?:MARIADB|MYSQL)_(?:RANDOM_ROOT_PASSWORD|ROOT_PASSWORD_HASH(?:_FILE)?)=/;
+  const others = environment.filter((entry) => !random.test(entry));
+  if (others.some((entry) => given.test(entry))) return others;
+  if (others.length === environment.length && others.some((entry) => empty.test(entry))) return others;
+  return [...others, `MARIADB_ROOT_PASSWORD=${password}`, `MYSQL_ROOT_PASSWORD=${password}`];
 }
 
 /**
@@ -246,6 +262,43 @@ async function fingerprint(kind: Kind, database: RunningDatabase): Promise<Finge
   };
 }
 
+const within = (path: string): string => `(${path} NOT LIKE '/%' OR ${path} LIKE CONCAT(@@datadir, '%'))`;
+
+// No server has all of these tables. Percona's image installs that component in each new server.
+const stateOutside = [
+  `SELECT 'the component', component_urn FROM mysql.component WHERE component_urn NOT LIKE '%percona_telemetry'`,
+  `SELECT 'the server', server_name FROM mysql.servers`,
+  `SELECT 'the plugin', name FROM mysql.plugin`,
+  `SELECT 'the loadable function', name FROM mysql.func`,
+  `SELECT DISTINCT 'the rights of', user FROM mysql.db WHERE user = 'PUBLIC'`,
+  `SELECT 'its being a replica of', host FROM performance_schema.replication_connection_configuration WHERE host <> ''`,
+  `SELECT 'the tablespace', name FROM information_schema.innodb_tablespaces WHERE space_type = 'General' AND name <> 'mysql'`,
+  ...['innodb_datafiles', 'innodb_sys_datafiles'].map(
+    (table) => `SELECT 'the file', path FROM information_schema.${table} WHERE NOT ${within('path')}`,
+  ),
+  ...['innodb_log_group_home_dir', 'innodb_data_home_dir', 'innodb_undo_directory'].map(
+    (name) => `SELECT 'the folder', @@${name} FROM DUAL WHERE NOT ${within(`@@${name}`)}`,
+  ),
+];
+
+/** What lies in the system's own tables, or in files elsewhere. */
+async function notInDump(kind: Kind, database: RunningDatabase): Promise<string[]> {
+  const session = await connect(database, kind);
+  const what = 'asking for what is in no dump';
+  // A statement about a table that this server has not is passed over; the last one says that all were tried.
+  const asked = [...stateOutside, `SELECT 'asked', ''`].map((sql) => `${sql};`).join('\n');
+  const rows = await query(session, what, asked, '--force');
+  if (rows.at(-1)?.[0] !== 'asked') {
+    throw new SafeUpdateError(
+      'database',
+      `${kind.title} in ${database.container.name} did not say what is in no dump.`,
+    );
+  }
+  const named = rows.slice(0, -1).map(([of = '', name = '']) => `${of} ${quoted(name)}`);
+  const masters = session.isMariadb ? await query(session, what, 'SHOW ALL SLAVES STATUS;') : [];
+  return [...named, ...(masters.length > 0 ? ['its being a replica'] : [])];
+}
+
 function identifier(name: string): string {
   return `\`${name.replaceAll('`', '``')}\``;
 }
@@ -256,7 +309,7 @@ function requireAccounts({ title }: Kind, { container }: RunningDatabase, sessio
   throw new SafeUpdateError(
     'database',
     `${title} ${session.version} in ${container.name} is too old to write down its users.`,
-    { hint: 'Use a cold backup for this service: consistency: cold, and no dump.' },
+    { hint: `Take a cold backup, and ${notDumped(container)}` },
   );
 }
 
@@ -390,8 +443,6 @@ async function restore(
   await withLargePackets(session, async () => {
     for (const { name, file } of chosen) await restoreDatabase(session, source, name, file);
   });
-  if (only === undefined) await restoreAccounts(session, accounts);
-
   const present = (await query(session, 'listing the databases', listDatabases)).map(([name]) => name);
   const missing = chosen.filter(({ name }) => !present.includes(name));
   if (missing.length > 0) {
@@ -401,9 +452,14 @@ async function restore(
       `${kind.title} in ${database.container.name} lacks after the restore: ${names}`,
     );
   }
+  // Last of all: the password that we are logged in with may be another one afterwards.
+  if (only === undefined) await restoreAccounts(session, accounts);
 }
 
-/** With `--force`, rights that cannot be given yet are passed over. */
+/**
+ * With `--force`, rights that cannot be given yet are passed over, and the account that is logged in stays as it is: with
+ * another password nobody could come in again.
+ */
 async function restoreAccounts(
   session: Session,
   accounts: readonly Account[],
@@ -414,10 +470,15 @@ async function restoreAccounts(
     const text = statements.map((statement) => `${statement};\n`).join('');
     await query(session, 'restoring the users', text, force);
   };
+  const others = accounts.filter(({ name }) => name !== session.account);
   const present = await readAccounts(session);
-  const anew = recreateChanged(accounts, present, session.account);
+  const anew = recreateChanged(others, present, session.account);
   await execute(anew);
-  await execute(grantChanged(accounts, anew.length === 0 ? present : await readAccounts(session)));
+  const granting = anew.length === 0 ? present : await readAccounts(session);
+  await execute(grantChanged(others, granting));
+  if (force !== undefined) return;
+  const own = accounts.filter(({ name }) => name === session.account);
+  await execute([...grantChanged(own, granting), ...recreateChanged(own, granting, session.account)]);
 }
 
 /**

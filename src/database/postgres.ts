@@ -22,11 +22,14 @@ import { loginEnvironment, loginVariables } from './logins.ts';
 import { fitGlobals, globalsComplete, type ExistingRole } from './postgres-globals.ts';
 import { commandRole, looksLike, variable, type ServerLooks } from './recognise.ts';
 
+/** Certificates lie beside the configuration that names them. */
+const settingsFiles = ['*.conf', '*.crt', '*.key', '*.pem', '*.crl'];
+
 /**
  * PostgreSQL. A dump is
  *
  *   globals.sql      pg_dumpall --globals-only: roles with their passwords, tablespaces
- *   <name>.dump      pg_dump -Fc of each database that is not a template and allows connections
+ *   <name>.dump      pg_dump -Fc of each database: template0 is left out, and template1 where nothing is in it
  *   databases.json   which database is in which file; written last
  *
  * By hand: `psql -d postgres -f globals.sql`, then for each database
@@ -35,7 +38,7 @@ import { commandRole, looksLike, variable, type ServerLooks } from './recognise.
  * A restore replaces the databases of the dump, and puts its roles back to what they were. Databases and roles that
  * the dump does not know, which a migration may have made, are left alone: no other copy of them may exist. So are
  * memberships that were granted since. What is in files beside the data is not in a dump: pg_hba.conf, postgresql.conf,
- * and what ALTER SYSTEM has set.
+ * and what ALTER SYSTEM has set; nor is what `notInDump` names.
  */
 export const postgres: DatabaseEngine = {
   name: 'postgres',
@@ -46,8 +49,10 @@ export const postgres: DatabaseEngine = {
   ready,
   dump,
   check,
-  restorer: { into: 'running server', restore, databasesIn, settings: '*.conf' },
+  restorer: { into: 'running server', restore, databasesIn, settings: settingsFiles },
   fingerprint,
+  notInDump,
+  firstStart,
   unreadable,
 };
 
@@ -90,6 +95,14 @@ function dataPath(container: Container): string {
   }
   const major = variable(container, 'PG_MAJOR') ?? /^(?:pg)?(\d+)/.exec(tag ?? '')?.[1];
   return Number(major) >= 18 ? `/var/lib/postgresql/${major}/docker` : '/var/lib/postgresql/data';
+}
+
+/** The official image refuses to begin without a password, which many take out of the environment once it has begun. */
+function firstStart(environment: readonly string[], password: string): string[] {
+  const given = /^(?:POSTGRES(?:QL)?_PASSWORD(?:_FILE)?|POSTGRES_HOST_AUTH_METHOD|ALLOW_EMPTY_PASSWORD)=./;
+  return environment.some((entry) => given.test(entry))
+    ? [...environment]
+    : [...environment, `POSTGRES_PASSWORD=${password}`, `POSTGRESQL_PASSWORD=${password}`];
 }
 
 /** No major version reads the files of another. */
@@ -357,8 +370,16 @@ const listSchema = z.object({
   format: z.literal(1),
   /** As PostgreSQL counts: 150018. */
   version: z.number(),
-  databases: z.array(z.object({ name: z.string().min(1), file: z.string() })),
-  /** Databases that allow no connections, and so cannot be dumped. */
+  databases: z.array(
+    z.object({
+      name: z.string().min(1),
+      file: z.string(),
+      /** It is a template, or allows no connections: to be so again. Absent in dumps of older versions. */
+      template: z.boolean().optional(),
+      closed: z.boolean().optional(),
+    }),
+  ),
+  /** What DROP DATABASE has left of databases where it was interrupted. */
   leftOut: z.array(z.string()),
 });
 
@@ -367,21 +388,21 @@ type List = z.infer<typeof listSchema>;
 async function dump(database: RunningDatabase, sink: Parameters<DatabaseEngine['dump']>[1]): Promise<void> {
   const session = await connect(database);
   const { client } = session;
-  const found = (await query(session, 'listing the databases', listDatabases)).map(
-    ([name = empty, open = empty, encoding = empty]) => ({
-      name: decodeName(name, database.container),
-      open: open[0] === 1,
-      encoding: encoding.toString(),
-    }),
-  );
+  const found = await databasesOf(database, session);
+  const dumped = found.filter(({ broken }) => !broken);
+  const of = (name: string): Found | undefined => dumped.find((one) => one.name === name);
   const list: List = {
     format: 1,
     version: session.version,
     databases: fileNames(
-      found.filter(({ open }) => open).map(({ name }) => name),
+      dumped.map(({ name }) => name),
       'dump',
-    ),
-    leftOut: found.filter(({ open }) => !open).map(({ name }) => name),
+    ).map((file) => ({
+      ...file,
+      ...(of(file.name)?.template === true ? { template: true } : {}),
+      ...(of(file.name)?.closed === true ? { closed: true } : {}),
+    })),
+    leftOut: found.filter(({ broken }) => broken).map(({ name }) => name),
   };
 
   await client.dump(
@@ -391,21 +412,110 @@ async function dump(database: RunningDatabase, sink: Parameters<DatabaseEngine['
   );
   for (const { name, file } of list.databases) {
     // By PGDATABASE: a name with "=" in it would be read as a connection string.
-    const script = 'exec pg_dump --format=custom --compress=1 --encoding="$SU_ENCODING_OF_IT" --no-password';
-    const env = {
-      SU_DATABASE: name,
-      SU_ENCODING_OF_IT: found.find((one) => one.name === name)?.encoding ?? '',
-    };
-    await client.dump(command(session, `pg_dump of the database ${quoted(name)}`, script, env), sink, file);
+    const script = 'pg_dump --format=custom --compress=1 --encoding="$SU_ENCODING_OF_IT" --no-password';
+    const env = { SU_DATABASE: name, SU_ENCODING_OF_IT: of(name)?.encoding ?? '' };
+    await inside(database, session, of(name), async (open) =>
+      client.dump(
+        command(session, `pg_dump of the database ${quoted(name)}`, `${open}${script}`, env),
+        sink,
+        file,
+      ),
+    );
   }
   await writeSmall(sink, listName, `${JSON.stringify(list, null, 2)}\n`);
 }
 
-// datconnlimit -2: a DROP DATABASE that was interrupted; nothing can connect to what is left of it.
+/** A database of a server. */
+interface Found {
+  name: string;
+  encoding: string;
+  template: boolean;
+  /** It allows no connections. */
+  closed: boolean;
+  /** DROP DATABASE was interrupted; nothing can connect to what is left of it. */
+  broken: boolean;
+}
+
 const listDatabases = `SELECT encode(convert_to(datname::text, getdatabaseencoding()), 'hex'),
-  CASE WHEN datallowconn AND datconnlimit <> -2 THEN '01' ELSE '00' END,
-  encode(pg_encoding_to_char(encoding)::text::bytea, 'hex')
-  FROM pg_database WHERE NOT datistemplate ORDER BY datname`;
+  encode(pg_encoding_to_char(encoding)::text::bytea, 'hex'),
+  CASE WHEN datistemplate THEN '01' ELSE '00' END, CASE WHEN datallowconn THEN '00' ELSE '01' END,
+  CASE WHEN datconnlimit = -2 THEN '01' ELSE '00' END
+  FROM pg_database WHERE datname <> 'template0' ORDER BY datname`;
+
+// Below this number is what initdb makes.
+const ownObjects = `SELECT CASE WHEN EXISTS (SELECT 1 FROM pg_class WHERE oid >= 16384)
+  OR EXISTS (SELECT 1 FROM pg_proc WHERE oid >= 16384) OR EXISTS (SELECT 1 FROM pg_namespace WHERE oid >= 16384)
+  OR EXISTS (SELECT 1 FROM pg_type WHERE oid >= 16384) OR EXISTS (SELECT 1 FROM pg_extension WHERE oid >= 16384)
+  THEN '01' ELSE '00' END`;
+
+/** The databases to dump: template1, which each server has, only if somebody has put something into it. */
+async function databasesOf({ container }: RunningDatabase, session: Session): Promise<Found[]> {
+  const flag = (value: Buffer): boolean => value[0] === 1;
+  const found = (await query(session, 'listing the databases', listDatabases)).map(
+    ([name = empty, encoding = empty, template = empty, closed = empty, broken = empty]): Found => ({
+      name: decodeName(name, container),
+      encoding: encoding.toString(),
+      template: flag(template),
+      closed: flag(closed),
+      broken: flag(broken),
+    }),
+  );
+  const usual = found.find(({ name, closed }) => name === 'template1' && !closed);
+  if (usual === undefined) return found;
+  const inIt = { ...session, base: usual.name };
+  // It is restored from a connection to the database postgres.
+  const isFilled =
+    session.base !== usual.name &&
+    (await query(inIt, 'looking into template1', ownObjects)).some(([filled = empty]) => flag(filled));
+  return isFilled ? found : found.filter((one) => one !== usual);
+}
+
+const allowing = `allow() {
+  printf '%s\\n' "ALTER DATABASE :\\"name\\" WITH ALLOW_CONNECTIONS $1;" |
+    psql -X -w -q -v ON_ERROR_STOP=1 -v name="$SU_DATABASE" -d "$SU_BASE" >/dev/null
+}
+`;
+// Also when nobody reads any more what it prints, because safe-update was killed.
+const opening = `${allowing}SU_BASE=postgres
+trap 'allow false' EXIT
+trap 'exit 143' HUP INT TERM
+allow true || exit 1
+`;
+
+/** Who is inside of a closed database of a container: it would be closed under the other's feet. */
+const turns = new Map<string, Promise<unknown>>();
+
+/** Works in a database, which is opened meanwhile if it allows no connections; `open` is what a script begins with for that. */
+async function inside<T>(
+  database: RunningDatabase,
+  session: Session,
+  found: Found | undefined,
+  work: (open: string) => Promise<T>,
+): Promise<T> {
+  if (found?.closed !== true) return work('exec ');
+  const { id } = database.container;
+  const turn = (turns.get(id) ?? Promise.resolve()).then(async () => {
+    try {
+      return await work(opening);
+    } catch (error) {
+      // The script may have been killed. Without the signal, which may be why.
+      const { signal: _, ...uncut } = database;
+      await clientOf(uncut, { title: postgres.title }).run(closing(session, found.name));
+      throw error;
+    }
+  });
+  turns.set(
+    id,
+    turn.catch(() => undefined),
+  );
+  return turn;
+}
+
+/** Has a database allow no connections. */
+function closing(session: Session, name: string) {
+  const env = { SU_DATABASE: name, SU_BASE: session.base };
+  return command(session, `closing the database ${quoted(name)} again`, `${allowing}allow false`, env);
+}
 
 function decodeName(name: Buffer, container: Container): string {
   try {
@@ -437,32 +547,87 @@ async function fingerprint(database: RunningDatabase): Promise<Fingerprint> {
   const sql = `SELECT format('SELECT %L, count(*) FROM (SELECT 1 FROM %I.%I LIMIT ${countLimit}) AS counted',
     ${hex('n.nspname')} || ' ' || ${hex('c.relname')}, n.nspname, c.relname) ${tables} \\gexec`;
   const counts: [string, number][] = [];
-  for (const [name = empty, open = empty, encoding = empty] of await query(
-    session,
-    'listing the databases',
-    listDatabases,
-  )) {
-    if (open[0] !== 1) continue;
-    const counting = command(
-      session,
-      'counting the rows',
-      `printf '%s\\n' "$SU_SQL" | psql -X -w -q -A -t -F ' ' -v ON_ERROR_STOP=1 -f -`,
-      // The statements that count hold the names of the tables, as this database writes them.
-      { SU_SQL: sql, SU_DATABASE: decodeName(name, database.container), SU_ENCODING: encoding.toString() },
-    );
-    // A table may be dropped between being listed and being counted.
-    const printed = await session.client
-      .run(counting)
-      .catch(async (error: unknown) =>
-        database.signal?.aborted === true ? Promise.reject(error as Error) : session.client.run(counting),
+  for (const found of await databasesOf(database, session)) {
+    if (found.broken) continue;
+    const counting = (open: string) =>
+      command(
+        session,
+        'counting the rows',
+        `${open === 'exec ' ? '' : open}printf '%s\\n' "$SU_SQL" | psql -X -w -q -A -t -F ' ' -v ON_ERROR_STOP=1 -f -`,
+        // The statements that count hold the names of the tables, as this database writes them.
+        { SU_SQL: sql, SU_DATABASE: found.name, SU_ENCODING: found.encoding },
       );
+    // A table may be dropped between being listed and being counted.
+    const count = () => inside(database, session, found, async (open) => session.client.run(counting(open)));
+    const printed = await count().catch(async (error: unknown) =>
+      database.signal?.aborted === true ? Promise.reject(error as Error) : count(),
+    );
     for (const line of printed.split('\n').filter((text) => text !== '')) {
-      const [schema = '', table = '', count] = line.split(' ');
-      const parts = [name, Buffer.from(schema, 'hex'), Buffer.from(table, 'hex')];
-      counts.push([qualified(...parts.map(readable)), Number(count)]);
+      const [schema = '', table = '', rows] = line.split(' ');
+      const parts = [schema, table].map((part) => readable(Buffer.from(part, 'hex')));
+      counts.push([qualified(found.name, ...parts), Number(rows)]);
     }
   }
   return { of: 'rows', counts: Object.fromEntries(counts) };
+}
+
+// Columns that are newer than the server are not asked for.
+const stateOutside = (version: number): string =>
+  [
+    `SELECT 'the replication slot', slot_name::text FROM pg_replication_slots ${version >= 100_000 ? 'WHERE NOT temporary' : ''}`,
+    ...(version >= 100_000 ? [`SELECT 'the subscription', subname::text FROM pg_subscription`] : []),
+    `SELECT 'the tablespace', spcname::text FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')`,
+    `SELECT 'the prepared transaction', gid::text FROM pg_prepared_xacts`,
+    `SELECT 'its being a replica', '' WHERE pg_is_in_recovery()`,
+  ]
+    .map((sql) => `(${sql})`)
+    .join(' UNION ALL ');
+
+/** What the server itself has at the top of its folder, and what is taken from there as its settings. */
+const ownFiles = [
+  ...['base', 'global', 'pg_*', 'PG_VERSION', 'postmaster.*', 'current_logfiles*', 'log', 'logfile', '*.log'],
+  ...[
+    'backup_manifest',
+    '*.old',
+    '*.done',
+    '*.tmp',
+    'lost+found',
+    '.s.PGSQL.*',
+    'core',
+    'core.*',
+    'server.pid',
+  ],
+];
+
+/** Slots, subscriptions and the like, which are about other servers; and files that are in no database. */
+async function notInDump(database: RunningDatabase): Promise<string[]> {
+  const session = await connect(database);
+  const hex = (column: string): string =>
+    `COALESCE(NULLIF(encode(convert_to(${column}, getdatabaseencoding()), 'hex'), ''), '20')`;
+  const rows = await query(
+    session,
+    'asking for what is in no dump',
+    `SELECT ${hex('what')}, ${hex('name')} FROM (${stateOutside(session.version)}) AS state (what, name)`,
+  );
+  const named = rows.map(([what = empty, name = empty]) => {
+    const text = readable(name).trim();
+    return text === '' ? readable(what) : `${readable(what)} ${quoted(text)}`;
+  });
+  const known = [...ownFiles, ...settingsFiles].join(' | ');
+  const files = await session.client.run(
+    command(
+      session,
+      'looking into its folder',
+      `cd "$SU_DIRECTORY" || exit
+for file in .[!.]* *; do
+  [ -e "$file" ] || [ -L "$file" ] || continue
+  if [ -L "$file" ]; then case $file in pg_wal | pg_xlog) printf 'the write-ahead log in %s\\n' "$(readlink "$file")"; continue ;; esac; fi
+  case $file in ${known}) ;; *) printf 'the file %s\\n' "$file" ;; esac
+done`,
+      { SU_DIRECTORY: session.dataDirectory },
+    ),
+  );
+  return [...named, ...files.split('\n').filter((line) => line !== '')];
 }
 
 /** A name in whatever encoding. */
@@ -517,7 +682,12 @@ async function restore(
   const chosen = list.databases.filter(({ name }) => only?.includes(name) ?? true);
   const session = await connect(database);
   if (only === undefined) await restoreGlobals(session, globals);
-  for (const { name, file } of chosen) await restoreDatabase(session, source, name, file);
+  for (const { name, file, template, closed } of chosen) {
+    await restoreDatabase(session, source, name, file);
+    // Before version 11 a dump does not say it.
+    if (template === true) await session.client.run(makingTemplate(session, name));
+    if (closed === true) await session.client.run(closing(session, name));
+  }
 
   const present = await query(session, 'listing the databases', listDatabases);
   const missing = chosen.filter(({ name }) => !present.some(([found]) => found?.toString('utf8') === name));
@@ -528,6 +698,19 @@ async function restore(
       `PostgreSQL in ${database.container.name} lacks after the restore: ${names}`,
     );
   }
+}
+
+function makingTemplate(session: Session, name: string) {
+  return command(
+    session,
+    `making the database ${quoted(name)} a template`,
+    `printf '%s\\n' "$SU_SQL" | psql -X -w -q -v ON_ERROR_STOP=1 -v name="$SU_TARGET" -d "$SU_BASE" >/dev/null`,
+    {
+      SU_BASE: session.base,
+      SU_SQL: `UPDATE pg_catalog.pg_database SET datistemplate = true WHERE datname = :'name';`,
+      SU_TARGET: name,
+    },
+  );
 }
 
 async function databasesIn(source: DumpSource): Promise<string[]> {
@@ -566,6 +749,28 @@ async function restoreGlobals(session: Session, globals: string): Promise<void> 
   });
 }
 
+const loadAsDumped =
+  'exec pg_restore --clean --if-exists --create --exit-on-error --no-password -d "$SU_BASE"';
+
+/**
+ * Since 10.3 a dump is loaded with an empty search path. Functions that name tables without their schema then find none,
+ * when a materialized view, an index or a constraint calls them; that they work in the database itself shows that its own
+ * search path has what they need. As statements, without the one that empties it; what is in the rows is not looked at. The
+ * names in a dump have their schemas.
+ */
+function loadWithSearchPath(version: number): string {
+  const toOutput = version >= 120_000 ? '-f -' : '';
+  return `{
+    { pg_restore --clean --if-exists --create ${toOutput}; echo "$?" >&4; } |
+      { sed -e '/^COPY .* FROM stdin;$/,$b' -e "s/^SELECT pg_catalog.set_config('search_path', '', false);$//"; echo "$?" >&4; } |
+      psql -X -w -q -v ON_ERROR_STOP=1 -d "$SU_BASE" >/dev/null
+    echo "$?" >&4
+  } 4>&1 >&2 | {
+    while read -r code; do [ "$code" = 0 ] || failed=$code; count=$((count + 1)); done
+    [ "$count" = 3 ] && exit "\${failed:-0}"
+  }`;
+}
+
 async function restoreDatabase(
   session: Session,
   source: DumpSource,
@@ -576,28 +781,37 @@ async function restoreDatabase(
   const what = `restoring the database ${quoted(name)}`;
   // Not from a connection to the database itself.
   const SU_BASE = name === 'template1' ? 'postgres' : 'template1';
+  const noTemplate = `UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = :'name' AND datistemplate;
+    `;
   const drop =
     session.version >= 130_000
       ? 'DROP DATABASE IF EXISTS :"name" WITH (FORCE);'
       : `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :'name' AND pid <> pg_backend_pid();
          DROP DATABASE IF EXISTS :"name";`;
-  await client.run(
-    command(
-      session,
-      what,
-      `printf '%s\\n' "$SU_SQL" | psql -X -w -q -v ON_ERROR_STOP=1 -v name="$SU_TARGET" -d "$SU_BASE" >/dev/null`,
-      { SU_BASE, SU_SQL: drop, SU_TARGET: name },
-    ),
-  );
-  await client.run({
-    ...command(
-      session,
-      what,
-      'exec pg_restore --clean --if-exists --create --exit-on-error --no-password -d "$SU_BASE"',
+  const fill = async (script: string): Promise<void> => {
+    await client.run(
+      command(
+        session,
+        what,
+        `printf '%s\\n' "$SU_SQL" | psql -X -w -q -v ON_ERROR_STOP=1 -v name="$SU_TARGET" -d "$SU_BASE" >/dev/null`,
+        { SU_BASE, SU_SQL: noTemplate + drop, SU_TARGET: name },
+      ),
+    );
+    await client.run({
       // As timescaledb_pre_restore() does, which cannot be called in a database that is only now created.
-      session.timescale ? { SU_BASE, SU_OPTIONS: ' -c timescaledb.restoring=on' } : { SU_BASE },
-    ),
-    stdin: readBack(source, file),
+      ...command(session, what, script, {
+        SU_BASE,
+        ...(session.timescale ? { SU_OPTIONS: ' -c timescaledb.restoring=on' } : {}),
+      }),
+      stdin: readBack(source, file),
+    });
+  };
+  await fill(loadAsDumped).catch(async (error: unknown) => {
+    const lacksNames =
+      error instanceof SafeUpdateError && /does not exist|no schema has been/.test(error.message);
+    if (!lacksNames) throw error;
+    // Where that fails too, it was not for the names: what the usual way said is the reason.
+    await fill(loadWithSearchPath(session.version)).catch(() => Promise.reject(error));
   });
   await client.run(
     command(session, `ANALYZE of the database ${quoted(name)}`, 'exec psql -X -w -q -c ANALYZE </dev/null', {

@@ -6,6 +6,7 @@ import type { Container } from '../model/project.ts';
 import {
   clientOf,
   lastLines,
+  notDumped,
   readBack,
   readSmall,
   sayInConfiguration,
@@ -163,14 +164,24 @@ port=${'$'}{port:-${'$'}{REDIS_PORT_NUMBER:-${'$'}{VALKEY_PORT_NUMBER:-6379}}}
 socket=${'$'}{SU_SOCKET:-$(config unixsocket)}
 given=${'$'}{REDISCLI_AUTH-}
 unset REDISCLI_AUTH
+user=
 ask() {
+  [ -z "$user" ] || set -- --user "$user" "$@"
   if [ "$port" = 0 ]; then "$cli" -s "$socket" "$@"; else "$cli" -h 127.0.0.1 -p "$port" "$@"; fi
 }
 secret() {
   eval "value=\${$1-} file=\${$1_FILE-}"
   if [ -n "$value" ]; then printf '%s' "$value"; elif [ -n "$file" ] && [ -r "$file" ]; then cat "$file"; fi
 }
-# try [PASSWORD]: whether the server accepts it, or could not tell because it was not reached
+# try [PASSWORD]: whether the server accepts it, or could not tell because it was not reached. try_as USER PASSWORD: whether
+# it does; before 6 there are no users, and the client does not know --user.
+try_as() {
+  [ -n "$1" ] || return 1
+  user=$1
+  if try "$2"; then case $answer in *PONG | *LOADING* | *BUSY* | *MASTERDOWN*) return 0 ;; esac; fi
+  user=
+  return 1
+}
 try() {
   if [ "$#" = 0 ]; then unset REDISCLI_AUTH; elif [ -z "$1" ]; then return 1; else export REDISCLI_AUTH="$1"; fi
   answer=$(ask PING 2>&1 </dev/null)
@@ -180,7 +191,7 @@ try() {
 }
 log_in() {
   try || try "$given" || try "$(secret REDIS_PASSWORD)" || try "$(secret VALKEY_PASSWORD)" || try "$(secret REDIS_PASS)" ||
-    ${loginVariables.map(([, word]) => `try "\${${word}-}" ||`).join(' ')} try "${'$'}{VALKEYCLI_AUTH-}" || try "$(cat "$SU_PASSWORD_FILE" 2>/dev/null)" || try "$(config requirepass)"
+    ${loginVariables.map(([login, word]) => `try_as "\${${login}-}" "\${${word}-}" || try "\${${word}-}" ||`).join(' ')} try "${'$'}{VALKEYCLI_AUTH-}" || try "$(cat "$SU_PASSWORD_FILE" 2>/dev/null)" || try "$(config requirepass)"
 }
 `;
 
@@ -227,7 +238,9 @@ function failure(
         },
       );
     case unreachableExit:
-      return new SafeUpdateError('database', `${title} in ${container.name} does not answer: ${said}`);
+      return new SafeUpdateError('database', `${title} in ${container.name} does not answer: ${said}`, {
+        hint: `It is asked without TLS. If it has a port for TLS only, give it a socket too (unixsocket), or ${notDumped(container)}`,
+      });
     default:
       return new SafeUpdateError(
         'database',
@@ -352,9 +365,7 @@ async function dump(database: RunningDatabase, sink: Parameters<DatabaseEngine['
     throw new SafeUpdateError(
       'database',
       `Redis ${facts.version} in ${container.name} cannot start an append-only file from a dump.`,
-      {
-        hint: 'Use a cold backup for this service: consistency: cold, and no dump.',
-      },
+      { hint: `Take a cold backup, and ${notDumped(container)}` },
     );
   }
   await client.dump(

@@ -129,9 +129,11 @@ async function dump(
 ): Promise<void> {
   const hash = createHash('sha256');
   let bytes = 0;
+  const what = `the copy of ${path.posix.basename(file)}`;
   await clientOf(database, { title: sqlite.title }).dump(
     {
-      what: `the copy of ${path.posix.basename(file)}`,
+      what,
+      failure: ({ exitCode, stderr }) => failed(exitCode, what, stderr),
       script: 'exec python3 -I -S -c "$SQLITE" dump "$FILE" "$SCRATCH"',
       env: { SQLITE: sqliteScript, FILE: file, SCRATCH: scratch },
     },

@@ -77,10 +77,16 @@ export const proofPattern = /^safe-update-proof-[0-9a-f]{12}$/;
 /** What says that a volume, a network or a container belongs to a test-restore, and to which. */
 export const proofLabel = 'safe-update.proof';
 
+/** How a volume is called that holds what another one held before it was filled anew, until that is verified. */
+const formerPattern = /^safe-update-former-[0-9a-f]{12}$/;
+
+/** What says so of a volume, and which one it is. */
+export const formerLabel = 'safe-update.former';
+
 /**
  * The docker engine, with only the operations a run needs. There is no way through it to remove a user's volume, to
  * remove a container with its volumes, or to prune: promise 1. `removeProofVolume` is the only one that removes a volume,
- * and takes none but those that a test-restore has made.
+ * and takes none but those that a test-restore, or a rollback for a copy of its own, has made.
  */
 export class Engine {
   readonly #docker: Docker;
@@ -296,19 +302,25 @@ export class Engine {
   }
 
   /**
-   * Removes a volume that the test-restore `proof` has made, and throws for any other: its name must begin with that
-   * test-restore's own name, of which 48 bits are random, and the engine must say, now, that it carries the label with
-   * that name and is an ordinary volume. One in use is not removed: the engine refuses that. One that is gone is gone.
+   * Removes a volume that the test-restore `proof` has made, or a copy that a rollback has set aside, and throws for any
+   * other: its name must begin with the maker's own name, of which 48 bits are random or a checksum, and the engine must
+   * say, now, that it carries the label with that name and is an ordinary volume. Never by force, and the engine itself
+   * refuses while a container uses it.
    */
   async removeProofVolume(name: string, proof: string): Promise<void> {
     const about = `remove the volume ${name}: it was not made by the test-restore ${proof}`;
-    if (!proofPattern.test(proof) || !/^_[0-9]+$/.test(name.slice(proof.length)) || !name.startsWith(proof))
+    const isFormer = formerPattern.test(proof);
+    if (
+      !(proofPattern.test(proof) || isFormer) ||
+      !/^_[0-9]+$/.test(name.slice(proof.length)) ||
+      !name.startsWith(proof)
+    )
       throw new Error(`safe-update will not ${about}`);
     const volume = await this.volume(name);
     if (volume === null) return;
     const own =
       volume.name === name &&
-      volume.labels[proofLabel] === proof &&
+      volume.labels[isFormer ? formerLabel : proofLabel] === proof &&
       volume.driver === 'local' &&
       Object.keys(volume.options).length === 0;
     if (!own) throw new Error(`safe-update will not ${about}`);

@@ -48,6 +48,8 @@ export type JournalEntry =
   /** The failed state is being kept; then it is kept. */
   | { type: 'failed-backup-begun'; id: string }
   | { type: 'failed-backup-sealed'; id: string }
+  /** What the volume held has been copied into another one, whole, where it stays until the rollback is verified. */
+  | { type: 'set-aside'; volume: string; into: string }
   /** The volume is being emptied and filled: until `restored` its content is neither old nor new. */
   | { type: 'restoring'; volume: string }
   | { type: 'restored'; volume: string }

@@ -1,26 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { opendir, realpath, stat } from 'node:fs/promises';
 import type { Manifest, ManifestDatabase } from '../backup/manifest.ts';
 import { verifyBackup, type OpenBackup } from '../backup/open.ts';
 import { keepProof, type Proof } from '../backup/proof.ts';
 import { describeCounts, describeDifference, isLost } from '../database/fingerprint.ts';
-import { logsArgv } from '../docker/argv.ts';
 import type { ContainerInspect, ImageFacts } from '../docker/engine.ts';
 import { readContainer } from '../docker/observe.ts';
-import {
-  startRecorded,
-  stopContainers,
-  writeInto,
-  type Recreated,
-  type StackRecord,
-} from '../docker/record.ts';
+import { startRecorded, stopContainers, type Recreated, type StackRecord } from '../docker/record.ts';
 import { messageOf, SafeUpdateError, type ErrorCode } from '../model/error.ts';
 import type { Outcome } from '../model/event.ts';
 import { counted, formatDuration } from '../model/units.ts';
+import { lookAtBinds, make, unwritten, withLastWords } from './apart.ts';
 import type { Context } from './context.ts';
 import { compare, mayBecomeEmpty, type Compared, type Data } from './fingerprints.ts';
-import type { Journal, JournalEntry } from './journal.ts';
 import { lockLabels, removeMade, tidyProofs } from './proofs.ts';
+import { beginsEmpty, UnloadableDump } from './reload.ts';
 import { requireRoom } from './restore-as.ts';
 import { recordIn, untouched } from './restore.ts';
 import { withAimsOf } from './standing.ts';
@@ -35,16 +28,7 @@ import {
   showStep,
   type Session,
 } from './session.ts';
-import {
-  harmIn,
-  isClosed,
-  isMachine,
-  throwaway,
-  throwawayNetwork,
-  type BindFact,
-  type Surroundings,
-  type Throwaway,
-} from './throwaway.ts';
+import { throwaway, type Surroundings, type Throwaway } from './throwaway.ts';
 import { expectedOf, located, restoreData } from './undo.ts';
 import { verifyServices } from './verify.ts';
 
@@ -260,45 +244,6 @@ async function requireImages(
   });
 }
 
-/** More would take long to look through; such a folder is data, and not configuration. */
-const mostEntries = 100_000;
-
-async function lookAtBinds(
-  { manifest }: OpenBackup,
-  chosen: readonly ContainerInspect[],
-  engineFolder: string,
-): Promise<Map<string, BindFact>> {
-  const sources = chosen.flatMap(({ Mounts }) =>
-    Mounts.flatMap(({ Type, Source }) => (Type === 'bind' ? [Source] : [])),
-  );
-  const facts = new Map<string, BindFact>();
-  for (const source of new Set(sources)) {
-    if (manifest.volumes.some(({ name }) => name === source)) continue;
-    facts.set(source, await lookAtBind(source, engineFolder));
-  }
-  return facts;
-}
-
-async function lookAtBind(source: string, engineFolder: string): Promise<BindFact> {
-  const real = await realpath(source).catch(() => undefined);
-  if (real === undefined) return { is: 'missing' };
-  if (isMachine(real, engineFolder)) return { is: 'special', real };
-  try {
-    const itself = await stat(real);
-    if (itself.isFile()) return { is: 'file', real };
-    if (!itself.isDirectory()) return { is: 'special', real };
-    let entries = 0;
-    for await (const entry of await opendir(real, { recursive: true })) {
-      entries += 1;
-      if (entries > mostEntries) return { is: 'unreadable' };
-      if (!entry.isFile() && !entry.isDirectory() && !entry.isSymbolicLink()) return { is: 'special', real };
-    }
-    return { is: 'folder', real };
-  } catch {
-    return { is: 'unreadable' };
-  }
-}
-
 /** Dumps that a restore of this backup does not read, because it has the exact archive of the same data. Pure. */
 function unusedDumps({ volumes, databases }: Data): ManifestDatabase[] {
   return databases.filter(
@@ -375,14 +320,44 @@ async function fromArchives(
 }
 
 /**
- * Loads dumps into empty servers, as a restore of a hot backup does. Each server has its other volumes, and files of its
- * settings, as they were.
+ * Loads dumps into empty servers, as a restore of a hot backup does. One that no server takes is said, and is no reason
+ * against the backup: a restore of it does not need the dump.
  */
 async function fromDumps(
   proving: Proving,
   chosen: readonly ContainerInspect[],
   dumps: readonly ManifestDatabase[],
 ): Promise<Proof['databases']> {
+  const { context, proof } = proving;
+  let databases: Proof['databases'] = [];
+  await showStep(context, 'dumps', 'Load the dumps into empty servers', async () => {
+    let rest = dumps;
+    while (rest.length > 0) {
+      const loaded = await loadDumps(proving, chosen, rest);
+      if (!(loaded instanceof UnloadableDump)) {
+        databases = loaded;
+        break;
+      }
+      const { service, message } = loaded;
+      const reason = message.replaceAll(`${proof}-`, '');
+      context.emit({
+        type: 'notice',
+        level: 'warning',
+        message: `The dump of ${service} could not be loaded into an empty server. A restore of this backup does not need it: the archive is exact, and has come up. But no single database could be put back from it. The reason: ${reason}`,
+      });
+      rest = rest.filter((dump) => dump.service !== service);
+    }
+    return rest.map(({ service }) => service).join(', ') || 'none could be loaded';
+  });
+  return databases;
+}
+
+/** Each server has its other volumes, and files of its settings, as they were. Returns a dump that no server takes. */
+async function loadDumps(
+  proving: Proving,
+  chosen: readonly ContainerInspect[],
+  dumps: readonly ManifestDatabase[],
+): Promise<Proof['databases'] | UnloadableDump> {
   const { context } = proving;
   const servers = dumps.flatMap(({ service }) => {
     const inspect = chosen.find((candidate) => readContainer(candidate).service === service);
@@ -394,18 +369,21 @@ async function fromDumps(
     .map((volume) =>
       dumps.some((dump) => dump.volume === volume.name) ? { ...volume, exact: false } : volume,
     );
-  let databases: Proof['databases'] = [];
-  await showStep(context, 'dumps', 'Load the dumps into empty servers', async () => {
-    await standing(proving, servers, { volumes, databases: [...dumps] }, undefined, async (stack) => {
-      const { session, made, ids, record } = stack;
+  let loaded: Proof['databases'] | UnloadableDump = [];
+  await standing(proving, servers, { volumes, databases: [...dumps] }, undefined, async (stack) => {
+    const { session, made, ids, record } = stack;
+    try {
       await putDataIn(proving, stack, 'dumps');
-      requireNotInterrupted(context);
-      await start(context, record, ids);
-      databases = await count(session, made.data, () => 'dump');
-    });
-    return dumps.map(({ service }) => service).join(', ');
+    } catch (error) {
+      if (!(error instanceof UnloadableDump)) throw error;
+      loaded = error;
+      return;
+    }
+    requireNotInterrupted(context);
+    await start(context, record, ids);
+    loaded = await count(session, made.data, () => 'dump');
   });
-  return databases;
+  return loaded;
 }
 
 /**
@@ -424,7 +402,8 @@ async function standing(
     step === undefined ? work() : showStep(context, name, title, work);
   let failure: { error: unknown } | undefined;
   try {
-    const made = throwaway(proof, run, data, chosen, around);
+    const filledFromDumps = data.databases.filter((one) => isFilledFromDump(data, one));
+    const made = beginsEmpty(throwaway(proof, run, data, chosen, around), filledFromDumps);
     const ids: Recreated = new Map();
     await show('make', 'Make it apart from everything', async () => {
       await make(proving, made, ids);
@@ -466,54 +445,6 @@ async function standing(
   if (failure !== undefined) throw failure.error;
 }
 
-/** What is needed to undo it is on the engine: labels. */
-function unwritten(run: string): Journal {
-  const entries: JournalEntry[] = [];
-  return {
-    run,
-    entries,
-    write(entry) {
-      entries.push(entry);
-    },
-    record: () => Promise.resolve(),
-  };
-}
-
-async function make(
-  { context, record, proof, run }: Proving,
-  made: Throwaway,
-  ids: Recreated,
-): Promise<void> {
-  const { engine } = context;
-  const labels = throwawayNetwork(proof, run, '').Labels ?? {};
-  for (const name of made.volumes) await engine.createVolume({ name, driver: 'local', options: {}, labels });
-  for (const name of made.networks) await engine.createNetwork(throwawayNetwork(proof, run, name));
-  for (const { recorded, options, connections } of made.containers) {
-    requireNotInterrupted(context);
-    const id = await engine.createContainer(options);
-    ids.set(recorded, id);
-    for (const { network, endpoint } of connections) await engine.connect(network, id, endpoint);
-    for (const { folder, tarBase64 } of record.injected.filter(({ container }) => container === recorded))
-      await writeInto(engine, id, folder, Buffer.from(tarBase64, 'base64'));
-  }
-  await requireHarmless(context, proof, made);
-}
-
-/** What the engine says of what it has made: the last look before anything runs. Throws where there is a bug. */
-async function requireHarmless({ engine }: Context, proof: string, made: Throwaway): Promise<void> {
-  const containers = await engine.projectContainers(proof);
-  const own = containers.flatMap(({ Id, Name }) => [Id, Name.replace(/^\//, '')]);
-  const harm = containers.flatMap((inspect) =>
-    harmIn(proof, inspect, own).map((what) => `${inspect.Name.slice(1)}: ${what}`),
-  );
-  for (const name of made.networks) {
-    const network = await engine.network(name);
-    if (network === null || !isClosed(proof, network)) harm.push(`${name} is not closed`);
-  }
-  if (containers.length !== made.containers.length) harm.push(`${containers.length} containers`);
-  if (harm.length > 0) throw new Error(`the test-restore would not be harmless: ${harm.join('; ')}`);
-}
-
 /** Volumes from archives, compared with their lists; databases of a hot backup from dumps: what a restore does. */
 async function putDataIn(
   { open }: Proving,
@@ -524,6 +455,7 @@ async function putDataIn(
   const detail = await restoreData(session, { ...open, manifest }, record, ids, () => true, step, {
     // There is nothing yet that could be overwritten; what came out is compared.
     contentsVerified: true,
+    nothingToLose: true,
   });
   const running = (await currentContainers(session.context, session.project)).filter((one) => one.running);
   await stopContainers(session.context.engine, running);
@@ -586,35 +518,6 @@ function lostIn({ service, before, changed }: Compared, allowed: readonly string
   return changed
     .filter((one) => isLost(one) && !mayBecomeEmpty(allowed, one.name))
     .map((one) => `${service}: ${describeDifference(one, before)}`);
-}
-
-/** Adds what the containers that do not run, or are unhealthy, printed last. They are gone a moment later. */
-async function withLastWords(context: Context, proof: string, error: unknown): Promise<unknown> {
-  if (!(error instanceof SafeUpdateError) || error.code === 'interrupted') return error;
-  const blocks: string[] = [];
-  try {
-    const containers = await currentContainers(context, proof);
-    const failing = containers.filter(
-      ({ status, health, startedAt }) =>
-        !startedAt.startsWith('0001') && (status !== 'running' || health === 'unhealthy'),
-    );
-    for (const { id, service } of failing.slice(0, 3)) {
-      const { stdout, stderr } = await context.exec.run({ argv: logsArgv(id, 10), timeout: 30_000 });
-      const lines = (stdout + stderr).trimEnd();
-      blocks.push(`The last words of ${service}:`, lines === '' ? '(none)' : lines);
-    }
-  } catch {
-    // The error that is on its way says more.
-  }
-  return new SafeUpdateError(error.code, [error.message, ...blocks].join('\n'), {
-    ...(error.state === undefined ? {} : { state: error.state }),
-    ...(error.code === 'unhealthy'
-      ? {
-          hint: 'It can reach nothing outside. A service that needs that to be healthy can be left out: --without SERVICE',
-        }
-      : {}),
-    cause: error,
-  });
 }
 
 /** `Proven: pre-update-… came up in 14.2 s: 5 services healthy, 3 volumes equal, 124 rows in 3 tables as recorded.` Pure. */

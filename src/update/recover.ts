@@ -21,6 +21,7 @@ import {
 } from './journal.ts';
 import { whatWasMade } from './made.ts';
 import { tidyProofs } from './proofs.ts';
+import { incompleteOf, whereTheDataIs } from './incomplete.ts';
 import { planUpdate } from './plan.ts';
 import {
   lockProject,
@@ -61,26 +62,6 @@ export function whereItStopped(entries: readonly JournalEntry[]): {
 }
 
 /**
- * Where a person finds the data of a run that could not be undone: in volumes that nobody has begun to empty, and in backups.
- * Pure.
- */
-export function whereTheDataIs(entries: readonly JournalEntry[]): string {
-  const begun = new Set<string>();
-  for (const entry of entries) {
-    if (entry.type === 'restoring') begun.add(entry.volume);
-    if (entry.type === 'restored') begun.delete(entry.volume);
-  }
-  if (begun.size === 0) return 'Nothing was deleted: its data is in its volumes and backups.';
-  const sealed = entries.find((entry) => entry.type === 'backup-sealed')?.id;
-  const failed = entries.find((entry) => entry.type === 'failed-backup-sealed')?.id;
-  return [
-    `${begun.size === 1 ? 'The volume' : 'The volumes'} ${[...begun].join(', ')} may be empty or half filled:`,
-    `what belongs there is whole in the backup${sealed === undefined ? '' : ` ${sealed}`}.`,
-    ...(failed === undefined ? [] : [`What the failed release had written is in ${failed}.`]),
-  ].join(' ');
-}
-
-/**
  * What to say before anything else of a project in which a run was interrupted: what is shown may be neither the old state nor
  * the new one. Undefined if none was, or if it is at work this very moment.
  */
@@ -111,7 +92,6 @@ export async function recover(
 ): Promise<Outcome> {
   const from = context.clock.monotonic();
   const state = context.stateFor(project);
-  await tidyProofs(context);
   await waitUntilFree(context, project);
   const found = await unfinishedRun(state);
   const outcome = (result: Outcome['result'], run: string, backup?: string): Outcome => ({
@@ -122,6 +102,7 @@ export async function recover(
     milliseconds: context.clock.monotonic() - from,
   });
   if (found === undefined) {
+    await tidyProofs(context);
     await removeRemains(context, project);
     return outcome('nothing-to-do', '');
   }
@@ -132,6 +113,8 @@ export async function recover(
     found,
   );
   try {
+    // After the helper of that run has gone, which may have volumes of a test-restore.
+    await tidyProofs(context);
     // Another process may have recovered it while this one waited for the lock.
     const still = await unfinishedRun(state);
     if (still?.run !== found.run) return outcome('nothing-to-do', '');
@@ -188,15 +171,17 @@ export async function recover(
       'rollback-incomplete',
       `The interrupted run could not be undone: ${messageOf(error)}`,
       {
-        state: `The stack may be stopped. ${whereTheDataIs(session.journal.entries)}`,
-        hint: [
-          // What is missing may be a key, once the run's own has been lost.
-          ...(error instanceof SafeUpdateError && error.code === 'refused' && error.hint !== undefined
-            ? [error.hint]
-            : []),
-          `When the cause is gone, run again: ${context.again('recover')}`,
-          `Or put a whole backup back, which takes its place: ${context.again('backups')}, then restore. Or give it up: ${context.again('recover --give-up')}`,
-        ].join('\n'),
+        ...incompleteOf(session, error, {
+          state: `The stack may be stopped. ${whereTheDataIs(session.journal.entries)}`,
+          hint: [
+            // What is missing may be a key, once the run's own has been lost.
+            ...(error instanceof SafeUpdateError && error.code === 'refused' && error.hint !== undefined
+              ? [error.hint]
+              : []),
+            `When the cause is gone, run again: ${context.again('recover')}`,
+            `Or put a whole backup back, which takes its place: ${context.again('backups')}, then restore. Or give it up: ${context.again('recover --give-up')}`,
+          ].join('\n'),
+        }),
         cause: error,
       },
     );

@@ -890,6 +890,7 @@ async function fill(
     new Map(),
     () => true,
     'data',
+    { nothingToLose: true },
   );
   // What is not in the backup begins empty, and would be without the folders that are mounted by themselves.
   const begins = created.flatMap(({ mounts }) =>

@@ -21,10 +21,12 @@ import type { Volume } from '../model/project.ts';
 import type { Context } from './context.ts';
 import { downtime } from './downtime.ts';
 import { requireSameData, type Data } from './fingerprints.ts';
+import { incompleteOf } from './incomplete.ts';
 import { continueJournal, dropStack, readRuns, unfinishedRun, wayBack, type PastRun } from './journal.ts';
 import { overwrittenBy, sharedRefusals } from './overwritten.ts';
 import { recover } from './recover.ts';
 import { refuse } from './refuse.ts';
+import { dropFormer } from './reload.ts';
 import {
   beginBackup,
   currentContainers,
@@ -427,7 +429,9 @@ async function replace(
   });
   await showStep(context, 'verify', 'Verify', async () => {
     await verifyRecord(session, target, 'verify');
-    return requireSameData(session, chosenOf(open.manifest, selection));
+    const same = await requireSameData(session, chosenOf(open.manifest, selection));
+    await dropFormer(context, session.project);
+    return same;
   });
   if (selection.what === 'all') await sayDifferences(session, target, recreated);
   return target;
@@ -561,8 +565,10 @@ async function undoRestore(
       'rollback-incomplete',
       `The restore failed (${reason}), and so did the way back: ${messageOf(second)}`,
       {
-        state: `The stack may be stopped.${kept === undefined ? '' : ` The state before the restore is whole in the backup ${kept.id}.`}`,
-        hint: `When the cause is gone, finish: ${context.again('recover')}`,
+        ...incompleteOf(session, second, {
+          state: `The stack may be stopped.${kept === undefined ? '' : ` The state before the restore is whole in the backup ${kept.id}.`}`,
+          hint: `When the cause is gone, finish: ${context.again('recover')}`,
+        }),
         cause: second,
       },
     );

@@ -11,6 +11,7 @@ import type { Context } from './context.ts';
 import { fetchAndDump, withLeftOut } from './fetch.ts';
 import { takenPorts, tooLittleSpace } from './foresee.ts';
 import { emptyBackup, holdsLess, lastWithData } from './held.ts';
+import { incompleteOf } from './incomplete.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
 import { advice, planBackup, planUpdate } from './plan.ts';
 import { interruption, recover } from './recover.ts';
@@ -363,8 +364,10 @@ async function undo(state: Update, error: unknown): Promise<void> {
       'rollback-incomplete',
       `The ${kindOf(state)} failed (${reason}), and so did the rollback: ${messageOf(second)}`,
       {
-        state: stateOfIncomplete(state),
-        hint: `When the cause is gone, finish the rollback: ${state.session.context.again('recover')}`,
+        ...incompleteOf(session, second, {
+          state: stateOfIncomplete(state),
+          hint: `When the cause is gone, finish the rollback: ${context.again('recover')}`,
+        }),
         failed: failedRun(state),
         cause: second,
       },

@@ -95,7 +95,7 @@ export async function backUpSqlite(
       emit({
         type: 'notice',
         level: 'warning',
-        message: `${dataPath} of ${container.service} begins like a SQLite file, but cannot be read as one (${error.message}). It is archived as it is.`,
+        message: `${dataPath} of ${container.service} begins like a SQLite file, but cannot be read as one (${error.message}). It is archived as it is${dump ? ', while it may be written to: only a cold backup has it exactly' : ''}.`,
       });
     }
   }

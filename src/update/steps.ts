@@ -7,7 +7,7 @@ import type { Manifest } from '../backup/manifest.ts';
 import { parseDuration } from '../config/duration.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
-import { recogniseDatabase } from '../database/engines.ts';
+import { databaseLabel, recogniseDatabase } from '../database/engines.ts';
 import { freeSpaceAt, measureVolumes, type Helper } from '../docker/helper.ts';
 import type { Observed } from '../docker/observe.ts';
 import { isGreen, pinRepository, startRecorded, stopContainers, type StackRecord } from '../docker/record.ts';
@@ -174,6 +174,7 @@ const apply = {
   /** Starts the helper that later archives: from here on it also keeps the volumes from being pruned. */
   async measure(state) {
     const { session, observed } = state;
+    requireDumped(state);
     const { settings, accept } = session.context;
     const volumes = archived(observed.volumes);
     if (state.plan.consistency === 'hot') refuse(mixedVolumes(observed), accept);
@@ -235,8 +236,10 @@ const apply = {
         if (warning !== undefined) context.emit({ type: 'notice', level: 'warning', message: warning });
       }
       const volume = mountHolding(database.container, dataPath)?.source;
+      const notInDump = (await engine.notInDump?.(database)) ?? [];
+      if (state.plan.consistency === 'hot') requireInDump(context, engine, service, notInDump);
       await backup.addDump(
-        { engine, database, dataPath, ...(volume === undefined ? {} : { volume }) },
+        { engine, database, dataPath, notInDump, ...(volume === undefined ? {} : { volume }) },
         (item, bytes) => {
           context.emit({ type: 'step-progress', step: 'dump', item, bytes });
         },
@@ -520,6 +523,56 @@ async function askDataPath(
     `${container.service} says that it keeps its ${engine.title} files in ${folder}, which is on no volume: replacing the container deletes them.`,
     { hint: `Put ${folder} on a named volume first. If you are sure: --accept ${accept}` },
   );
+}
+
+/**
+ * Databases that somebody does not want to be dumped are in cold archives only, and that is said. Throws SafeUpdateError
+ * `refused` where the backup is to be a hot one: a copy of files that a server is writing to is none.
+ */
+function requireDumped({ session, observed, plan }: Update): void {
+  const { accept, emit } = session.context;
+  for (const container of observed.containers.filter(({ running }) => running)) {
+    const { [databaseLabel]: said, ...labels } = container.labels;
+    const engine = said?.trim() === 'none' ? recogniseDatabase({ ...container, labels }) : undefined;
+    if (engine === undefined) continue;
+    const { service } = container;
+    const message = `${service} (${engine.title}) is not dumped, because its engine is given as none`;
+    if (plan.consistency === 'cold') {
+      emit({ type: 'notice', level: 'info', message: `${message}: it is archived cold only.` });
+    } else if (!accept.includes(`not-in-dump:${service}`)) {
+      throw new SafeUpdateError(
+        'refused',
+        `${message}, and a hot archive of its files is no backup: the server writes to them meanwhile.`,
+        {
+          hint: `Take a cold backup: --consistency cold, or consistency: cold in safe-update.yml. If it need not come back: --accept not-in-dump:${service}`,
+        },
+      );
+    }
+  }
+}
+
+/**
+ * Throws SafeUpdateError `refused` where a hot backup, from which the database comes back by its dump, would not bring all of
+ * it back; what somebody has let go of by name is said.
+ */
+function requireInDump(
+  { accept, emit }: Context,
+  { title }: DatabaseEngine,
+  service: string,
+  notInDump: readonly string[],
+): void {
+  if (notInDump.length === 0) return;
+  const acceptance = `not-in-dump:${service}`;
+  const what = notInDump.slice(0, 10).join(', ');
+  const more = notInDump.length > 10 ? ` and ${notInDump.length - 10} more` : '';
+  const message = `No dump of ${title} in ${service} holds ${what}${more}: after a rollback to a hot backup that would be gone.`;
+  if (accept.includes(acceptance)) {
+    emit({ type: 'notice', level: 'warning', message: `${message} That was accepted.` });
+    return;
+  }
+  throw new SafeUpdateError('refused', message, {
+    hint: `Take a cold backup, which holds all of it: --consistency cold, or consistency: cold in safe-update.yml. If that need not come back: --accept ${acceptance}`,
+  });
 }
 
 /**

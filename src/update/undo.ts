@@ -14,6 +14,7 @@ import type { DumpSource } from '../database/database.ts';
 import { databaseEngines } from '../database/engines.ts';
 import { logsArgv } from '../docker/argv.ts';
 import { differences } from '../docker/differences.ts';
+import type { ContainerInspect } from '../docker/engine.ts';
 import type { Helper } from '../docker/helper.ts';
 import { readContainer, readContainers } from '../docker/observe.ts';
 import {
@@ -25,14 +26,25 @@ import {
 } from '../docker/record.ts';
 import type { ScriptOptions } from '../docker/shell.ts';
 import type { ExpectedService } from '../health/probe.ts';
-import { SafeUpdateError } from '../model/error.ts';
+import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { Container, Volume } from '../model/project.ts';
 import { counted, formatBytes } from '../model/units.ts';
 import { requireSameData } from './fingerprints.ts';
+import { keptIn } from './incomplete.ts';
+import {
+  dropFormer,
+  makeFormer,
+  reload,
+  requireLoaded,
+  swap,
+  UnloadableDump,
+  type Reloaded,
+} from './reload.ts';
 import {
   beginBackup,
   currentContainers,
   hooksIn,
+  pauseAt,
   runningDatabase,
   sealBackup,
   showStep,
@@ -126,7 +138,9 @@ export async function putBack(
   });
   await showStep(context, 'undo-verify', 'Verify the former release', async () => {
     await verifyRecord(session, record);
-    return open === undefined ? undefined : requireSameData(session, open.manifest);
+    const same = open === undefined ? undefined : await requireSameData(session, open.manifest);
+    await dropFormer(context, project);
+    return same;
   });
   return sayDifferences(session, record, recreated);
 }
@@ -323,9 +337,27 @@ async function addLogs(
   }
 }
 
+/** How data is put back. */
+interface RestoreDataOptions {
+  /** What the archives hold has been compared with their lists. */
+  contentsVerified?: boolean;
+  /** A volume that is mounted read-only everywhere is left as it is, and that is said; otherwise it is an error. */
+  leaveReadOnly?: boolean;
+  /**
+   * The volumes are new: nothing in them could be lost, so servers are filled from their dumps where they are. Otherwise that
+   * is done beside the volume, and its content takes the place of the present one once it has been compared.
+   */
+  nothingToLose?: boolean;
+  /** Called when a dump has been loaded, while its server still runs. */
+  onLoaded?: (dump: ManifestDatabase) => Promise<void>;
+}
+
 /**
  * Puts volume contents back. A volume that equals its backup is left alone; every other one is emptied, filled, and
  * listed again: the list's digest must be the backup's. Databases of a hot backup come back from their dumps.
+ *
+ * Throws UnloadableDump where one of these cannot be loaded. Unless there was nothing to lose, no volume has been emptied
+ * for it then.
  */
 export async function restoreData(
   session: Session,
@@ -334,10 +366,11 @@ export async function restoreData(
   recreated: Recreated,
   only: (volume: ManifestVolume) => boolean = () => true,
   step = 'undo-data',
-  { contentsVerified = false, leaveReadOnly = false } = {},
+  options: RestoreDataOptions = {},
 ): Promise<string> {
   const { context, journal } = session;
   const { manifest, reader } = open;
+  const { contentsVerified = false, nothingToLose = false, leaveReadOnly = false, onLoaded } = options;
   const chosen = manifest.volumes.filter(only);
   // A database that a hot archive cannot bring back starts empty and is filled from its dump.
   const fromDump = manifest.databases.filter(
@@ -345,77 +378,135 @@ export async function restoreData(
       parts.length > 0 && volume !== undefined && chosen.some(({ name, exact }) => name === volume && !exact),
   );
   // The folders of a volume that servers fill. Several may have one each in the same volume.
-  const filledByServers = (volume: ManifestVolume): string[] =>
-    fromDump
-      .filter((dump) => dump.volume === volume.name && restorerOf(dump.engine).into === 'running server')
-      .map((dump) => placeInVolume(dump, volume));
-
-  let restored = 0;
-  await withHelper(session, chosen, 'write', async (helper) => {
-    let changed: ManifestVolume[] = [];
-    for (const volume of chosen) {
-      const begun = journal.entries.some(
-        (entry) => entry.type === 'restoring' && entry.volume === volume.name,
-      );
-      const writer = volumeWriter(helper, volume.name);
-      if (!volume.exact || begun || (await writer.summary()).digest !== volume.digest) changed.push(volume);
-    }
-    // All of them before the first is emptied.
-    const obstacles = await lookForObstacles(
-      helper,
-      changed.map(({ name }) => name),
+  const filledByServer = (volume: ManifestVolume): ManifestDatabase[] =>
+    fromDump.filter(
+      (dump) => dump.volume === volume.name && restorerOf(dump.engine).into === 'running server',
     );
-    for (const [name, found] of obstacles) {
-      if (!found.readOnly && found.count === 0) continue;
-      if (!leaveReadOnly || !found.readOnly) throw cannotEmpty(name, found);
-      const message = `The volume ${name} is mounted read-only, and was left as it is: nothing in this project can have changed it.`;
-      context.emit({ type: 'notice', level: 'warning', message });
-      changed = changed.filter((volume) => volume.name !== name);
+
+  // All of them before the first volume is emptied.
+  const beside = new Map<string, Reloaded>();
+  try {
+    const loading = nothingToLose ? [] : chosen.filter((volume) => filledByServer(volume).length > 0);
+    for (const volume of loading) {
+      context.emit({ type: 'step-progress', step, item: `loading what ${volume.name} is to hold` });
+      beside.set(volume.name, await loadBeside(session, open, record, volume, filledByServer(volume)));
     }
-    await verifyContents(open, contentsVerified ? [] : changed, (item, bytes) => {
-      context.emit({ type: 'step-progress', step, item, bytes });
-    });
-    for (const volume of changed) {
-      const writer = volumeWriter(helper, volume.name);
-      await requireAtRest(session, chosen);
-      journal.write({ type: 'restoring', volume: volume.name });
-      await writer.clear();
-      const filled = filledByServers(volume);
-      const report = (item: string, bytes: number): void => {
-        context.emit({ type: 'step-progress', step, item, bytes, totalBytes: volume.bytes });
-      };
-      if (filled.length === 0) {
-        await reader.restoreVolume(volume, writer, report);
-      } else if (!filled.includes('')) {
-        await reader.restoreVolume(volume, writer, report, { except: filled });
-      }
-      // Side by side: the list is made from what the memory still holds.
-      const [{ digest }] = await Promise.all([writer.summary(), writer.flush()]);
-      if (volume.exact && digest !== volume.digest) {
-        throw new SafeUpdateError(
-          'damaged',
-          `The volume ${volume.name} is not equal to its backup after it was put back.`,
-        );
-      }
-      restored += 1;
-      context.emit({ type: 'step-progress', step, item: volume.name, done: true });
-      journal.write({ type: 'restored', volume: volume.name });
+    if (beside.size > 0) await pauseAt(context, 'loaded');
+    const restored = await fillVolumes();
+    for (const dump of fromDump.filter(({ volume }) => volume === undefined || !beside.has(volume))) {
+      const stop = await restoreIntoServer(session, open, record, recreated, dump);
+      if (stop === undefined) continue;
+      await onLoaded?.(dump);
+      await stop();
+      await placeSettings(session, open, dump);
     }
-    for (const dump of fromDump) await placeDump(helper, open, dump);
-    // A server that was started on a volume in the middle has open what is no longer there, and writes it back.
-    await requireAtRest(session, chosen);
-  });
-  for (const dump of fromDump) {
-    const stop = await restoreIntoServer(session, open, record, recreated, dump);
-    if (stop === undefined) continue;
-    await stop();
-    await placeSettings(session, open, dump);
-    if (dump.volume !== undefined) journal.write({ type: 'restored', volume: dump.volume });
+    const count = chosen.length;
+    return restored === count
+      ? counted(count, 'volume')
+      : `${restored} of ${counted(count, 'volume')} had changed`;
+  } finally {
+    for (const loaded of beside.values())
+      await loaded.remove().catch((error: unknown) => {
+        // The next test-restore or recovery removes it.
+        context.emit({ type: 'notice', level: 'warning', message: messageOf(error) });
+      });
   }
-  const count = chosen.length;
-  return restored === count
-    ? counted(count, 'volume')
-    : `${restored} of ${counted(count, 'volume')} had changed`;
+
+  async function fillVolumes(): Promise<number> {
+    const swapped = chosen.filter(({ name }) => beside.has(name));
+    const ours = [
+      ...[...beside.values()].map(({ volume }) => volume),
+      ...(await makeFormer(session, swapped)),
+    ].map((name) => ({ name, kind: 'named' as const }));
+    let restored = 0;
+    await withHelper(session, [...chosen, ...ours], 'write', async (helper) => {
+      let changed: ManifestVolume[] = [];
+      for (const volume of chosen) {
+        const begun = journal.entries.some(
+          (entry) => entry.type === 'restoring' && entry.volume === volume.name,
+        );
+        const writer = volumeWriter(helper, volume.name);
+        if (!volume.exact || begun || (await writer.summary()).digest !== volume.digest) changed.push(volume);
+      }
+      // All of them before the first is emptied.
+      const obstacles = await lookForObstacles(
+        helper,
+        changed.map(({ name }) => name),
+      );
+      for (const [name, found] of obstacles) {
+        if (!found.readOnly && found.count === 0) continue;
+        if (!leaveReadOnly || !found.readOnly) throw cannotEmpty(name, found);
+        const message = `The volume ${name} is mounted read-only, and was left as it is: nothing in this project can have changed it.`;
+        context.emit({ type: 'notice', level: 'warning', message });
+        changed = changed.filter((volume) => volume.name !== name);
+      }
+      // What was loaded beside a volume came out of its archive already.
+      const unread = contentsVerified ? [] : changed.filter(({ name }) => !beside.has(name));
+      await verifyContents(open, unread, (item, bytes) => {
+        context.emit({ type: 'step-progress', step, item, bytes });
+      });
+      for (const volume of changed) {
+        const loaded = beside.get(volume.name);
+        await requireAtRest(session, chosen);
+        if (loaded !== undefined) {
+          await swap(session, helper, {
+            volume,
+            from: loaded.volume,
+            keptIn: keptIn(session.journal.entries),
+          });
+        } else {
+          await refill(helper, volume);
+        }
+        restored += 1;
+        context.emit({ type: 'step-progress', step, item: volume.name, done: true });
+      }
+      for (const dump of fromDump) await placeDump(helper, open, dump);
+      // A server that was started on a volume in the middle has open what is no longer there, and writes it back.
+      await requireAtRest(session, chosen);
+    });
+    return restored;
+  }
+
+  async function refill(helper: Helper, volume: ManifestVolume): Promise<void> {
+    const writer = volumeWriter(helper, volume.name);
+    journal.write({ type: 'restoring', volume: volume.name });
+    await writer.clear();
+    const folders = filledByServer(volume).map((dump) => placeInVolume(dump, volume));
+    const report = (item: string, bytes: number): void => {
+      context.emit({ type: 'step-progress', step, item, bytes, totalBytes: volume.bytes });
+    };
+    if (folders.length === 0) {
+      await reader.restoreVolume(volume, writer, report);
+    } else if (!folders.includes('')) {
+      await reader.restoreVolume(volume, writer, report, { except: folders });
+    }
+    // Side by side: the list is made from what the memory still holds.
+    const [{ digest }] = await Promise.all([writer.summary(), writer.flush()]);
+    if (volume.exact && digest !== volume.digest) {
+      throw new SafeUpdateError(
+        'damaged',
+        `The volume ${volume.name} is not equal to its backup after it was put back.`,
+      );
+    }
+    journal.write({ type: 'restored', volume: volume.name });
+  }
+}
+
+/** Loads what a volume is to hold into a new one beside it. */
+async function loadBeside(
+  session: Session,
+  open: OpenBackup,
+  record: StackRecord,
+  volume: ManifestVolume,
+  dumps: readonly ManifestDatabase[],
+): Promise<Reloaded> {
+  return reload(session, { open, record, volume, dumps }, async (inside, copy, servers, ids) =>
+    restoreData(inside, copy, servers, ids, () => true, 'reload', {
+      nothingToLose: true,
+      contentsVerified: true,
+      onLoaded: (dump) => requireLoaded(inside, copy.manifest, dump),
+    }),
+  );
 }
 
 /**
@@ -476,7 +567,7 @@ async function placeMember(
     const beside: Helper = { ...helper, pathOf: () => scratch };
     const named = `${base.replace(/[\\*?[\]]/g, '\\$&')}*`;
     const writer = volumeWriter(beside, volume.name);
-    await open.reader.restoreVolume(volume, writer, () => undefined, { in: dir, named });
+    await open.reader.restoreVolume(volume, writer, () => undefined, { in: dir, named: [named] });
     await writer.flush();
     await run(`from=$SCRATCH/$DIR/$BASE to=$ROOT/$DIR/$BASE
       [ -f "$from" ]
@@ -497,7 +588,7 @@ async function placeSettings(session: Session, open: OpenBackup, dump: ManifestD
   const { settings } = restorer;
   await withHelper(session, [volume], 'write', async (helper) => {
     const writer = volumeWriter(helper, volume.name);
-    const members = { in: placeInVolume(dump, volume), named: settings };
+    const members = { in: placeInVolume(dump, volume), named: settings, mayBeAbsent: true };
     await open.reader.restoreVolume(volume, writer, () => undefined, members);
     await writer.flush();
   });
@@ -580,19 +671,34 @@ async function restoreIntoServer(
   );
   const deadline = clock.monotonic() + settings.timeouts.verify;
   while (!(await databaseEngine(dump.engine).ready(database))) {
-    if (clock.monotonic() > deadline) {
-      throw new SafeUpdateError(
-        'database',
-        `${dump.service} does not answer, so its dump cannot be restored.`,
-        {
-          hint: `See why: docker logs ${database.container.name}`,
-        },
+    const ended = hasEnded(await engine.container(id));
+    if (ended || clock.monotonic() > deadline) {
+      throw new UnloadableDump(
+        dump.service,
+        new SafeUpdateError(
+          'database',
+          `${dump.service} ${ended ? 'has ended' : 'does not answer'}, so its dump cannot be restored.`,
+          { hint: `See why: docker logs ${database.container.name}` },
+        ),
       );
     }
     await clock.sleep(300);
   }
-  await restorer.restore(database, dumpSource(open, dump), only);
+  try {
+    await restorer.restore(database, dumpSource(open, dump), only);
+  } catch (error) {
+    if (!(error instanceof SafeUpdateError) || error.code !== 'database') throw error;
+    // A dump that is damaged is said to be so.
+    await databaseEngine(dump.engine).check(database, dumpSource(open, dump));
+    throw new UnloadableDump(dump.service, error);
+  }
   return () => stopContainers(engine, [database.container]);
+}
+
+/** It has ended, and nothing starts it again. */
+function hasEnded(inspect: ContainerInspect | null): boolean {
+  const policy = inspect?.HostConfig.RestartPolicy?.Name ?? '';
+  return inspect === null || (inspect.State.Status === 'exited' && ['', 'no'].includes(policy));
 }
 
 /** Names of the databases in a dump; undefined where they come back together or not at all. */

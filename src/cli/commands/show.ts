@@ -79,6 +79,11 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
               ),
               '',
             ]),
+        ...manifest.databases.flatMap(({ service, notInDump = [] }) =>
+          notInDump.length === 0
+            ? []
+            : [`In no dump of ${service}, only in the archive of its volume: ${notInDump.join(', ')}`, ''],
+        ),
         formatTable(
           [{ title: 'Container' }, { title: 'Image' }, { title: 'Id' }],
           manifest.containers.map(({ name, image, imageId }) => [

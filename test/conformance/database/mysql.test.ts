@@ -81,4 +81,19 @@ describe('MySQL in particular', () => {
     if (engine.restorer.into === 'running server') await engine.restorer.restore(server.database(), dump);
     expect(await contents()).toBe(before);
   });
+
+  test('names what is in no dump', async () => {
+    expect(await engine.notInDump?.(server.database())).toEqual([]);
+    await sql(
+      server,
+      'shop',
+      `INSTALL COMPONENT 'file://component_validate_password'; CREATE TABLESPACE apart ADD DATAFILE 'apart.ibd';
+       CREATE SERVER other FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'elsewhere')`,
+    );
+    expect(await engine.notInDump?.(server.database())).toEqual([
+      'the component "file://component_validate_password"',
+      'the server "other"',
+      'the tablespace "apart"',
+    ]);
+  });
 });

@@ -214,15 +214,19 @@ describe('PostgreSQL in particular', () => {
     expect(await server.exec(['sh', '-c', 'tr "\\0" " " < /proc/1/cmdline'])).toMatch(/^postgres\b/);
   });
 
-  test('what the dump does not know is left alone, and what cannot be dumped is named', async () => {
+  test('what the dump does not know is left alone, and templates and closed databases come back as such', async () => {
     await sql(server, 'postgres', 'CREATE DATABASE closed ALLOW_CONNECTIONS false');
     await sql(server, 'postgres', 'CREATE DATABASE my_template IS_TEMPLATE true');
     const dump = new Files();
     await engine.dump(server.database(), dump);
-    expect(dump.names).toEqual(['globals.sql', 'postgres.dump', 'shop.dump', 'databases.json']);
-    expect(JSON.parse(dump.files.get('databases.json')?.toString() ?? '')).toMatchObject({
-      leftOut: ['closed'],
-    });
+    expect(dump.names).toEqual([
+      ...['globals.sql', 'closed.dump', 'my_template.dump', 'postgres.dump', 'shop.dump', 'databases.json'],
+    ]);
+    const kinds = () =>
+      sql(server, 'postgres', 'SELECT datname, datistemplate, datallowconn FROM pg_database ORDER BY 1');
+    const before = await kinds();
+    await restore(server, dump);
+    expect(await kinds()).toBe(before);
 
     await sql(server, 'postgres', 'CREATE DATABASE later');
     await sql(server, 'later', 'CREATE TABLE only_here AS SELECT 1');
@@ -267,6 +271,49 @@ describe('PostgreSQL in particular', () => {
     expect(
       await sql(server, 'shop', `SELECT id, spcname FROM there, pg_tablespace WHERE spcname = 'fa st'`),
     ).toBe('5|fa st');
+  });
+
+  test('names what is in no dump', async () => {
+    const names = async () => engine.notInDump?.(server.database());
+    expect(await names()).toEqual(['the tablespace "fa st"']);
+    await sql(server, 'postgres', "SELECT pg_create_physical_replication_slot('standby')");
+    await server.exec(['sh', '-c', 'touch "$PGDATA/exports.csv" "$PGDATA/server.crt"']);
+    expect(await names()).toEqual([
+      'the replication slot "standby"',
+      'the tablespace "fa st"',
+      'the file exports.csv',
+    ]);
+    await sql(server, 'postgres', "SELECT pg_drop_replication_slot('standby')");
+  });
+
+  test('a database that allows no connections is dumped, and closed again also where that is cut off', async () => {
+    const closed = () =>
+      sql(server, 'postgres', "SELECT datallowconn FROM pg_database WHERE datname = 'shut'");
+    await sql(server, 'postgres', 'CREATE DATABASE shut');
+    await sql(server, 'shut', 'CREATE TABLE kept AS SELECT 1 AS one');
+    await sql(server, 'postgres', 'ALTER DATABASE shut ALLOW_CONNECTIONS false');
+    const dump = new Files();
+    // As a backup does: one would close it under the other's feet.
+    const [counted] = await Promise.all([
+      engine.fingerprint(server.database()),
+      engine.dump(server.database(), dump),
+    ]);
+    expect(counted?.counts['shut.public.kept']).toBe(1);
+    expect(dump.names).toContain('shut.dump');
+    expect(await closed()).toBe('f');
+
+    const cut = new AbortController();
+    const slow: DumpSink = {
+      async write(name, content) {
+        if (name === 'shut.dump') cut.abort();
+        return new Files().write(name, content);
+      },
+    };
+    await failure(engine.dump(server.database({ signal: cut.signal }), slow));
+    expect(await closed()).toBe('f');
+    await restore(server, dump);
+    expect(await closed()).toBe('f');
+    await sql(server, 'postgres', 'DROP DATABASE shut');
   });
 
   test('a password that the environment no longer has right does not matter on a trusted socket', async () => {

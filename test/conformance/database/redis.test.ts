@@ -20,6 +20,23 @@ describe('Redis in particular', () => {
     if (engine.restorer.into === 'stopped data folder') await engine.restorer.restore(folder, dump);
   };
 
+  test('a user of its own is let in, and no other one is needed', async () => {
+    const server = await start('redis:7', {
+      command: ['redis-server', '/etc/my-redis.conf'],
+      files: {
+        '/etc/my-redis.conf':
+          'user default off\nuser backup on >backup-word ~* &* +@all\nuser app on >app-word ~* +@read\n',
+      },
+    });
+    const logins = [{ user: 'backup', password: 'backup-word' }];
+    await until('it is ready', () => engine.ready({ ...server.database(), logins }));
+    const refused = await failure(engine.dump(server.database(), new Files()));
+    expect(refused.hint).toMatch(/databases\.db\.user and \.passwordFile\. .*databases\.db\.engine: none/);
+    const dump = new Files();
+    await engine.dump({ ...server.database(), logins }, dump);
+    await engine.check({ ...server.database(), logins }, dump);
+  });
+
   test('a dump waits for no second replica, and leaves the setting that says so as it was, also where it is cut off', async () => {
     const server = await start('redis:7', { command: ['redis-server', '--repl-diskless-sync-delay', '17'] });
     await until('it is ready', () => engine.ready(server.database()));

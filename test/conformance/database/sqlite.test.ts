@@ -146,4 +146,19 @@ os._exit(0)`,
     const other = sqliteAt({ file: '/data/other.db', scratch: '' });
     await expect(other.fingerprint(database)).rejects.toBeInstanceOf(UnreadableSqlite);
   });
+
+  test('with an order that only its application knows, it is dumped like any other', async () => {
+    await python(
+      `c = sqlite3.connect(sys.argv[1])
+c.create_collation("own", lambda a, b: (a < b) - (a > b))
+c.executescript("CREATE TABLE own (title TEXT COLLATE own); CREATE INDEX by_title ON own (title)")
+with c: c.executemany("INSERT INTO own VALUES (?)", [(f"title {n}",) for n in range(300)])`,
+      file,
+    );
+    expect((await dumpOf()).names).toContain('database.sqlite');
+    await python(
+      'c = sqlite3.connect(sys.argv[1]); c.create_collation("own", lambda a, b: 0); c.execute("DROP TABLE own")',
+      file,
+    );
+  });
 });

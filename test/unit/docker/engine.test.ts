@@ -144,6 +144,7 @@ describe('no way to a volume (promise 1)', () => {
   });
 
   const other = 'safe-update-proof-ba9876543210';
+  const aside = 'safe-update-former-0123456789ab';
   it.each<[string, string, string, unknown]>([
     ["a user's volume", 'shop_db', proof, { ...proofVolume, Name: 'shop_db' }],
     ["a user's volume that is said to be a proof's", 'shop_db', 'shop', { ...proofVolume, Name: 'shop_db' }],
@@ -156,6 +157,12 @@ describe('no way to a volume (promise 1)', () => {
     ['the right name without a label', `${proof}_0`, proof, { ...proofVolume, Labels: null }],
     ['the right name with a label of another', `${proof}_0`, proof, labelled(other)],
     ['the right name with an empty label', `${proof}_0`, proof, labelled('')],
+    [
+      'a copy that was set aside, by the label of a proof',
+      `${aside}_0`,
+      aside,
+      { ...proofVolume, Name: `${aside}_0` },
+    ],
     ['one that lies elsewhere', `${proof}_0`, proof, { ...proofVolume, Options: { device: '/srv' } }],
     ['one of another driver', `${proof}_0`, proof, { ...proofVolume, Driver: 'nfs' }],
     ['one that the engine calls otherwise', `${proof}_0`, proof, { ...proofVolume, Name: 'shop_db' }],
@@ -205,6 +212,7 @@ describe('no way to a volume (promise 1)', () => {
     expect(linesWith(/\bgetVolume\b/)).toHaveLength(2);
     expect(linesWith(/\.removeProofVolume\(/)).toEqual([
       'update/proofs.ts: for (const { name } of volumes) await goneIsGone(engine.removeProofVolume(name, proof));',
+      "update/reload.ts: await engine.removeProofVolume(name, carried[formerLabel] ?? '');",
     ]);
     expect(
       linesWith(/\bget(Container|Image|Network)\s*\(/).filter(

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { StepName } from '../../../src/model/plan.ts';
 import type { JournalEntry } from '../../../src/update/journal.ts';
-import { whereItStopped, whereTheDataIs } from '../../../src/update/recover.ts';
+import { whereTheDataIs } from '../../../src/update/incomplete.ts';
+import { whereItStopped } from '../../../src/update/recover.ts';
 
 const begin: JournalEntry = {
   ...{
