@@ -271,3 +271,8 @@ function parse<T extends { id: string }>(id: string, text: string, schema: z.Zod
   }
   return parsed.data;
 }
+
+/** The part of a backup that holds what a container has printed. Pure. */
+export function logPart(containerName: string): string {
+  return `logs/${containerName.replace(/[^A-Za-z0-9_.-]/g, '-')}.log`;
+}

@@ -58,8 +58,11 @@ const described: Record<string, Described> = {
     examples: [
       'safe-update show pre-update-20241017_143022',
       'safe-update show failed-20241017_143105 --logs',
+      'safe-update show failed-20241017_143105 --logs app',
     ],
-    options: [new Option('--logs', 'print the last words of the containers of a failed release')],
+    options: [
+      new Option('--logs [service]', 'print what the services of a failed release printed, or one of them'),
+    ],
     load: () => import('./commands/show.ts'),
   },
   verify: {

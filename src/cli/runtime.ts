@@ -32,7 +32,7 @@ export interface GlobalFlags extends Flags {
   confirm?: string;
   giveUp?: boolean;
   only?: string[];
-  logs?: boolean;
+  logs?: boolean | string;
   images?: boolean;
   /** verify --restore. */
   restore?: boolean;
@@ -123,7 +123,7 @@ export async function createRuntime(
     isAlive,
     tool: version(),
     accept: flags.accept ?? [],
-    again: (words) => commandLine(words, environment, flags),
+    again: (words, options) => commandLine(words, environment, flags, options),
     ...(process.env['SAFE_UPDATE_PAUSE'] === undefined ? {} : { pauseAt: process.env['SAFE_UPDATE_PAUSE'] }),
   };
   return {
@@ -142,7 +142,7 @@ export async function createRuntime(
       return {
         ...context,
         ...foldersOf(there),
-        again: (words) => `cd ${moved} && ${commandLine(words, name, {})}`,
+        again: (words, options) => `cd ${moved} && ${commandLine(words, name, {}, options)}`,
       };
     },
     async tellInterrupted(name) {
@@ -201,7 +201,12 @@ function withoutProject(environment: NodeJS.ProcessEnv): Record<string, string |
  * A command line to be copied: these words of safe-update for the same project, found by the same flags. Flags that
  * only say how a run is done are not repeated. Pure.
  */
-export function commandLine(words: string, environment: string | undefined, flags: GlobalFlags): string {
+export function commandLine(
+  words: string,
+  environment: string | undefined,
+  flags: GlobalFlags,
+  options: readonly string[] = [],
+): string {
   const given: [string, string | string[] | undefined][] = [
     ['--file', flags.file],
     ['--project-name', flags.projectName],
@@ -215,6 +220,7 @@ export function commandLine(words: string, environment: string | undefined, flag
   return [
     `safe-update ${words}`,
     ...(environment === undefined ? [] : [environment]),
+    ...options.map(quoted),
     ...given.flatMap(([flag, values = []]) => [values].flat().flatMap((value) => [flag, quoted(value)])),
   ].join(' ');
 }

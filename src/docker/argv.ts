@@ -145,8 +145,9 @@ export function contextArgv(): string[] {
 }
 
 /** The last lines a container wrote, with the time of each. */
-export function logsArgv(containerId: string, lines: number): string[] {
-  return ['docker', 'logs', '--timestamps', '--tail', String(lines), '--', containerId];
+export function logsArgv(containerId: string, lines: number, since?: string): string[] {
+  const from = since === undefined ? [] : ['--since', since];
+  return ['docker', 'logs', '--timestamps', '--tail', String(lines), ...from, '--', containerId];
 }
 
 /** Builds an image from a folder. */

@@ -1,9 +1,13 @@
+import { setTimeout } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { messageOf, SafeUpdateError } from '../model/error.ts';
 import type { HostPort } from '../model/ports.ts';
 
 export type ContainerInspect = Docker.ContainerInspectInfo;
 export type NetworkInspect = Docker.NetworkInspectInfo;
+
+/** With the pauses between them 3 s: networks of others are made in less. */
+const networkAttempts = 6;
 
 export interface EngineFacts {
   /** The engine's own id: two endpoints with the same id are one engine. */
@@ -356,8 +360,18 @@ export class Engine {
     return this.#docker.getNetwork(id).inspect();
   }
 
+  /** Two that are made at once can be given the same addresses, and one of them fails. Then it is asked for again. */
   async createNetwork(options: Docker.NetworkCreateOptions): Promise<void> {
-    await this.#call(`create the network ${options.Name}`, () => this.#docker.createNetwork(options));
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await this.#docker.createNetwork(options);
+        return;
+      } catch (error) {
+        if (attempt === networkAttempts || !isAddressConflict(error))
+          throw this.#failed(`create the network ${options.Name}`, error);
+        await setTimeout(attempt * 200);
+      }
+    }
   }
 
   /** Fails if a container is still connected. */
@@ -566,6 +580,11 @@ export function isNameTaken(error: unknown): boolean {
 /** True if the engine said that what it was asked about is not there. */
 export function isNotFound(error: unknown): boolean {
   return error instanceof SafeUpdateError && statusOf(error.cause) === 404;
+}
+
+/** True if the addresses that a new network was given are those of another one. */
+function isAddressConflict(error: unknown): boolean {
+  return /overlapping IPv4|conflicts with network|Pool overlaps with other one/i.test(messageOf(error));
 }
 
 function statusOf(error: unknown): number | undefined {

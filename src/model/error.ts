@@ -20,12 +20,25 @@ export type ErrorCode =
   | 'rolled-back' // the run failed and everything is as it was
   | 'rollback-incomplete'; // the run failed and something is not as it was
 
+/** What a service said before its release was given up. */
+export interface LastWords {
+  service: string;
+  /** The last lines that it printed, the latest last. */
+  lines: string[];
+  /** What its healthcheck printed last, where that is what failed. */
+  healthcheck?: string;
+  /** Why the engine could not start it. */
+  startError?: string;
+}
+
 /** What a failed run can still tell, for its outcome. */
 export interface FailedRun {
   run: string;
   backup?: string;
   failedBackup?: string;
   downtime?: Record<string, number>;
+  /** Of the services that it failed by, the likely cause first. */
+  lastWords?: LastWords[];
 }
 
 export interface ErrorDetails {

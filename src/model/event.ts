@@ -1,4 +1,4 @@
-import type { ErrorCode } from './error.ts';
+import type { ErrorCode, LastWords } from './error.ts';
 import type { Plan } from './plan.ts';
 
 /** What a run is for. */
@@ -63,6 +63,8 @@ export interface Outcome {
   milliseconds: number;
   /** What to run to go back to before this run, as one shell line. */
   rollbackCommand?: string;
+  /** What the services said by which a release failed, the likely cause first. */
+  lastWords?: LastWords[];
   error?: { code: ErrorCode | 'bug'; message: string; state?: string; hint?: string };
 }
 

@@ -31,8 +31,11 @@ export interface Context {
   tool: string;
   /** Refusals the person has accepted by name (--accept). */
   accept: readonly string[];
-  /** The command line that means the same project again: `safe-update recover prod -f compose.yaml`. */
-  again(words: string): string;
+  /**
+   * The command line that means the same project again: `safe-update recover prod -f compose.yaml`. Options of the command come
+   * behind the environment.
+   */
+  again(words: string, options?: readonly string[]): string;
   /**
    * For tests and for the curious: where the run waits for ever. `STEP` is before it is noted in the journal, `STEP:begin`
    * after that, `STEP:end` when its work is done and not noted yet; the steps of an undo have only the last two.

@@ -210,7 +210,7 @@ export async function restore(context: Context, project: string, options: Restor
       backup: kept.id,
       milliseconds: context.clock.monotonic() - from,
       downtime: away,
-      rollbackCommand: context.again(`restore ${kept.id}`),
+      ...wayBackTo(context, kept, options.selection),
     };
   } catch (error) {
     throw await undoRestore(session, present, kept, error);
@@ -255,6 +255,27 @@ async function endSuperseded(
     reason: `it was interrupted, and the restore of ${backup} took its place`,
   });
   await dropStack(state, run);
+}
+
+/** How to undo this restore: with what of it is kept. A part of a backup is undone by the same part of the kept one. Pure. */
+function wayBackTo(
+  { again }: Pick<Context, 'again'>,
+  kept: Pick<Manifest, 'id' | 'volumes'>,
+  selection: Selection,
+): Pick<Outcome, 'rollbackCommand'> {
+  if (selection.what === 'all') return { rollbackCommand: again(`restore ${kept.id}`) };
+  const parts = [
+    ...kept.volumes.map(({ name }) => `volume:${name}`),
+    ...(selection.config ? ['config'] : []),
+  ];
+  // What was put back was not there before.
+  if (parts.length === 0) return {};
+  return {
+    rollbackCommand: again(
+      `restore ${kept.id}`,
+      parts.flatMap((part) => ['--only', part]),
+    ),
+  };
 }
 
 /** Keeps the files too that are about to be written over, whatever names them now. */

@@ -1,8 +1,14 @@
 import { requireWritable } from '../backup/store/folder.ts';
 import { sharingAllowed } from '../config/load.ts';
-import { socketReason, type Observed } from '../docker/observe.ts';
+import { readContainers, socketReason, type Observed } from '../docker/observe.ts';
 import { pinRepository, restoreImages } from '../docker/record.ts';
-import { messageOf, SafeUpdateError, type ErrorCode, type FailedRun } from '../model/error.ts';
+import {
+  messageOf,
+  SafeUpdateError,
+  type ErrorCode,
+  type FailedRun,
+  type LastWords,
+} from '../model/error.ts';
 import type { Outcome, RunKind } from '../model/event.ts';
 import type { Plan, StepName } from '../model/plan.ts';
 import type { Uncovered } from '../model/project.ts';
@@ -13,6 +19,7 @@ import { takenPorts, tooLittleSpace } from './foresee.ts';
 import { emptyBackup, holdsLess, lastWithData } from './held.ts';
 import { incompleteOf } from './incomplete.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
+import { lastWords } from './last-words.ts';
 import { advice, planBackup, planUpdate } from './plan.ts';
 import { interruption, recover } from './recover.ts';
 import { imageRefusals, refusals, refuse, type RefusalOptions } from './refuse.ts';
@@ -339,6 +346,8 @@ async function undo(state: Update, error: unknown): Promise<void> {
   if (state.backupId === undefined) await state.backup?.writer.abandon().catch(() => undefined);
   noteUndo(session, { type: 'rollback', reason, code, at: now() });
   context.emit({ type: 'rollback-started', reason });
+  // While the containers of the failed release are there.
+  const said = await lastWords(context, session.project, readContainers(record.containers), reason);
   try {
     const differ = await putBack(session, {
       record,
@@ -356,7 +365,7 @@ async function undo(state: Update, error: unknown): Promise<void> {
       downtime: downtimeOf(state),
       ...(state.backupId === undefined ? {} : { backup: state.backupId }),
     });
-    throw rolledBack(state, error, failed?.id, differ);
+    throw rolledBack(state, error, { failedBackup: failed?.id, differ, said });
   } catch (second) {
     if (second instanceof SafeUpdateError && (second.code === 'rolled-back' || second.code === 'interrupted'))
       throw second;
@@ -368,7 +377,7 @@ async function undo(state: Update, error: unknown): Promise<void> {
           state: stateOfIncomplete(state),
           hint: `When the cause is gone, finish the rollback: ${context.again('recover')}`,
         }),
-        failed: failedRun(state),
+        failed: failedRun(state, said),
         cause: second,
       },
     );
@@ -385,20 +394,24 @@ function untouched(error: unknown): unknown {
 }
 
 /** What the outcome of a failed run says beside its error. */
-function failedRun(state: Update, failedBackup?: string): FailedRun {
+function failedRun(state: Update, said: readonly LastWords[], failedBackup?: string): FailedRun {
   return {
     run: state.session.run,
     ...(state.backupId === undefined ? {} : { backup: state.backupId }),
     ...(failedBackup === undefined ? {} : { failedBackup }),
     downtime: downtimeOf(state),
+    ...(said.length === 0 ? {} : { lastWords: [...said] }),
   };
 }
 
 function rolledBack(
   state: Update,
   error: unknown,
-  failedBackup: string | undefined,
-  differ: readonly string[],
+  {
+    failedBackup,
+    differ,
+    said,
+  }: { failedBackup: string | undefined; differ: readonly string[]; said: readonly LastWords[] },
 ): SafeUpdateError {
   const interrupted = error instanceof SafeUpdateError && error.code === 'interrupted';
   const kept =
@@ -411,12 +424,16 @@ function rolledBack(
         : `Rolled back and verified: the former images, configuration and data are back${butFor(differ)}.${kept}${notPutBack(state.record.notCovered)}`,
     hint:
       failedBackup === undefined
-        ? `${ownHint}Your compose files were not changed by the rollback. Correct the cause, then update again.`
-        : `${ownHint}See why it failed: ${state.session.context.again(`show ${failedBackup} --logs`)}\nYour compose files were not changed by the rollback.`,
-    failed: failedRun(state, failedBackup),
+        ? `${ownHint}${asForRelease}`
+        : `${ownHint}See all that it printed: ${state.session.context.again(`show ${failedBackup}`, ['--logs'])}\n${asForRelease}`,
+    failed: failedRun(state, said, failedBackup),
     cause: error,
   });
 }
+
+/** Compose files belong to a person. What they say is what has failed, though, and `up` would start that. */
+const asForRelease =
+  'Your compose files still describe the release that failed. Correct the cause, then update again; until then a plain docker compose command may start it on your data.';
 
 /** What the release may have changed that nothing puts back. Empty, or a sentence with a space before it. Pure. */
 export function notPutBack(notCovered: readonly Uncovered[]): string {

@@ -2,6 +2,7 @@ import path from 'node:path';
 import type { BackupInProgress } from '../backup/create.ts';
 import { verifyContents } from '../backup/contents.ts';
 import {
+  logPart,
   placeInVolume,
   withSubpaths,
   type ManifestDatabase,
@@ -31,6 +32,7 @@ import type { Container, Volume } from '../model/project.ts';
 import { counted, formatBytes } from '../model/units.ts';
 import { requireSameData } from './fingerprints.ts';
 import { keptIn } from './incomplete.ts';
+import { culprits } from './last-words.ts';
 import {
   dropFormer,
   makeFormer,
@@ -247,7 +249,9 @@ async function keepFailedState(
         context.emit({ type: 'step-progress', step: 'undo-keep', item: volume.name, done: true });
       }
     });
-    await addLogs(session, backup, containers);
+    // As they were before the rollback stopped them.
+    const asTheyWere = containers.map((now) => ran.find(({ id }) => id === now.id) ?? now);
+    await addLogs(session, backup, asTheyWere, record);
     const running = containers.filter((container) => hasToRun(container, record, ran)).map(({ id }) => id);
     const failed: StackRecord = {
       ...record,
@@ -326,14 +330,21 @@ async function isAsInBackup(helper: Helper, volume: Volume, { manifest }: OpenBa
   return (await volumeWriter(helper, volume.name).summary()).digest === kept.digest;
 }
 
+/** What each container has printed since the release began, the likely cause of its failure first. */
 async function addLogs(
   session: Session,
   backup: BackupInProgress,
   containers: readonly Container[],
+  record: StackRecord,
 ): Promise<void> {
-  for (const { id, name } of containers) {
-    const logs = await session.context.exec.run({ argv: logsArgv(id, 1000), timeout: 30_000 });
-    await backup.addText(`logs/${name.replace(/[^A-Za-z0-9_.-]/g, '-')}.log`, logs.stdout + logs.stderr);
+  const reason = session.journal.entries.findLast((entry) => entry.type === 'rollback')?.reason ?? '';
+  const before = readContainers(record.containers);
+  const first = culprits(containers, before, reason);
+  for (const { id, name } of new Set([...first, ...containers])) {
+    // One that was there before has said things that are not about this release.
+    const since = before.some((former) => former.id === id) ? record.takenAt : undefined;
+    const logs = await session.context.exec.run({ argv: logsArgv(id, 1000, since), timeout: 30_000 });
+    await backup.addText(logPart(name), logs.stdout + logs.stderr);
   }
 }
 

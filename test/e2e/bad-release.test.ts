@@ -71,7 +71,13 @@ describe('one bad release after the other', () => {
   it.each(tried)('$release: a release that $is is rolled back', async ({ release, reason, flags, said }) => {
     const before = await snapshot(stack);
     await stack.push(release);
-    const { failed } = await expectRolledBack(stack, before, await stack.update(flags), reason);
+    const run = await stack.update(flags);
+    const { failed } = await expectRolledBack(stack, before, run, reason);
+    expect(run.outcome?.lastWords?.[0]).toMatchObject({ service: 'app' });
+    expect(run.outcome?.lastWords?.[0]?.lines.join('\n')).toContain(said);
+    const shown = await stack.safeUpdate(['show', failed.id, '--logs', 'app']);
+    expect(shown.exitCode, shown.story).toBe(0);
+    expect(shown.stdout).toContain(said);
 
     const log = `logs/${stack.project}-app-1.log`;
     expect(failed.manifest.parts.map((part) => part.path)).toContain(log);

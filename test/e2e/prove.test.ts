@@ -100,14 +100,16 @@ async function withoutTrace<T>(of: Stack, run: () => Promise<T>): Promise<T> {
 
 /** Waits at a step of a test-restore and returns its name. It is killed with the test. */
 async function pausedAt(of: Stack, id: string, step: string) {
-  const before = await proofs();
   const running = of.start(['verify', id, '--restore', ...calm], { env: { SAFE_UPDATE_PAUSE: step } });
   onTestFinished(async () => {
     running.kill('SIGKILL');
     await running.finished;
   });
   await running.until((event) => event.type === 'notice' && event.message.startsWith('Paused'));
-  const [proof = ''] = (await proofs()).filter((one) => !before.includes(one));
+  // Others have test-restores too, meanwhile.
+  const locks = await inspectWhere('label=safe-update.proves');
+  const [own] = locks.filter(({ Config }) => Config.Labels['safe-update.proves'] === `${of.project}/${id}`);
+  const proof = own?.Config.Labels['safe-update.proof'] ?? '';
   expect(proof).toMatch(/^safe-update-proof-[0-9a-f]{12}$/);
   return { running, proof };
 }

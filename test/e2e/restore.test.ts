@@ -153,6 +153,13 @@ describe('restore', () => {
       '--nonsense',
     );
     await expectNothingLeft(stack, run);
+
+    const back = (run.outcome?.rollbackCommand ?? '').split(' ').slice(1);
+    expect(back.slice(0, 4)).toEqual(['restore', run.outcome?.backup, '--only', 'config']);
+    const undone = await stack.safeUpdate([...back.slice(0, 4), '--confirm', stack.project, ...calm]);
+    expect(undone.exitCode, undone.story).toBe(0);
+    expect(await stack.read('compose.yaml')).toContain('--nonsense');
+    expect((await restore(backup, '--only', 'config')).exitCode).toBe(0);
   });
 
   it('--only config: also when the files no longer render', async () => {

@@ -1,6 +1,8 @@
+import { logPart, type Manifest } from '../../backup/manifest.ts';
 import { openBackup } from '../../backup/open.ts';
 import { readProof } from '../../backup/proof.ts';
 import { describeFingerprint } from '../../database/fingerprint.ts';
+import { SafeUpdateError } from '../../model/error.ts';
 import { formatBytes } from '../../model/units.ts';
 import { describeProof } from '../proof.ts';
 import { print } from '../print.ts';
@@ -17,8 +19,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const project = await projectNameOf(runtime.context);
     await runtime.tellInterrupted(project);
     const { reader, manifest } = await openBackup(runtime.context.storeFor(project), args[0] ?? '');
-    if (flags.logs === true) {
-      for (const { path } of manifest.parts.filter((part) => part.path.startsWith('logs/'))) {
+    if (flags.logs !== undefined && flags.logs !== false) {
+      for (const path of logsOf(manifest, flags.logs === true ? undefined : flags.logs)) {
         const chunks: Buffer[] = [];
         for await (const chunk of reader.open(path)) chunks.push(Buffer.from(chunk as Buffer));
         process.stdout.write(
@@ -105,4 +107,30 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   } finally {
     await runtime.close();
   }
+}
+
+/**
+ * The parts that hold what containers have printed, the likely cause of a failure first: of one service, or of all. Throws
+ * SafeUpdateError `usage` for a service that the backup knows nothing of. Pure.
+ */
+export function logsOf(
+  { id, parts, containers }: Pick<Manifest, 'id' | 'parts' | 'containers'>,
+  service?: string,
+): string[] {
+  const held = parts.flatMap(({ path }) => (path.startsWith('logs/') ? [path] : []));
+  if (service === undefined) return held;
+  const own = containers
+    .filter((container) => container.service === service)
+    .map(({ name }) => logPart(name));
+  const found = held.filter((path) => own.includes(path));
+  if (found.length > 0) return found;
+  const known = [
+    ...new Set(containers.filter(({ name }) => held.includes(logPart(name))).map((one) => one.service)),
+  ];
+  throw new SafeUpdateError('usage', `${id} holds nothing that ${service} has printed.`, {
+    hint:
+      known.length === 0
+        ? 'Only backups of failed releases hold that: failed-…'
+        : `It holds what these have printed: ${known.join(', ')}`,
+  });
 }

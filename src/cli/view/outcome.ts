@@ -1,9 +1,9 @@
-import { SafeUpdateError, messageOf } from '../../model/error.ts';
+import { SafeUpdateError, messageOf, type LastWords } from '../../model/error.ts';
 import type { Outcome } from '../../model/event.ts';
 import { formatDuration } from '../../model/units.ts';
 import { visible, visibleLines } from './escape.ts';
 import { plain, type Style } from './style.ts';
-import { paragraph, textWidth, wrap } from './width.ts';
+import { paragraph, textWidth, truncate, wrap } from './width.ts';
 
 type Results = Record<Outcome['result'], string>;
 
@@ -32,7 +32,8 @@ export function formatOutcome(outcome: Outcome, style: Style, columns = 80): str
   const { error } = outcome;
   const lines = headline(outcome, style, columns);
   if (error !== undefined) {
-    lines.push(...parts({ ...error, ...whatIsKnown(outcome, error) }, style, columns));
+    const words = (outcome.lastWords ?? []).flatMap((one) => spoken(one, style, columns));
+    lines.push(...parts({ ...error, ...whatIsKnown(outcome, error) }, style, columns, words));
   }
   const known = facts(outcome, style, columns);
   if (known.length > 0) lines.push(...(error === undefined ? [] : ['']), ...known);
@@ -91,8 +92,36 @@ interface Parts {
   hint: string | undefined;
 }
 
-/** Three paragraphs under titles of their own; one that has nothing to say is left out. */
-function parts({ code, message, state, hint }: Parts, style: Style, columns: number): string[] {
+/** What a service printed last. A line of a log is not broken: what is cut off is in the backup. */
+function spoken(
+  { service, lines, healthcheck, startError }: LastWords,
+  style: Style,
+  columns: number,
+): string[] {
+  const quoted = (text: string): string => {
+    const [line = ''] = visibleLines(text);
+    return `      ${style.dim('│')} ${truncate(line, columns - 1 - 8)}`;
+  };
+  return [
+    '',
+    ...paragraph(`${service} said last:`, columns - 1 - 4).map((line) => `    ${line}`),
+    ...(lines.length === 0 ? [quoted('(nothing)')] : lines.map(quoted)),
+    ...(startError === undefined
+      ? []
+      : paragraph(`The engine: ${startError}`, columns - 1 - 4).map((line) => `    ${line}`)),
+    ...(healthcheck === undefined
+      ? []
+      : paragraph(`Its healthcheck said: ${healthcheck}`, columns - 1 - 4).map((line) => `    ${line}`)),
+  ];
+}
+
+/** Three paragraphs under titles of their own; one that has nothing to say is left out. `words`: what follows what failed. */
+function parts(
+  { code, message, state, hint }: Parts,
+  style: Style,
+  columns: number,
+  words: readonly string[] = [],
+): string[] {
   const next =
     hint ??
     (code === 'bug'
@@ -106,10 +135,13 @@ function parts({ code, message, state, hint }: Parts, style: Style, columns: num
     ['State now', state, style.yellow],
     ['Next', next, style.cyan],
   ];
-  return blocks.flatMap(([title, text, paint]) =>
+  return blocks.flatMap(([title, text, paint], index) =>
     text === undefined
       ? []
-      : ['', `  ${style.bold(paint(title))}`, ...body(text).map((line) => `    ${line}`)],
+      : [
+          ...['', `  ${style.bold(paint(title))}`, ...body(text).map((line) => `    ${line}`)],
+          ...(index === 0 ? words : []),
+        ],
   );
 }
 

@@ -284,6 +284,26 @@ describe('Engine', () => {
     },
   );
 
+  it('asks for a network again whose addresses somebody else was given at the same moment', async () => {
+    const taken = statusError(403, 'conflicts with network f3fd: networks have overlapping IPv4');
+    let asked = 0;
+    const { docker } = recorder();
+    const engine = (answer: () => Promise<unknown>): Engine =>
+      new Engine(new Proxy(docker, { get: (_, name) => (name === 'createNetwork' ? answer : undefined) }));
+    await engine(() => ((asked += 1) === 1 ? Promise.reject(taken) : Promise.resolve())).createNetwork({
+      Name: 'shop_default',
+    });
+    expect(asked).toBe(2);
+    const refused = (): Promise<unknown> => {
+      asked += 1;
+      return Promise.reject(statusError(403, 'the engine says no'));
+    };
+    await expect(engine(refused).createNetwork({ Name: 'shop_default' })).rejects.toThrow(
+      'the engine says no',
+    );
+    expect(asked).toBe(3);
+  });
+
   it('forgets a container that goes away between list and inspect', async () => {
     const { docker } = recorder({
       listContainers: [{ Id: 'a' }, { Id: 'b' }],

@@ -33,6 +33,31 @@ describe('an outcome', () => {
     `);
   });
 
+  it('shows what the services said last by which it failed, and no control characters of theirs', () => {
+    const text = formatOutcome(
+      {
+        ...rolledBack,
+        lastWords: [
+          { service: 'migrate', lines: ['column "name" does not exist', '\u001b[31mred\u001b[0m'] },
+          { service: 'app', lines: [], healthcheck: 'curl: (7) Failed to connect' },
+        ],
+      },
+      plain,
+    );
+    const [, said = ''] = text.split('healthy within 60 s.\n');
+    expect(said.split('\n  State now')[0]).toMatchInlineSnapshot(`
+      "
+          migrate said last:
+            │ column "name" does not exist
+            │ \\x1b[31mred\\x1b[0m
+
+          app said last:
+            │ (nothing)
+          Its healthcheck said: curl: (7) Failed to connect
+      "
+    `);
+  });
+
   it('of a run that failed before its project was known names none', () => {
     const error = { code: 'usage', message: 'There is no terminal to ask on.' } as const;
     const text = formatOutcome({ ...rolledBack, result: 'failed', project: '', error }, plain);
