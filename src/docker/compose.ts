@@ -189,13 +189,20 @@ export class Compose {
       });
     }
     if (result.exitCode !== 0) {
-      throw new SafeUpdateError('compose', `docker compose ${verb} failed: ${lastWords(result)}`, {
-        hint: `When the cause is gone, run again. To see all that compose says: ${argv.join(' ')}`,
-      });
+      // Nobody is told to run what changes the stack: after a rollback it would start the release that has failed.
+      const hint = onlyReads.has(verb)
+        ? {
+            hint: `When the cause is gone, run again. To see all that compose says: ${argv.join(' ')}`,
+          }
+        : {};
+      throw new SafeUpdateError('compose', `docker compose ${verb} failed: ${lastWords(result)}`, hint);
     }
     return result;
   }
 }
+
+/** What stops, removes and starts no container. */
+const onlyReads: ReadonlySet<string> = new Set(['config', 'pull', 'build']);
 
 /** Compose doubles each dollar sign, so that what it prints could be read as a compose file again. */
 function plain(_: string, value: unknown): unknown {
@@ -210,7 +217,8 @@ function lastWords({ stderr, stdout, exitCode }: Finished): string {
       line
         .replace(/^time="[^"]*" level=\w+ msg="?/, '')
         .replace(/"$/, '')
-        .trim(),
+        .trim()
+        .replace(/^Container \S+ {2,}(?=\S+ )/, ''),
     )
     .filter((line) => line !== '' && !/^(Container|Network|Volume|Image) \S+ +\w+$/.test(line));
   const telling = lines.filter((line) =>

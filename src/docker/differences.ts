@@ -96,7 +96,12 @@ function essence(inspect: ContainerInspect, recorded: ContainerInspect, recreate
           Aliases: ((endpoint['Aliases'] as string[] | null | undefined) ?? [])
             .filter((alias) => alias !== shortId)
             .sort(),
-          MacAddress: chosenMac(recorded, name) === undefined ? '' : endpoint['MacAddress'],
+          // The very container keeps one that was asked for; any other one is chosen anew with each start.
+          MacAddress:
+            (recreated.get(recorded.Id) ?? recorded.Id) === recorded.Id ||
+            chosenMac(recorded, name) === undefined
+              ? ''
+              : endpoint['MacAddress'],
         },
       ]),
     ),

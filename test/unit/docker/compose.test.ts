@@ -100,6 +100,21 @@ describe('commands', () => {
     });
   });
 
+  it('says it once, and gives no command that would start what has failed', async () => {
+    const why = `service "migrate" didn't complete successfully: exit 1`;
+    const { compose: runner } = compose({
+      exitCode: 1,
+      stderr: ` Container shop-migrate-1  ${why}\n${why}\n`,
+    });
+    await expect(runner.up(project, ['web'], { scale: {} }, {})).rejects.toMatchObject({
+      message: `docker compose up failed: ${why}`,
+      hint: undefined,
+    });
+    await expect(runner.build(project, ['web'], {})).rejects.toMatchObject({
+      hint: expect.stringContaining('docker compose') as string,
+    });
+  });
+
   it('says the exit code where compose says nothing', async () => {
     await expect(compose({ exitCode: 7 }).compose.stop(project, ['web'], {})).rejects.toThrow(
       'docker compose stop failed: exit code 7',

@@ -55,6 +55,18 @@ describe('differences', () => {
     expect(said(change, inspect(name))).toEqual([]);
   });
 
+  it('lets the engine choose another MAC address for the very container', () => {
+    const before = inspect('web');
+    const after = structuredClone(before);
+    Object.assign(endpoint(after, 'shop_back'), { MacAddress: '02:42:00:00:00:01' });
+    const found = differences(
+      { containers: [before], networks: [] },
+      { containers: [after], networks: [] },
+      new Map([[before.Id, before.Id]]),
+    );
+    expect(found).toEqual([]);
+  });
+
   it.each<[string, (after: ContainerInspect) => void, string]>([
     [
       'a MAC address',
