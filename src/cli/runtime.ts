@@ -9,8 +9,8 @@ import { dockerodeFor, endpointVariables, resolveEndpoint } from '../docker/endp
 import { Engine } from '../docker/engine.ts';
 import { createExec } from '../docker/exec.ts';
 import type { Context } from '../update/context.ts';
-import { interruption } from '../update/recover.ts';
 import { keysOfRun } from '../update/run-key.ts';
+import { interruption } from '../update/situation.ts';
 import { version } from './version.ts';
 import { isAlive, thisProcess } from './owner.ts';
 import { canDraw, wantsColour } from './terminal.ts';
@@ -54,7 +54,7 @@ export interface Runtime {
   project(): string;
   /** The context that this command would have if it were called in another folder, without flags that name a project. */
   contextAt(directory: string, environment?: string): Promise<Context>;
-  /** Says so, before anything else, if a run of the project was interrupted. */
+  /** Says so, before anything else, if a run of the project is under way or was interrupted. */
   tellInterrupted(project: string): Promise<void>;
   /** Ends the view and stops listening for signals. */
   close(): Promise<void>;

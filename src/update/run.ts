@@ -14,7 +14,7 @@ import { emptyBackup, holdsLess, lastWithData } from './held.ts';
 import { incompleteOf } from './incomplete.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
 import { advice, planBackup, planUpdate } from './plan.ts';
-import { interruption, recover } from './recover.ts';
+import { recover } from './recover.ts';
 import { imageRefusals, refusals, refuse, type RefusalOptions } from './refuse.ts';
 import {
   endUndone,
@@ -28,6 +28,7 @@ import {
   waitUntilFree,
   type Session,
 } from './session.ts';
+import { interruption } from './situation.ts';
 import { doStep, downtimeOf, titles, type Update } from './steps.ts';
 import { putBack } from './undo.ts';
 

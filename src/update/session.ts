@@ -35,6 +35,8 @@ import {
   dropRemains,
   dropStack,
   startJournal,
+  unfinishedRun,
+  whereItStands,
   type Journal,
   type JournalEntry,
   type PastRun,
@@ -204,7 +206,10 @@ export async function openSession(
   }
 }
 
-/** Waits for the project's lock as long as the settings say. Returns whether it had to. */
+/**
+ * Waits for the project's lock as long as the settings say. Returns whether it had to. Throws SafeUpdateError `locked`, which says
+ * what is under way, when the time is over: at once where there is none.
+ */
 export async function waitUntilFree(context: Context, project: string): Promise<boolean> {
   const { engine, owner, isAlive, clock, signal, settings } = context;
   return waitForLock(engine, {
@@ -218,6 +223,10 @@ export async function waitUntilFree(context: Context, project: string): Promise<
     onWait: (who) => {
       const message = `Waiting for ${who}, for ${formatDuration(settings.timeouts.lock)} at most.`;
       context.emit({ type: 'notice', level: 'info', message });
+    },
+    stepOf: async (run) => {
+      const found = await unfinishedRun(context.stateFor(project));
+      return found?.run === run ? whereItStands(found.entries) : undefined;
     },
   });
 }
