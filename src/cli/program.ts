@@ -280,7 +280,8 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
       exitCode = await command.run({
         args: values as (string | undefined)[],
         flags: self.optsWithGlobals(),
-        commands,
+        // After a command that was given, the word is an environment: nobody is to be led from a plan to an update.
+        commands: commands.includes(program.args[0] ?? '') ? [] : commands,
       });
     });
     for (const [below, more] of Object.entries(about.commands ?? {})) add(built, below, more);
