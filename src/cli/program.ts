@@ -148,7 +148,17 @@ const described: Record<string, Described> = {
   health: {
     usage: '[environment]',
     summary: 'is every service healthy and stable? exit code 0 or 3',
-    examples: ['safe-update health prod', 'safe-update health --stable-for 30s'],
+    examples: [
+      'safe-update health prod',
+      'safe-update health --stable-for 30s',
+      'docker compose up -d && safe-update health --wait 2m',
+    ],
+    options: [
+      new Option(
+        '--wait <duration>',
+        'how long what is not healthy may take to become so (only as long as it is starting)',
+      ),
+    ],
     load: () => import('./commands/health.ts'),
   },
   volumes: {

@@ -34,6 +34,8 @@ export interface GlobalFlags extends Flags {
   only?: string[];
   logs?: boolean;
   images?: boolean;
+  /** health --wait, as typed. */
+  wait?: string;
   /** verify --restore. */
   restore?: boolean;
   /** Services that a test-restore leaves out. */

@@ -269,12 +269,24 @@ describe('commands that only look', () => {
 describe('health', () => {
   it('bad: says what, and exits with 3', async () => {
     await stack.compose(['stop', 'app']);
-    const short = ['health', '--stable-for', '1s', '--verify-timeout', '2s'];
+    const short = ['health', '--stable-for', '1s'];
+    const from = performance.now();
     const { healthy, problem } = await json<{ healthy: boolean; problem: string }>(short, 3);
+    // What nothing is starting is not waited for, and not for as long as an update would.
+    expect(performance.now() - from).toBeLessThan(30_000);
     expect(healthy).toBe(false);
     expect(problem).toMatch(/app/);
     expect(await text(short, 3)).toMatch(/is not healthy: .*app/);
+
+    const waiting = stack.start([...short, '--wait', '1m', '--json']);
+    await waiting.until((event) => event.type === 'notice' && event.message.startsWith('Not healthy yet: '));
     await stack.compose(['start', 'app']);
+    const { exitCode, story, stdout } = await waiting.finished;
+    expect(exitCode, story).toBe(0);
+    const lines = stdout.match(/Not healthy yet: [^"]*/g) ?? [];
+    expect(lines.filter((line, index) => line === lines[index - 1])).toEqual([]);
+    const wrong = await stack.safeUpdate(['health', '--wait', 'soon']);
+    expect([wrong.exitCode, wrong.stderr]).toEqual([2, expect.stringMatching(/--wait: expected a duration/)]);
   });
 });
 
