@@ -8,6 +8,8 @@ interface Described {
   summary: string;
   examples: string[];
   options?: Option[];
+  /** It reads backups, which need no compose file beside them. */
+  filesOptional?: true;
   /** Loaded only when the command runs, so that the others do not wait for it. */
   load: () => Promise<CommandModule>;
   /** Commands below this one: `volumes copy`. */
@@ -50,6 +52,7 @@ const described: Record<string, Described> = {
     usage: '[environment]',
     summary: 'list the backups',
     examples: ['safe-update backups', 'safe-update backups prod --json'],
+    filesOptional: true,
     load: () => import('./commands/backups.ts'),
   },
   show: {
@@ -60,6 +63,7 @@ const described: Record<string, Described> = {
       'safe-update show failed-20241017_143105 --logs',
     ],
     options: [new Option('--logs', 'print the last words of the containers of a failed release')],
+    filesOptional: true,
     load: () => import('./commands/show.ts'),
   },
   verify: {
@@ -81,6 +85,7 @@ const described: Record<string, Described> = {
         'with --restore: leave this service out; may be given more than once',
       ).argParser(list),
     ],
+    filesOptional: true,
     load: () => import('./commands/verify.ts'),
   },
   restore: {
@@ -151,7 +156,7 @@ const described: Record<string, Described> = {
     examples: [
       'safe-update health prod',
       'safe-update health --stable-for 30s',
-      'docker compose up -d && safe-update health --wait 2m',
+      'safe-update health prod --wait 2m',
     ],
     options: [
       new Option(
@@ -179,6 +184,7 @@ const described: Record<string, Described> = {
     usage: '[environment]',
     summary: 'the runs so far and how they ended',
     examples: ['safe-update history prod'],
+    filesOptional: true,
     load: () => import('./commands/history.ts'),
   },
   prune: {
@@ -277,7 +283,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 
   const commands = Object.keys(described);
   const add = (parent: Command, name: string, about: Described): void => {
-    const { usage, summary, examples, options, load } = about;
+    const { usage, summary, examples, options, load, filesOptional } = about;
     const built = parent
       .command(`${name} ${usage}`, { isDefault: name === 'update' })
       .description(summary)
@@ -289,7 +295,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
       const command = await load();
       exitCode = await command.run({
         args: values as (string | undefined)[],
-        flags: self.optsWithGlobals(),
+        flags: { ...self.optsWithGlobals(), ...(filesOptional === undefined ? {} : { filesOptional }) },
         // After a command that was given, the word is an environment: nobody is to be led from a plan to an update.
         commands: commands.includes(program.args[0] ?? '') ? [] : commands,
       });

@@ -34,6 +34,8 @@ export interface GlobalFlags extends Flags {
   only?: string[];
   logs?: boolean;
   images?: boolean;
+  /** The command reads backups: a folder without a compose file will do. No flag that anybody types. */
+  filesOptional?: boolean;
   /** health --wait, as typed. */
   wait?: string;
   /** verify --restore. */
@@ -84,7 +86,7 @@ export async function createRuntime(
     flags,
     environment,
     commands,
-    filesOptional,
+    filesOptional: filesOptional || flags.filesOptional === true,
   });
   await requireTrusted(settings, flags.accept ?? []);
   const view = await createView({

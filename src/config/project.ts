@@ -330,7 +330,7 @@ function unknownEnvironment(
   files: readonly string[],
   folders: readonly string[],
 ) {
-  const [first = ''] = files;
+  const [first = join(folders[0] ?? request.start, 'compose.yaml')] = files;
   const known = [
     ...new Set([
       ...request.configuredEnvironments,

@@ -259,6 +259,19 @@ describe('commands that only look', () => {
     expect(await text(['prune', '--keep', '1', '--dry-run'])).toContain(`Would be removed: ${first.id}`);
   });
 
+  it('what only reads backups needs no compose file where it is called, as after an import', async () => {
+    const elsewhere = await project({});
+    const there = { cwd: elsewhere.directory };
+    const from = ['--backups', path.join(stack.directory, 'backups')];
+    for (const args of [['backups'], ['show', second.id], ['verify', second.id], ['history']]) {
+      const run = await stack.safeUpdate([...args, ...from], there);
+      expect(run.exitCode, `${args.join(' ')}: ${run.stderr}`).toBe(0);
+      expect(run.stdout + run.stderr).toMatch(args[0] === 'history' ? 'backed-up' : second.id);
+    }
+    const update = await stack.safeUpdate(['plan', ...from], there);
+    expect([update.exitCode, update.stderr]).toEqual([2, expect.stringMatching(/No compose file was found/)]);
+  });
+
   it('and nothing has been touched by any of them', async () => {
     expect(await listening.end()).toEqual([]);
     expectUntouched(before, await snapshot(stack));

@@ -1,5 +1,6 @@
 import { listBackups } from '../../backup/open.ts';
 import { formatDuration } from '../../model/units.ts';
+import { isToGoBackTo } from '../../update/held.ts';
 import { look } from '../../update/session.ts';
 import { isInterrupted, situationOf } from '../../update/situation.ts';
 import { print } from '../print.ts';
@@ -21,9 +22,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const newest = situation.runs.at(-1);
     const lastRun = newest && summaryOf(newest, situation);
     const goOn = isInterrupted(situation) ? ` — run: ${context.again('recover')}` : '';
-    // Not a state that failed, nor one that was on its way out.
     const lastBackup = (await listBackups(context.storeFor(project))).findLast(
-      ({ manifest }) => manifest?.kind === 'pre-update' || manifest?.kind === 'manual',
+      ({ manifest }) => manifest !== undefined && isToGoBackTo(manifest),
     );
     const containers = observed.containers.map(
       ({
