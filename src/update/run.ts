@@ -1,6 +1,6 @@
 import { requireWritable } from '../backup/store/folder.ts';
 import { sharingAllowed } from '../config/load.ts';
-import { socketReason, type Observed } from '../docker/observe.ts';
+import { holdsNoData, type Observed } from '../docker/observe.ts';
 import { pinRepository, restoreImages } from '../docker/record.ts';
 import { messageOf, SafeUpdateError, type ErrorCode, type FailedRun } from '../model/error.ts';
 import type { Outcome, RunKind } from '../model/event.ts';
@@ -421,7 +421,7 @@ function rolledBack(
 
 /** What the release may have changed that nothing puts back. Empty, or a sentence with a space before it. Pure. */
 export function notPutBack(notCovered: readonly Uncovered[]): string {
-  const places = notCovered.filter(({ reason }) => reason !== socketReason);
+  const places = notCovered.filter((place) => !holdsNoData(place));
   if (places.length === 0) return '';
   const named = places.map(({ source, services }) => `${source} (${services.join(', ')})`).join(', ');
   return ` NOT covered, and as the failed release left it: ${named}.`;

@@ -19,7 +19,16 @@ import {
   type Helper,
   type HelperVolume,
 } from '../docker/helper.ts';
-import { observe, readContainers, requireServices, type Observed } from '../docker/observe.ts';
+import {
+  bindMountReason,
+  deviceReason,
+  fileReason,
+  observe,
+  readContainers,
+  requireServices,
+  socketReason,
+  type Observed,
+} from '../docker/observe.ts';
 import { hooksOf, type Hooks } from '../docker/hooks.ts';
 import { recordStack, type StackRecord } from '../docker/record.ts';
 import { containerShell } from '../docker/shell.ts';
@@ -84,6 +93,7 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
           (await holdsDatabaseFiles(mount.source))
         );
       },
+      whyUncovered,
       classify: (about) => classify(context.settings, about),
     },
   );
@@ -104,6 +114,14 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
     containers: withAims(observed.containers.map(configured), { model, oneShots }),
     absent: observed.absent.map(configured),
   };
+}
+
+/** What is mounted there, of what this machine has; an engine elsewhere has others, of which the name has to do. */
+async function whyUncovered(source: string): Promise<string> {
+  const found = await stat(source).catch(() => undefined);
+  if (found?.isSocket() === true || source.endsWith('.sock')) return socketReason;
+  if (found?.isCharacterDevice() === true || found?.isBlockDevice() === true) return deviceReason;
+  return found?.isFile() === true ? fileReason : bindMountReason;
 }
 
 /** Whether this machine has a file of this path. An engine elsewhere has others, which nobody can tell here. */

@@ -1,6 +1,6 @@
 import { requireWritable } from '../../backup/store/folder.ts';
 import { helperImage } from '../../docker/helper.ts';
-import type { Observed } from '../../docker/observe.ts';
+import { bindMountReason, holdsNoData, type Observed } from '../../docker/observe.ts';
 import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { formatBytes } from '../../model/units.ts';
 import type { Context } from '../../update/context.ts';
@@ -144,13 +144,15 @@ async function examine({ context, settings }: Runtime, findings: Finding[], chec
     if (said === undefined) return 'enough for a backup and for keeping a failed state';
     throw new SafeUpdateError('space', said, { hint: 'Free some (safe-update prune removes old backups).' });
   });
-  for (const { source, services, path } of seen.notCovered) {
+  for (const { source, services, path, reason } of seen.notCovered.filter((place) => !holdsNoData(place))) {
     findings.push({
       check: 'coverage',
       good: true,
       warning: true,
-      says: `${source} (${services.join(', ')}: ${path}) is a bind mount that no backup covers`,
-      hint: 'To cover it, name it under bindMounts.include in safe-update.yml.',
+      says: `${source} (${[services.join(', '), path].filter((word) => word !== '').join(': ')}) is in no backup: ${reason}`,
+      ...(reason === bindMountReason
+        ? { hint: 'To cover it, name it under bindMounts.include in safe-update.yml.' }
+        : {}),
     });
   }
 }
