@@ -13,6 +13,7 @@ import { takenPorts, tooLittleSpace } from './foresee.ts';
 import { emptyBackup, holdsLess, lastWithData } from './held.ts';
 import { incompleteOf } from './incomplete.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
+import { foreseenOutside } from './outside-dumps.ts';
 import { advice, planBackup, planUpdate } from './plan.ts';
 import { recover } from './recover.ts';
 import { imageRefusals, refusals, refuse, type RefusalOptions } from './refuse.ts';
@@ -50,6 +51,7 @@ export async function planOnly(context: Context): Promise<Plan> {
     ...settingsWarnings(context, observed),
     ...found.map(({ message }) => `This update would be refused: ${message}`),
     ...(plan.nothingToDo ? [] : await foreseen(context, observed, plan, sizes)),
+    ...(await foreseenOutside(context, observed, plan)),
   );
   return plan;
 }

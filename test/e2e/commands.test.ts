@@ -254,6 +254,28 @@ describe('commands that only look', () => {
     expect(await json(['--dry-run'])).toEqual(plan);
   });
 
+  it('plan of a hot update: what no dump holds, as the servers themselves say, which are only asked', async () => {
+    await stack.sql("SELECT pg_create_physical_replication_slot('standby')");
+    try {
+      const lost = 'No dump of PostgreSQL in db holds the replication slot "standby"';
+      const hot = ['plan', '--consistency', 'hot'];
+      const warningsOf = async (args: string[]): Promise<string[]> =>
+        (await json<{ warnings: string[] }>(args)).warnings;
+      expect(await warningsOf(hot)).toContainEqual(
+        expect.stringContaining(`This update would be refused: ${lost}`),
+      );
+      expect(await warningsOf([...hot, '--accept', 'not-in-dump:db'])).toContainEqual(
+        expect.stringMatching(new RegExp(`^${lost}.* That was accepted\\.$`)),
+      );
+      expect((await warningsOf(['plan'])).join()).not.toContain('standby');
+      await stack.write('safe-update.yml', 'databases: { cache: { engine: none } }\n');
+      expect((await warningsOf(hot)).join('\n')).toMatch(/refused: cache \(Redis\) is not dumped/);
+    } finally {
+      await rm(path.join(stack.directory, 'safe-update.yml'), { force: true });
+      await stack.sql("SELECT pg_drop_replication_slot('standby')");
+    }
+  });
+
   it('prune --dry-run: names, and removes nothing', async () => {
     expect(await json(['prune', '--keep', '1', '--dry-run'])).toEqual({ removed: [first.id], dryRun: true });
     expect(await text(['prune', '--keep', '1', '--dry-run'])).toContain(`Would be removed: ${first.id}`);
