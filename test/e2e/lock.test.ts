@@ -106,9 +106,7 @@ describe('several updates at once', () => {
         expect(exitCode, `${args.join(' ')}: ${words}`).toBe(0);
         expect(words, args.join(' ')).toMatch(said);
         expect(words, args.join(' ')).toMatch('under way');
-        expect(words, args.join(' ')).not.toMatch(
-          /safe-update recover|(?<!none )was interrupted|unfinished/,
-        );
+        expect(words, args.join(' ')).not.toMatch(/safe-update recover|(?<!none )was interrupted|unfinished/);
       }
       const lines = async (args: string[]): Promise<unknown> =>
         JSON.parse((await stack.safeUpdate([...args, '--json'])).stdout);
