@@ -8,6 +8,6 @@ export interface CommandModule {
 export interface CommandInput {
   args: (string | undefined)[];
   flags: GlobalFlags;
-  /** Names of all commands: an environment that looks like one is probably mistyped. */
+  /** Names of all commands, where none was given: an environment that looks like one is probably a mistyped one. */
   commands: readonly string[];
 }

@@ -8,6 +8,8 @@ interface Described {
   summary: string;
   examples: string[];
   options?: Option[];
+  /** It reads backups, which need no compose file beside them. */
+  filesOptional?: true;
   /** Loaded only when the command runs, so that the others do not wait for it. */
   load: () => Promise<CommandModule>;
   /** Commands below this one: `volumes copy`. */
@@ -50,6 +52,7 @@ const described: Record<string, Described> = {
     usage: '[environment]',
     summary: 'list the backups',
     examples: ['safe-update backups', 'safe-update backups prod --json'],
+    filesOptional: true,
     load: () => import('./commands/backups.ts'),
   },
   show: {
@@ -63,6 +66,7 @@ const described: Record<string, Described> = {
     options: [
       new Option('--logs [service]', 'print what the services of a failed release printed, or one of them'),
     ],
+    filesOptional: true,
     load: () => import('./commands/show.ts'),
   },
   verify: {
@@ -84,6 +88,7 @@ const described: Record<string, Described> = {
         'with --restore: leave this service out; may be given more than once',
       ).argParser(list),
     ],
+    filesOptional: true,
     load: () => import('./commands/verify.ts'),
   },
   restore: {
@@ -151,7 +156,17 @@ const described: Record<string, Described> = {
   health: {
     usage: '[environment]',
     summary: 'is every service healthy and stable? exit code 0 or 3',
-    examples: ['safe-update health prod', 'safe-update health --stable-for 30s'],
+    examples: [
+      'safe-update health prod',
+      'safe-update health --stable-for 30s',
+      'safe-update health prod --wait 2m',
+    ],
+    options: [
+      new Option(
+        '--wait <duration>',
+        'how long what is not healthy may take to become so (only as long as it is starting)',
+      ),
+    ],
     load: () => import('./commands/health.ts'),
   },
   volumes: {
@@ -172,6 +187,7 @@ const described: Record<string, Described> = {
     usage: '[environment]',
     summary: 'the runs so far and how they ended',
     examples: ['safe-update history prod'],
+    filesOptional: true,
     load: () => import('./commands/history.ts'),
   },
   prune: {
@@ -270,7 +286,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
 
   const commands = Object.keys(described);
   const add = (parent: Command, name: string, about: Described): void => {
-    const { usage, summary, examples, options, load } = about;
+    const { usage, summary, examples, options, load, filesOptional } = about;
     const built = parent
       .command(`${name} ${usage}`, { isDefault: name === 'update' })
       .description(summary)
@@ -282,8 +298,9 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
       const command = await load();
       exitCode = await command.run({
         args: values as (string | undefined)[],
-        flags: self.optsWithGlobals(),
-        commands,
+        flags: { ...self.optsWithGlobals(), ...(filesOptional === undefined ? {} : { filesOptional }) },
+        // After a command that was given, the word is an environment: nobody is to be led from a plan to an update.
+        commands: commands.includes(program.args[0] ?? '') ? [] : commands,
       });
     });
     for (const [below, more] of Object.entries(about.commands ?? {})) add(built, below, more);

@@ -9,8 +9,8 @@ import { dockerodeFor, endpointVariables, resolveEndpoint } from '../docker/endp
 import { Engine } from '../docker/engine.ts';
 import { createExec } from '../docker/exec.ts';
 import type { Context } from '../update/context.ts';
-import { interruption } from '../update/recover.ts';
 import { keysOfRun } from '../update/run-key.ts';
+import { interruption } from '../update/situation.ts';
 import { version } from './version.ts';
 import { isAlive, thisProcess } from './owner.ts';
 import { canDraw, wantsColour } from './terminal.ts';
@@ -34,6 +34,10 @@ export interface GlobalFlags extends Flags {
   only?: string[];
   logs?: boolean | string;
   images?: boolean;
+  /** The command reads backups: a folder without a compose file will do. No flag that anybody types. */
+  filesOptional?: boolean;
+  /** health --wait, as typed. */
+  wait?: string;
   /** verify --restore. */
   restore?: boolean;
   /** Services that a test-restore leaves out. */
@@ -54,7 +58,7 @@ export interface Runtime {
   project(): string;
   /** The context that this command would have if it were called in another folder, without flags that name a project. */
   contextAt(directory: string, environment?: string): Promise<Context>;
-  /** Says so, before anything else, if a run of the project was interrupted. */
+  /** Says so, before anything else, if a run of the project is under way or was interrupted. */
   tellInterrupted(project: string): Promise<void>;
   /** Ends the view and stops listening for signals. */
   close(): Promise<void>;
@@ -82,7 +86,7 @@ export async function createRuntime(
     flags,
     environment,
     commands,
-    filesOptional,
+    filesOptional: filesOptional || flags.filesOptional === true,
   });
   await requireTrusted(settings, flags.accept ?? []);
   const view = await createView({

@@ -62,7 +62,7 @@ export interface LoadInput {
   flags: Flags;
   /** The name after `safe-update`. */
   environment?: string | undefined;
-  /** Names of the subcommands, so that a mistyped one is recognised where an environment was expected. */
+  /** Names of the subcommands, so that a mistyped one is recognised where an environment was expected. None where one was given. */
   commands?: readonly string[];
   /** True: a folder without a compose file will do. It then is the project's directory, with no files in it. */
   filesOptional?: boolean;

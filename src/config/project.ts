@@ -32,7 +32,7 @@ interface ProjectRequest {
   configured: boolean;
   /** Names of the environments in safe-update.yml. */
   configuredEnvironments: readonly string[];
-  /** Subcommands, to tell a mistyped one from an environment. */
+  /** Subcommands, to tell a mistyped one from an environment; none where a command was given before it. */
   commands: readonly string[];
   /** Without a compose file there is a project all the same, without files. */
   filesOptional?: boolean;
@@ -330,20 +330,21 @@ function unknownEnvironment(
   files: readonly string[],
   folders: readonly string[],
 ) {
-  const [first = ''] = files;
+  const [first = join(folders[0] ?? request.start, 'compose.yaml')] = files;
   const known = [
     ...new Set([
       ...request.configuredEnvironments,
       ...environmentsIn([dirname(first), ...folders], basename(first)),
     ]),
   ];
-  const meant = nearest(environment, known);
+  // `prod` may just be the stack there is, without a file of its own.
+  const meant = nearest(environment, [...known, 'prod']);
   const stem = basename(first).replace(/\.ya?ml$/, '');
   return configError(
-    `There is no environment ${environment}. ${known.length === 0 ? 'There are none here.' : `There are: ${known.join(', ')}.`}`,
+    `There is no environment ${environment}. ${known.length === 0 ? 'There is only prod, which needs no file of its own.' : `There are: ${known.join(', ')}.`}`,
     [
       mistypedCommand(request),
-      meant === undefined ? '' : `Did you mean \`safe-update ${meant}\`? `,
+      meant === undefined ? '' : `Did you mean ${meant}? `,
       `An environment is a file ${join(dirname(first), `${stem}.${environment}.yml`)} or .env.${environment} beside it, or an entry under environments in safe-update.yml.`,
     ].join(''),
   );

@@ -297,7 +297,7 @@ const shape = {
           .enum([...engineNames, 'none'], words([...engineNames, 'none'].join(', ')))
           .optional()
           .describe(
-            'What kind of database the service is, where its image does not tell, or `none` if it is not to be dumped. The label `safe-update.database` on the service says the same.',
+            'What kind of database the service is, where its image does not tell. `none`: it is not dumped. Its files are then only in the archive of a cold backup, made while it is stopped, and come back from there; a hot backup or update is refused, as a copy of files that a server is writing to is none. The label `safe-update.database` on the service says the same.',
           ),
         user: z
           .string()

@@ -73,6 +73,15 @@ export interface ServedPort extends HostPort {
 export const bindMountReason = 'a bind mount';
 /** Why a socket of the host is in no backup: there is nothing in it. */
 export const socketReason = 'a socket';
+/** As with a socket. */
+export const deviceReason = 'a device';
+/** Why a file of the host that is mounted by itself is in no backup: an archive is of a folder. */
+export const fileReason = 'a single file';
+
+/** Whether what is mounted there can hold data at all. Pure. */
+export function holdsNoData({ reason }: Pick<Uncovered, 'reason'>): boolean {
+  return reason === socketReason || reason === deviceReason;
+}
 
 /** What a volume's class is told by. */
 export interface ClassifiedBy {
@@ -91,6 +100,8 @@ export interface ObserveOptions {
    * and for what the configuration names. Absolute paths of the project's folder and of the mount's source.
    */
   coversBind(container: Container, mount: Mount, project: Project): boolean | Promise<boolean>;
+  /** Why a bind mount that services write to is not covered: one of the reasons above. Given its path on the host. */
+  whyUncovered(source: string): string | Promise<string>;
   /** What a volume holds, whether it is left out of backups, and what its labels say besides. */
   classify(about: ClassifiedBy): Pick<Volume, 'class' | 'assumed' | 'leftOut' | 'schedule'>;
   /**
@@ -413,7 +424,7 @@ async function findVolumes(
           source: mount.source,
           services: [...new Set([...(known?.services ?? []), container.service])],
           path,
-          reason: mount.source.endsWith('.sock') ? socketReason : bindMountReason,
+          reason: known?.reason ?? (await options.whyUncovered(mount.source)),
         });
       }
     }

@@ -41,16 +41,17 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
       const count = (error?.count ?? 0) + (error?.at === restartCount ? 0 : 1);
       errors.set(name, { count, at: restartCount });
       const reason = `${name} has ended with an error: exit code ${exitCode}`;
-      return count >= errorsInARow ? { is: 'failed', reason } : { is: 'waiting', reason };
+      if (count >= errorsInARow) return { is: 'failed', reason };
+      return { is: 'waiting', reason, starting: status === 'restarting' };
     }
     if (status !== 'running' || restartCount === 0) return undefined;
     // What went on at once after an error may be at it again.
     if (error !== undefined && restartCount <= error.at + 1)
-      return { is: 'waiting', reason: `${name} has restarted after an error` };
+      return { is: 'waiting', reason: `${name} has restarted after an error`, starting: true };
     return health === 'unhealthy' ? undefined : { is: 'green' };
   }
 
-  function lookAt(container: Container, at: number): ProbeState {
+  function lookAt(container: Container, { at, containers }: Sample): ProbeState {
     const { name, status, exitCode, restartCount, startedAt, health, healthOutput } = container;
     const { startPeriod = 0 } = container;
     const last = before.get(name);
@@ -69,7 +70,7 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
       if (!willRestart(container)) return { is: 'failed', reason: `${name} exited with code ${exitCode}` };
     }
     if (expected.oneShot && status === 'running')
-      return { is: 'waiting', reason: `${name} is still at work` };
+      return { is: 'waiting', reason: `${name} is still at work`, starting: true };
     if (expected.mayEnd !== true && restarts >= crashLoop) {
       return {
         is: 'failed',
@@ -81,7 +82,13 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
         return { is: 'failed', reason: `${name} exited with code ${exitCode}${advice(container)}` };
       return { is: 'waiting', reason: `${name} has exited with code ${exitCode}` };
     }
-    if (status !== 'running') return { is: 'waiting', reason: `${name} is ${status}` };
+    if (status !== 'running') {
+      // What has just begun to crash may only be waiting for another one; what has been created, for one that it depends on.
+      const starting =
+        (status === 'restarting' && restartCount < crashLoop) ||
+        (status === 'created' && containers.some((other) => other.health === 'starting'));
+      return { is: 'waiting', reason: `${name} is ${status}`, starting };
+    }
     if (health === 'unhealthy') {
       const since = unhealthySince.get(name) ?? at;
       unhealthySince.set(name, since);
@@ -90,18 +97,18 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
       return isOver && at - since >= options.patience ? { is: 'failed', reason } : { is: 'waiting', reason };
     }
     unhealthySince.delete(name);
-    if (health === 'starting') return { is: 'waiting', reason: `${name} is not healthy yet` };
+    if (health === 'starting') return { is: 'waiting', reason: `${name} is not healthy yet`, starting: true };
     if (last !== undefined && (last.restarts !== restartCount || last.startedAt !== startedAt)) {
-      return { is: 'waiting', reason: `${name} has restarted` };
+      return { is: 'waiting', reason: `${name} has restarted`, starting: true };
     }
     return { is: 'green' };
   }
 
   return {
     name: expected.service,
-    look({ at, containers }: Sample): ProbeState {
-      const own = containersOf(expected, containers);
-      const states = own.map((container) => lookAt(container, at));
+    look(sample: Sample): ProbeState {
+      const own = containersOf(expected, sample.containers);
+      const states = own.map((container) => lookAt(container, sample));
       const failed = states.find(({ is }) => is === 'failed');
       if (failed !== undefined) return failed;
       if (own.length < expected.replicas) {
@@ -110,7 +117,8 @@ export function containerProbe(expected: ExpectedService, options: ContainerProb
           reason: `${expected.service} has ${own.length} of ${expected.replicas} containers`,
         };
       }
-      return states.find(({ is }) => is === 'waiting') ?? { is: 'green' };
+      const waiting = states.filter((state) => state.is === 'waiting');
+      return waiting.find(({ starting }) => starting !== true) ?? waiting[0] ?? { is: 'green' };
     },
   };
 }

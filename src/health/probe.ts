@@ -9,8 +9,8 @@ export interface Sample {
 
 export type ProbeState =
   | { is: 'green' }
-  /** Not yet; it may still become green. */
-  | { is: 'waiting'; reason: string }
+  /** Not yet; it may still become green. `starting`: by itself, as it has not had the time that a start takes. */
+  | { is: 'waiting'; reason: string; starting?: boolean }
   /** It will not become green; waiting longer would only be downtime. */
   | { is: 'failed'; reason: string };
 

@@ -9,6 +9,11 @@ export interface VerifyOptions {
   timeout: number;
   /** Milliseconds that everything must stay green without a break. */
   stableFor: number;
+  /**
+   * Milliseconds, all in all, that something may be neither green nor starting before the stack has failed. Absent: it has all
+   * of `timeout`, as after a start.
+   */
+  patience?: number;
   signal?: AbortSignal;
   /** Reads the project's containers. */
   sample(): Promise<Sample>;
@@ -38,13 +43,15 @@ function afterStart(startPeriod: number): number {
 /**
  * Waits until every probe is green and has stayed green for `stableFor`.
  *
- * Throws SafeUpdateError `unhealthy` with the reasons as soon as a probe has failed for good, or when `timeout` runs
- * out and no service is within the start period that its own healthcheck gives it; `interrupted` when the signal comes. Compose's own `--wait` is not used: without a healthcheck one running
+ * Throws SafeUpdateError `unhealthy` with the reasons as soon as a probe has failed for good, when what is not starting has used
+ * up the patience, or when `timeout` runs out and no service is within the start period that its own healthcheck gives it; `interrupted` when the signal comes. Compose's own `--wait` is not used: without a healthcheck one running
  * sample passes, so that a crash loop passes.
  */
 export async function verify(probes: readonly Probe[], options: VerifyOptions): Promise<void> {
   let first: number | undefined;
   let greenSince: number | undefined;
+  let stuckSince: number | undefined;
+  let stuckFor = 0;
   const seen = new Map<string, number>();
   for (;;) {
     if (options.signal?.aborted === true)
@@ -59,6 +66,11 @@ export async function verify(probes: readonly Probe[], options: VerifyOptions): 
     ];
     const failed = reasons('failed');
     const waiting = reasons('waiting');
+    const stuck = states.some((state) => state.is === 'waiting' && state.starting !== true);
+    if (stuckSince !== undefined) stuckFor += at - stuckSince;
+    stuckSince = stuck ? at : undefined;
+    if (stuck && options.patience !== undefined && stuckFor >= options.patience)
+      throw new SafeUpdateError('unhealthy', [...failed, ...waiting].join('; '));
     if (failed.length > 0) throw new SafeUpdateError('unhealthy', failed.join('; '));
     if (waiting.length > 0) {
       greenSince = undefined;

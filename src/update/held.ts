@@ -1,5 +1,5 @@
 import { holdsData } from '../backup/retention.ts';
-import { listBackups } from '../backup/open.ts';
+import { listBackups, type ListedBackup } from '../backup/open.ts';
 import type { Listing, Manifest } from '../backup/manifest.ts';
 import type { Store } from '../backup/store/store.ts';
 import type { Observed } from '../docker/observe.ts';
@@ -8,12 +8,25 @@ import type { Volume } from '../model/project.ts';
 import { archived } from './classes.ts';
 import type { Refusal } from './refuse.ts';
 
+/** Whether one would go back to a backup: it is neither of a state that failed nor of one that a restore was to end. Pure. */
+export function isToGoBackTo({ kind }: Pick<Listing, 'kind'>): boolean {
+  return kind === 'manual' || kind === 'pre-update';
+}
+
+/** The newest backup of these, oldest first, that holds a volume and that one would go back to; undefined if there is none. Pure. */
+export function lastHolding(backups: readonly ListedBackup[], volume: string): Listing | undefined {
+  return backups.findLast(
+    ({ manifest }) =>
+      manifest !== undefined &&
+      isToGoBackTo(manifest) &&
+      manifest.volumes?.some(({ name }) => name === volume) === true,
+  )?.manifest;
+}
+
 /** The newest backup that a person or an update has made and that holds data; undefined if there is none. */
 export async function lastWithData(store: Store): Promise<Listing | undefined> {
   const made = (await listBackups(store)).flatMap(({ manifest }) => manifest ?? []);
-  return made.findLast(
-    (manifest) => (manifest.kind === 'manual' || manifest.kind === 'pre-update') && holdsData(manifest),
-  );
+  return made.findLast((manifest) => isToGoBackTo(manifest) && holdsData(manifest));
 }
 
 /**

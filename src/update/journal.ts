@@ -241,8 +241,12 @@ async function readEntries(file: string): Promise<JournalEntry[]> {
 
 /** The newest run that never ended; undefined if every run did. */
 export async function unfinishedRun(folder: string): Promise<PastRun | undefined> {
-  const runs = await readRuns(folder);
-  return runs.reverse().find(({ entries }) => entries.length > 0 && !hasEnded(entries));
+  return newestUnfinished(await readRuns(folder));
+}
+
+/** The newest of these runs that never ended; undefined if every one did. Pure. */
+export function newestUnfinished(oldestFirst: readonly PastRun[]): PastRun | undefined {
+  return oldestFirst.findLast(({ entries }) => entries.length > 0 && !hasEnded(entries));
 }
 
 /**
@@ -266,6 +270,20 @@ export function wayBack(
 /** A rollback that began after an end takes it back: the end could not be flushed. Pure. */
 function hasEnded(entries: readonly JournalEntry[]): boolean {
   return entries.findLast(({ type }) => type === 'end' || type === 'rollback')?.type === 'end';
+}
+
+/** The step that a run is in, or was in last, in words. Pure. */
+export function placeOf(entries: readonly JournalEntry[]): string {
+  const last = entries.findLast((entry) => entry.type === 'step');
+  if (last === undefined) return 'before its first step';
+  return `${last.phase === 'begin' ? 'in' : 'after'} the step ${last.step}`;
+}
+
+/** How far a run has come that is under way, in words. Pure. */
+export function whereItStands(entries: readonly JournalEntry[]): string {
+  const last = entries.findLast(({ type }) => type === 'end' || type === 'rollback');
+  if (last?.type === 'end') return 'at its end';
+  return last === undefined ? placeOf(entries) : `being rolled back (it failed ${placeOf(entries)})`;
 }
 
 /** The stack as it was before a run. Throws SafeUpdateError `damaged` if it cannot be read. */

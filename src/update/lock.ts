@@ -67,7 +67,7 @@ export async function acquireLock(engine: Engine, options: LockOptions): Promise
       if (!isNameTaken(error) || attempt >= mostAttempts) throw error;
     }
     const holder = await findHolder(engine, options);
-    if (holder?.isDead === false) throw locked(holder, options);
+    if (holder?.isDead === false) throw locked(holder, options, undefined);
     if (holder !== undefined) {
       takenOver = `The lock of ${holder.who} was taken over: that process is gone.`;
       await engine.removeContainer(holder.id);
@@ -79,24 +79,40 @@ export async function acquireLock(engine: Engine, options: LockOptions): Promise
 }
 
 function locked(
-  { host, who }: Holder,
-  { project, owner }: Pick<LockOptions, 'project' | 'owner'>,
+  { isSeen, who }: Holder,
+  { project }: Pick<LockOptions, 'project'>,
+  step: string | undefined,
 ): SafeUpdateError {
-  return new SafeUpdateError('locked', `The project ${project} is locked by ${who}.`, {
+  const where = step === undefined ? '' : `, ${step}`;
+  return new SafeUpdateError('locked', `The project ${project} is locked by ${who}${where}.`, {
     state: 'Nothing was touched.',
-    hint:
-      host === owner.host
-        ? 'Wait until it has ended, then run again; --lock-wait 10m waits by itself.'
-        : `Wait until it has ended. If that machine is gone for good: docker rm -f ${lockName(project)}, then: safe-update recover`,
+    hint: isSeen
+      ? 'Wait until it has ended, then run again; --lock-wait 10m waits by itself.'
+      : `Wait until it has ended; --lock-wait 10m waits by itself. ${breakLock(project)}`,
   });
+}
+
+/** How a person breaks a lock whose holder nobody can look for from here. Pure. */
+export function breakLock(project: string): string {
+  return `If its machine or container is gone for good: docker rm -f ${lockName(project)}, then: safe-update recover`;
 }
 
 export interface Holder {
   id: string;
+  /** Its name, which is that of its journal, if it writes one. */
+  run: string;
   host: string;
+  person: string;
+  pid: string;
+  /** What for: a kind of run, or a word for something that is none. */
+  purpose: string;
+  /** Since when, as the holder's clock said. */
+  at: string;
   /** For people: who, since when, what for. */
   who: string;
   isDead: boolean;
+  /** It was looked for, and is alive; else nobody can tell from here, unless it is dead. */
+  isSeen: boolean;
 }
 
 /** Who holds the project's lock, dead or alive; undefined if nobody does. */
@@ -108,11 +124,16 @@ export async function findHolder(
   if (holder === null) return undefined;
   const held = (holder.Config.Labels as Record<string, string> | null) ?? {};
   const value = (key: string): string => held[prefix + key] ?? '';
+  const [person, pid, purpose, at] = [value('person'), value('pid'), value('purpose'), value('at')];
+  const life = lifeOf(value, options);
   return {
     id: holder.Id,
+    run: held[labels.run] ?? '',
     host: value('host'),
-    who: `${value('person')} (pid ${value('pid')}), ${value('purpose')} since ${value('at')}`,
-    isDead: isDead(value, options),
+    ...{ person, pid, purpose, at },
+    who: `${person} (pid ${pid}), ${purpose} since ${at}`,
+    isDead: life === 'dead',
+    isSeen: life === 'alive',
   };
 }
 
@@ -126,8 +147,7 @@ export async function isHeld(
 
 /**
  * Waits until nobody alive holds the project's lock. Returns whether it had to wait: what was seen of the project before
- * is then old. Takes nothing: somebody else may be faster. Throws SafeUpdateError `locked` after `limit` milliseconds;
- * with a limit of 0 it does not look at all.
+ * is then old. Takes nothing: somebody else may be faster. Throws SafeUpdateError `locked` after `limit` milliseconds.
  */
 export async function waitForLock(
   engine: Engine,
@@ -138,12 +158,14 @@ export async function waitForLock(
     sleep: (milliseconds: number) => Promise<void>;
     /** Told once, with who holds it. */
     onWait: (who: string) => void;
+    /** How far the holder's run has come, in words, if that is known. */
+    stepOf: (run: string) => Promise<string | undefined>;
   },
 ): Promise<boolean> {
   const { limit } = options;
   const deadline = options.monotonic() + limit;
   let waited = false;
-  while (limit > 0) {
+  for (;;) {
     const holder = await findHolder(engine, options);
     if (holder === undefined || holder.isDead) return waited;
     if (options.signal.aborted) {
@@ -151,12 +173,12 @@ export async function waitForLock(
         state: 'Nothing was touched.',
       });
     }
-    if (options.monotonic() >= deadline) throw locked(holder, options);
+    if (options.monotonic() >= deadline)
+      throw locked(holder, options, await options.stepOf(holder.run).catch(() => undefined));
     if (!waited) options.onWait(holder.who);
     waited = true;
     await options.sleep(500);
   }
-  return waited;
 }
 
 export function lockName(project: string): string {
@@ -191,12 +213,12 @@ async function create(engine: Engine, name: string, options: LockOptions): Promi
   return id;
 }
 
-function isDead(
+function lifeOf(
   value: (key: string) => string,
   { owner, isAlive }: Pick<LockOptions, 'owner' | 'isAlive'>,
-): boolean {
-  if (value('host') !== owner.host) return false;
-  if (value('boot') !== owner.boot) return true;
-  if (value('namespace') !== owner.namespace) return false;
-  return !isAlive(Number(value('pid')), value('started'));
+): 'alive' | 'dead' | 'unknown' {
+  if (value('host') !== owner.host) return 'unknown';
+  if (value('boot') !== owner.boot) return 'dead';
+  if (value('namespace') !== owner.namespace) return 'unknown';
+  return isAlive(Number(value('pid')), value('started')) ? 'alive' : 'dead';
 }

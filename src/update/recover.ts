@@ -8,11 +8,11 @@ import { labels } from '../docker/helper.ts';
 import { pinRepository, restoreImages, type StackRecord } from '../docker/record.ts';
 import type { Context } from './context.ts';
 import { compare } from './fingerprints.ts';
-import { findHolder } from './lock.ts';
 import {
   dropRemains,
   dropStack,
   hasUnfinishedFiles,
+  placeOf,
   readRuns,
   readStack,
   unfinishedRun,
@@ -45,34 +45,16 @@ export function whereItStopped(entries: readonly JournalEntry[]): {
 } {
   const steps = entries.filter((entry) => entry.type === 'step');
   const begun = (name: StepName): boolean => steps.some(({ step }) => step === name);
-  const last = steps.at(-1);
   const rollback = entries.some(({ type }) => type === 'rollback');
   const sealed = entries.find((entry) => entry.type === 'backup-sealed')?.id;
   const touched = begun('stop') || begun('remove') || begun('up');
-  const place =
-    last === undefined
-      ? 'before its first step'
-      : `${last.phase === 'begin' ? 'in' : 'after'} the step ${last.step}`;
+  const place = placeOf(entries);
   return {
     words: rollback ? `while it was rolled back (it had failed ${place})` : place,
     touched,
     dataTouched: begun('up') || entries.some(({ type }) => type === 'restoring'),
     sealed,
   };
-}
-
-/**
- * What to say before anything else of a project in which a run was interrupted: what is shown may be neither the old state nor
- * the new one. Undefined if none was, or if it is at work this very moment.
- */
-export async function interruption(context: Context, project: string): Promise<string | undefined> {
-  const found = await unfinishedRun(context.stateFor(project));
-  if (found === undefined) return undefined;
-  // An engine that does not answer is reported by whoever needs it.
-  const holder = await findHolder(context.engine, { ...context, project }).catch(() => undefined);
-  if (holder?.isDead === false) return undefined;
-  const begin = found.entries.find((entry) => entry.type === 'begin');
-  return `The ${begin?.kind ?? 'run'} of ${begin?.at ?? 'an unknown time'} was interrupted ${whereItStopped(found.entries).words}. To put everything back: ${context.again('recover')}`;
 }
 
 export interface RecoverOptions {

@@ -1,6 +1,6 @@
 import { requireWritable } from '../backup/store/folder.ts';
 import { sharingAllowed } from '../config/load.ts';
-import { readContainers, socketReason, type Observed } from '../docker/observe.ts';
+import { holdsNoData, readContainers, type Observed } from '../docker/observe.ts';
 import { pinRepository, restoreImages } from '../docker/record.ts';
 import {
   messageOf,
@@ -20,8 +20,9 @@ import { emptyBackup, holdsLess, lastWithData } from './held.ts';
 import { incompleteOf } from './incomplete.ts';
 import { dropStack, unfinishedRun } from './journal.ts';
 import { lastWords } from './last-words.ts';
+import { foreseenOutside } from './outside-dumps.ts';
 import { advice, planBackup, planUpdate } from './plan.ts';
-import { interruption, recover } from './recover.ts';
+import { recover } from './recover.ts';
 import { imageRefusals, refusals, refuse, type RefusalOptions } from './refuse.ts';
 import {
   endUndone,
@@ -35,6 +36,7 @@ import {
   waitUntilFree,
   type Session,
 } from './session.ts';
+import { interruption } from './situation.ts';
 import { doStep, downtimeOf, titles, type Update } from './steps.ts';
 import { putBack } from './undo.ts';
 
@@ -56,6 +58,7 @@ export async function planOnly(context: Context): Promise<Plan> {
     ...settingsWarnings(context, observed),
     ...found.map(({ message }) => `This update would be refused: ${message}`),
     ...(plan.nothingToDo ? [] : await foreseen(context, observed, plan, sizes)),
+    ...(await foreseenOutside(context, observed, plan)),
   );
   return plan;
 }
@@ -437,7 +440,7 @@ const asForRelease =
 
 /** What the release may have changed that nothing puts back. Empty, or a sentence with a space before it. Pure. */
 export function notPutBack(notCovered: readonly Uncovered[]): string {
-  const places = notCovered.filter(({ reason }) => reason !== socketReason);
+  const places = notCovered.filter((place) => !holdsNoData(place));
   if (places.length === 0) return '';
   const named = places.map(({ source, services }) => `${source} (${services.join(', ')})`).join(', ');
   return ` NOT covered, and as the failed release left it: ${named}.`;

@@ -19,7 +19,16 @@ import {
   type Helper,
   type HelperVolume,
 } from '../docker/helper.ts';
-import { observe, readContainers, requireServices, type Observed } from '../docker/observe.ts';
+import {
+  bindMountReason,
+  deviceReason,
+  fileReason,
+  observe,
+  readContainers,
+  requireServices,
+  socketReason,
+  type Observed,
+} from '../docker/observe.ts';
 import { hooksOf, type Hooks } from '../docker/hooks.ts';
 import { recordStack, type StackRecord } from '../docker/record.ts';
 import { containerShell } from '../docker/shell.ts';
@@ -35,6 +44,8 @@ import {
   dropRemains,
   dropStack,
   startJournal,
+  unfinishedRun,
+  whereItStands,
   type Journal,
   type JournalEntry,
   type PastRun,
@@ -82,6 +93,7 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
           (await holdsDatabaseFiles(mount.source))
         );
       },
+      whyUncovered,
       classify: (about) => classify(context.settings, about),
     },
   );
@@ -102,6 +114,14 @@ export async function look(context: Context, engineOnly?: string): Promise<Obser
     containers: withAims(observed.containers.map(configured), { model, oneShots }),
     absent: observed.absent.map(configured),
   };
+}
+
+/** What is mounted there, of what this machine has; an engine elsewhere has others, of which the name has to do. */
+async function whyUncovered(source: string): Promise<string> {
+  const found = await stat(source).catch(() => undefined);
+  if (found?.isSocket() === true || source.endsWith('.sock')) return socketReason;
+  if (found?.isCharacterDevice() === true || found?.isBlockDevice() === true) return deviceReason;
+  return found?.isFile() === true ? fileReason : bindMountReason;
 }
 
 /** Whether this machine has a file of this path. An engine elsewhere has others, which nobody can tell here. */
@@ -204,7 +224,10 @@ export async function openSession(
   }
 }
 
-/** Waits for the project's lock as long as the settings say. Returns whether it had to. */
+/**
+ * Waits for the project's lock as long as the settings say. Returns whether it had to. Throws SafeUpdateError `locked`, which says
+ * what is under way, when the time is over: at once where there is none.
+ */
 export async function waitUntilFree(context: Context, project: string): Promise<boolean> {
   const { engine, owner, isAlive, clock, signal, settings } = context;
   return waitForLock(engine, {
@@ -218,6 +241,10 @@ export async function waitUntilFree(context: Context, project: string): Promise<
     onWait: (who) => {
       const message = `Waiting for ${who}, for ${formatDuration(settings.timeouts.lock)} at most.`;
       context.emit({ type: 'notice', level: 'info', message });
+    },
+    stepOf: async (run) => {
+      const found = await unfinishedRun(context.stateFor(project));
+      return found?.run === run ? whereItStands(found.entries) : undefined;
     },
   });
 }

@@ -7,7 +7,7 @@ import type { Manifest } from '../backup/manifest.ts';
 import { parseDuration } from '../config/duration.ts';
 import type { DatabaseEngine, RunningDatabase } from '../database/database.ts';
 import type { EngineEvent } from '../docker/engine.ts';
-import { databaseLabel, recogniseDatabase } from '../database/engines.ts';
+import { recogniseDatabase } from '../database/engines.ts';
 import { freeSpaceAt, measureVolumes, type Helper } from '../docker/helper.ts';
 import type { Observed } from '../docker/observe.ts';
 import { isGreen, pinRepository, startRecorded, stopContainers, type StackRecord } from '../docker/record.ts';
@@ -24,6 +24,7 @@ import { downtime } from './downtime.ts';
 import { requireFilesThere } from './files.ts';
 import { requireNothingLost } from './fingerprints.ts';
 import { dropStack, readRuns, wayBack, type JournalEntry } from './journal.ts';
+import { describeOutside, notDumped, notInDumpOf } from './outside-dumps.ts';
 import { backupsInProof } from './proofs.ts';
 import { isPublished, scaleOf, statedReplicas } from './plan.ts';
 import {
@@ -531,20 +532,16 @@ async function askDataPath(
  */
 function requireDumped({ session, observed, plan }: Update): void {
   const { accept, emit } = session.context;
-  for (const container of observed.containers.filter(({ running }) => running)) {
-    const { [databaseLabel]: said, ...labels } = container.labels;
-    const engine = said?.trim() === 'none' ? recogniseDatabase({ ...container, labels }) : undefined;
-    if (engine === undefined) continue;
-    const { service } = container;
-    const message = `${service} (${engine.title}) is not dumped, because its engine is given as none`;
+  for (const { service, message } of notDumped(observed.containers)) {
+    const acceptance = notInDumpOf(service);
     if (plan.consistency === 'cold') {
       emit({ type: 'notice', level: 'info', message: `${message}: it is archived cold only.` });
-    } else if (!accept.includes(`not-in-dump:${service}`)) {
+    } else if (!accept.includes(acceptance)) {
       throw new SafeUpdateError(
         'refused',
         `${message}, and a hot archive of its files is no backup: the server writes to them meanwhile.`,
         {
-          hint: `Take a cold backup: --consistency cold, or consistency: cold in safe-update.yml. If it need not come back: --accept not-in-dump:${service}`,
+          hint: `Take a cold backup: --consistency cold, or consistency: cold in safe-update.yml. If it need not come back: --accept ${acceptance}`,
         },
       );
     }
@@ -562,10 +559,8 @@ function requireInDump(
   notInDump: readonly string[],
 ): void {
   if (notInDump.length === 0) return;
-  const acceptance = `not-in-dump:${service}`;
-  const what = notInDump.slice(0, 10).join(', ');
-  const more = notInDump.length > 10 ? ` and ${notInDump.length - 10} more` : '';
-  const message = `No dump of ${title} in ${service} holds ${what}${more}: after a rollback to a hot backup that would be gone.`;
+  const acceptance = notInDumpOf(service);
+  const message = describeOutside(title, service, notInDump);
   if (accept.includes(acceptance)) {
     emit({ type: 'notice', level: 'warning', message: `${message} That was accepted.` });
     return;

@@ -51,6 +51,17 @@ describe('before there is a stack', () => {
     const stack = await project({ 'compose.yaml': 'services:\n  web:\n    image: debian:bookworm-slim\n' });
     expectError(await stack.safeUpdate(['staging', ...quick]), 2, /no environment staging/i);
     expectError(await stack.safeUpdate(['rolback', ...quick]), 2, /rolback/, /rollback/);
+    // Whoever asks for a plan is not led to an update, and a word that is nothing is said to be, also off a terminal.
+    for (const args of [['plan', 'prd'], ['prd'], ['update', 'prd'], ['backups', 'prd'], ['sttus']]) {
+      const { exitCode, stderr, stdout } = await stack.safeUpdate(args);
+      expect(exitCode).toBe(2);
+      const words = (stdout + stderr).replaceAll(/\s+/g, ' ');
+      expect(words).toMatch(`There is no environment ${args.at(-1)}. There is only prod`);
+      expect(words, args.join(' ')).toMatch(
+        args[0] === 'sttus' ? 'Did you mean the command `safe-update status`?' : 'Next Did you mean prod?',
+      );
+      expect(words).not.toMatch(/safe-update (update|prod)|terminal/);
+    }
     const unknown = await stack.safeUpdate(['--no-such-flag']);
     expect(unknown.exitCode).toBe(2);
     expect(unknown.stderr).toMatch(/no-such-flag/);

@@ -254,9 +254,44 @@ describe('commands that only look', () => {
     expect(await json(['--dry-run'])).toEqual(plan);
   });
 
+  it('plan of a hot update: what no dump holds, as the servers themselves say, which are only asked', async () => {
+    await stack.sql("SELECT pg_create_physical_replication_slot('standby')");
+    try {
+      const lost = 'No dump of PostgreSQL in db holds the replication slot "standby"';
+      const hot = ['plan', '--consistency', 'hot'];
+      const warningsOf = async (args: string[]): Promise<string[]> =>
+        (await json<{ warnings: string[] }>(args)).warnings;
+      expect(await warningsOf(hot)).toContainEqual(
+        expect.stringContaining(`This update would be refused: ${lost}`),
+      );
+      expect(await warningsOf([...hot, '--accept', 'not-in-dump:db'])).toContainEqual(
+        expect.stringMatching(new RegExp(`^${lost}.* That was accepted\\.$`)),
+      );
+      expect((await warningsOf(['plan'])).join()).not.toContain('standby');
+      await stack.write('safe-update.yml', 'databases: { cache: { engine: none } }\n');
+      expect((await warningsOf(hot)).join('\n')).toMatch(/refused: cache \(Redis\) is not dumped/);
+    } finally {
+      await rm(path.join(stack.directory, 'safe-update.yml'), { force: true });
+      await stack.sql("SELECT pg_drop_replication_slot('standby')");
+    }
+  });
+
   it('prune --dry-run: names, and removes nothing', async () => {
     expect(await json(['prune', '--keep', '1', '--dry-run'])).toEqual({ removed: [first.id], dryRun: true });
     expect(await text(['prune', '--keep', '1', '--dry-run'])).toContain(`Would be removed: ${first.id}`);
+  });
+
+  it('what only reads backups needs no compose file where it is called, as after an import', async () => {
+    const elsewhere = await project({});
+    const there = { cwd: elsewhere.directory };
+    const from = ['--backups', path.join(stack.directory, 'backups')];
+    for (const args of [['backups'], ['show', second.id], ['verify', second.id], ['history']]) {
+      const run = await stack.safeUpdate([...args, ...from], there);
+      expect(run.exitCode, `${args.join(' ')}: ${run.stderr}`).toBe(0);
+      expect(run.stdout + run.stderr).toMatch(args[0] === 'history' ? 'backed-up' : second.id);
+    }
+    const update = await stack.safeUpdate(['plan', ...from], there);
+    expect([update.exitCode, update.stderr]).toEqual([2, expect.stringMatching(/No compose file was found/)]);
   });
 
   it('and nothing has been touched by any of them', async () => {
@@ -269,12 +304,24 @@ describe('commands that only look', () => {
 describe('health', () => {
   it('bad: says what, and exits with 3', async () => {
     await stack.compose(['stop', 'app']);
-    const short = ['health', '--stable-for', '1s', '--verify-timeout', '2s'];
+    const short = ['health', '--stable-for', '1s'];
+    const from = performance.now();
     const { healthy, problem } = await json<{ healthy: boolean; problem: string }>(short, 3);
+    // What nothing is starting is not waited for, and not for as long as an update would.
+    expect(performance.now() - from).toBeLessThan(30_000);
     expect(healthy).toBe(false);
     expect(problem).toMatch(/app/);
     expect(await text(short, 3)).toMatch(/is not healthy: .*app/);
+
+    const waiting = stack.start([...short, '--wait', '1m', '--json']);
+    await waiting.until((event) => event.type === 'notice' && event.message.startsWith('Not healthy yet: '));
     await stack.compose(['start', 'app']);
+    const { exitCode, story, stdout } = await waiting.finished;
+    expect(exitCode, story).toBe(0);
+    const lines = stdout.match(/Not healthy yet: [^"]*/g) ?? [];
+    expect(lines.filter((line, index) => line === lines[index - 1])).toEqual([]);
+    const wrong = await stack.safeUpdate(['health', '--wait', 'soon']);
+    expect([wrong.exitCode, wrong.stderr]).toEqual([2, expect.stringMatching(/--wait: expected a duration/)]);
   });
 });
 

@@ -83,6 +83,54 @@ describe('several updates at once', () => {
   });
 
   it.runIf(turn(0, 2))(
+    'every command beside it says that it is under way, and which step it is in',
+    async () => {
+      const stack = await small();
+      await stack.safeUpdate(['backup', '--yes', '--json', '--stable-for', '1s']);
+      await release(stack, 'second');
+      const running = stack.start([...quick, ...local], { env: { SAFE_UPDATE_PAUSE: 'verify:begin' } });
+      await running.until((event) => event.type === 'notice' && event.message === 'Paused at verify:begin.');
+      const id = (await stack.backups())[0]?.id ?? '';
+      const said = new RegExp(
+        `update since 20\\S+Z, in the step verify, by \\S+@\\S+ \\(pid ${running.pid}\\)`,
+      );
+      for (const args of [
+        ...[['status'], ['doctor'], ['backups'], ['history'], ['volumes'], ['plan'], ['show', id]],
+        ...[
+          ['health', '--stable-for', '1s'],
+          ['init', '--dry-run'],
+        ],
+      ]) {
+        const { exitCode, stdout, stderr } = await stack.safeUpdate(args);
+        const words = (stdout + stderr).replaceAll(/\s+/g, ' ');
+        expect(exitCode, `${args.join(' ')}: ${words}`).toBe(0);
+        expect(words, args.join(' ')).toMatch(said);
+        expect(words, args.join(' ')).toMatch('under way');
+        expect(words, args.join(' ')).not.toMatch(/safe-update recover|(?<!none )was interrupted|unfinished/);
+      }
+      const lines = async (args: string[]): Promise<unknown> =>
+        JSON.parse((await stack.safeUpdate([...args, '--json'])).stdout);
+      const underWay = { kind: 'update', result: 'under-way', reason: 'in the step verify' };
+      expect(await lines(['status'])).toMatchObject({ lastRun: underWay });
+      expect(await lines(['history'])).toMatchObject([underWay, { kind: 'backup', result: 'backed-up' }]);
+      for (const args of [
+        [...quick, ...local],
+        ['backup', '--yes', '--json'],
+        ['restore', id, '--confirm', stack.project, '--json'],
+        ['recover', '--json'],
+        ['prune', '--json'],
+      ]) {
+        const run = await stack.safeUpdate(args);
+        expectLocked(run, { pid: running.pid });
+        expect(run.outcome?.error?.message, args.join(' ')).toMatch(/, in the step verify\.$/);
+        expect(run.story, args.join(' ')).not.toMatch(/interrupted|safe-update recover/);
+      }
+      running.kill('SIGKILL');
+      await running.finished;
+    },
+  );
+
+  it.runIf(turn(0, 2))(
     'one that waits looks again once the other has ended, and gives up after its time',
     async () => {
       const stack = await small();
@@ -231,6 +279,10 @@ describe('the lock of', () => {
 
   async function expectRespected(pid: number): Promise<Finished> {
     const [lock] = await inspectWhere(`name=${lockOf(stack)}`);
+    const { stdout, stderr } = await stack.safeUpdate(['status']);
+    expect(stdout + stderr).toMatch(
+      new RegExp(`A run is under way: update since ${here.at}, by somebody@somewhere .*\\(pid ${pid}\\)`),
+    );
     const before = await snapshot(stack);
     const listening = listen(stack);
     const run = await backup();
@@ -270,7 +322,8 @@ describe('the lock of', () => {
 
   it('a process in another container of this machine is not taken over: nobody can tell from here', async () => {
     await forge({ ...gone, namespace: 'pid:[1]' });
-    await expectRespected(gone.pid);
+    const run = await expectRespected(gone.pid);
+    expect(run.outcome?.error?.hint).toContain(`docker rm -f ${lockOf(stack)}, then: safe-update recover`);
   });
 
   it('another machine is not taken over, and the way on is told', async () => {

@@ -164,3 +164,35 @@ it('init: writes what an update would do anyway, and never over a file that is t
   expect(again.outcome?.error?.message).toContain('is there already');
   expect(await readFile(file, 'utf8')).toBe(text);
 });
+
+it('plan: a file that is mounted by itself is no folder to cover, and a socket is no data', async () => {
+  const small = await project({
+    'users.txt': 'ada\n',
+    'read-only.txt': '',
+    'compose.yaml': `
+services:
+  web:
+    image: debian:bookworm-slim
+    volumes:
+      - './users.txt:/users.txt'
+      - './read-only.txt:/read-only.txt:ro'
+      - './media:/media'
+      - '/var/run/docker.sock:/engine'
+      - '/etc/localtime:/etc/localtime'
+      - '/dev/null:/nothing'
+`,
+  });
+  const { stdout } = await small.safeUpdate(['plan', '--json']);
+  const { notCovered, suggestions } = JSON.parse(stdout) as Pick<Plan, 'notCovered' | 'suggestions'>;
+  const reasons = notCovered.map(({ source, reason }) => [path.basename(source), reason]).sort();
+  expect(reasons).toEqual([
+    ['docker.sock', 'a socket'],
+    ['localtime', 'a single file'],
+    ['media', 'a bind mount'],
+    ['null', 'a device'],
+    ['users.txt', 'a single file'],
+  ]);
+  // Naming a file there would cover nothing.
+  expect(suggestions.join('\n')).toMatch(/include:\n +- \.\/media$/m);
+  expect(suggestions.join('\n')).not.toMatch(/users|localtime|null|sock/);
+});

@@ -1,15 +1,16 @@
 import { requireWritable } from '../../backup/store/folder.ts';
 import { helperImage } from '../../docker/helper.ts';
-import type { Observed } from '../../docker/observe.ts';
+import { bindMountReason, holdsNoData, type Observed } from '../../docker/observe.ts';
 import { messageOf, SafeUpdateError } from '../../model/error.ts';
 import { formatBytes } from '../../model/units.ts';
 import type { Context } from '../../update/context.ts';
 import { takenPorts, tooLittleSpace } from '../../update/foresee.ts';
-import { unfinishedRun } from '../../update/journal.ts';
+import { breakLock } from '../../update/lock.ts';
 import { planUpdate } from '../../update/plan.ts';
 import { refusals } from '../../update/refuse.ts';
 import { refusalOptions } from '../../update/run.ts';
 import { look } from '../../update/session.ts';
+import { describeHolder, isInterrupted, situationOf } from '../../update/situation.ts';
 import { print } from '../print.ts';
 import type { CommandInput } from '../command.ts';
 import { createDocker, createRuntime, type Runtime } from '../runtime.ts';
@@ -78,6 +79,33 @@ async function checkDocker(
   await check('compose', async () => `docker compose ${await compose.version()}`);
 }
 
+/** What is under way is no fault: it is said, and that what the other checks say may be of its making. */
+async function checkRuns(check: Check, findings: Finding[], context: Context, name: string): Promise<void> {
+  await check('earlier runs', async () => {
+    const situation = await situationOf(context, name);
+    const { holder, unfinished, unknown } = situation;
+    if (isInterrupted(situation))
+      throw new SafeUpdateError('unfinished', 'one was interrupted', {
+        hint: `Run: ${context.again('recover')}`,
+      });
+    if (unfinished !== undefined && unknown !== undefined)
+      throw new SafeUpdateError('unfinished', `one has not ended; whether it is under way cannot be told`, {
+        hint: unknown,
+      });
+    if (holder !== undefined)
+      findings.push({
+        check: 'a run is under way',
+        good: true,
+        warning: true,
+        says: describeHolder(situation) ?? '',
+        hint: holder.isSeen
+          ? 'What else is found here may change until it has ended.'
+          : `Whether it is still alive cannot be told from here. ${breakLock(name)}`,
+      });
+    return 'none was interrupted';
+  });
+}
+
 async function examine({ context, settings }: Runtime, findings: Finding[], check: Check): Promise<void> {
   let observed: Observed | undefined;
   await checkDocker(check, context);
@@ -102,10 +130,7 @@ async function examine({ context, settings }: Runtime, findings: Finding[], chec
   }
   await check('helper image', () => helperImage(context.engine, context.exec, settings.helper.image));
   if (name !== undefined) {
-    await check('earlier runs', async () => {
-      if ((await unfinishedRun(context.stateFor(name))) === undefined) return 'none was interrupted';
-      throw new SafeUpdateError('unfinished', 'one was interrupted', { hint: 'Run: safe-update recover' });
-    });
+    await checkRuns(check, findings, context, name);
   }
   const seen = observed;
   if (seen === undefined) return;
@@ -119,13 +144,15 @@ async function examine({ context, settings }: Runtime, findings: Finding[], chec
     if (said === undefined) return 'enough for a backup and for keeping a failed state';
     throw new SafeUpdateError('space', said, { hint: 'Free some (safe-update prune removes old backups).' });
   });
-  for (const { source, services, path } of seen.notCovered) {
+  for (const { source, services, path, reason } of seen.notCovered.filter((place) => !holdsNoData(place))) {
     findings.push({
       check: 'coverage',
       good: true,
       warning: true,
-      says: `${source} (${services.join(', ')}: ${path}) is a bind mount that no backup covers`,
-      hint: 'To cover it, name it under bindMounts.include in safe-update.yml.',
+      says: `${source} (${[services.join(', '), path].filter((word) => word !== '').join(': ')}) is in no backup: ${reason}`,
+      ...(reason === bindMountReason
+        ? { hint: 'To cover it, name it under bindMounts.include in safe-update.yml.' }
+        : {}),
     });
   }
 }

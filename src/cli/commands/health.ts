@@ -1,3 +1,4 @@
+import { parseDuration } from '../../config/duration.ts';
 import { expectedAsRecorded } from '../../update/undo.ts';
 import { probesFor, verify } from '../../health/verify.ts';
 import { currentContainers, look, showStep } from '../../update/session.ts';
@@ -9,11 +10,16 @@ import { print } from '../print.ts';
 import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
 
+/** Milliseconds that what is neither healthy nor starting has: between its end and its next start a container stands still. */
+const patience = 2000;
+
 export async function run({ args, flags, commands }: CommandInput): Promise<number> {
   const runtime = await createRuntime(args[0], flags, commands);
   const { context } = runtime;
   const { timeouts } = context.settings;
   try {
+    const wait = flags.wait === undefined ? undefined : durationOf(flags.wait);
+    let said = '';
     const observed = await look(context);
     await runtime.tellInterrupted(observed.project.name);
     const project = observed.project.name;
@@ -39,10 +45,11 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
           async () => {
             await verify(
               expected.flatMap((service) =>
-                probesFor(service, { patience: timeouts.stableFor, justStarted: false }),
+                probesFor(service, { patience: wait ?? timeouts.stableFor, justStarted: false }),
               ),
               {
-                timeout: timeouts.verify,
+                timeout: wait ?? timeouts.verify,
+                patience: wait ?? patience,
                 stableFor: timeouts.stableFor,
                 signal: context.signal,
                 sleep: (milliseconds) => context.clock.sleep(milliseconds),
@@ -51,7 +58,11 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
                   containers: await currentContainers(context, project),
                 }),
                 onLook: (waiting) => {
-                  context.emit({ type: 'step-progress', step: 'health', item: waiting[0] ?? 'stable' });
+                  const now = waiting.join('; ');
+                  // Whoever waits is told what has changed, and not the same at every look.
+                  if (now !== said && now !== '')
+                    context.emit({ type: 'notice', level: 'info', message: `Not healthy yet: ${now}` });
+                  said = now;
                 },
               },
             );
@@ -76,4 +87,14 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   } finally {
     await runtime.close();
   }
+}
+
+/** Milliseconds. Throws SafeUpdateError `usage` for what is no duration. */
+function durationOf(text: string): number {
+  const milliseconds = parseDuration(text);
+  if (milliseconds !== undefined) return milliseconds;
+  throw new SafeUpdateError('usage', `--wait: expected a duration like 30s, 5m or 1h, not ${text}.`, {
+    state: 'Nothing was touched.',
+    hint: 'Correct the flag: safe-update health --wait 2m',
+  });
 }

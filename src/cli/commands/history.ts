@@ -1,6 +1,7 @@
 import { formatDuration } from '../../model/units.ts';
-import { readRuns, type PastRun } from '../../update/journal.ts';
+import { whereItStands, type PastRun } from '../../update/journal.ts';
 import { whereItStopped } from '../../update/recover.ts';
+import { isUnderWay, situationOf, type Situation } from '../../update/situation.ts';
 import { print } from '../print.ts';
 import { projectNameOf } from '../project-name.ts';
 import type { CommandInput } from '../command.ts';
@@ -15,7 +16,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
   try {
     const project = await projectNameOf(runtime.context);
     await runtime.tellInterrupted(project);
-    const runs = (await readRuns(runtime.context.stateFor(project))).map(summaryOf).reverse();
+    const situation = await situationOf(runtime.context, project);
+    const runs = situation.runs.map((run) => summaryOf(run, situation)).reverse();
     await print(flags, runs, (style, columns) => {
       if (runs.length === 0) return `There has been no run for ${project} yet.`;
       const table = formatTable(
@@ -35,7 +37,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
             paint:
               result === 'failed' || result === 'unfinished'
                 ? 'red'
-                : result === 'rolled-back'
+                : result === 'rolled-back' || result === 'under-way'
                   ? 'yellow'
                   : 'green',
           },
@@ -87,17 +89,24 @@ interface Summary {
   accepted?: string[];
 }
 
-export function summaryOf({ run, entries }: PastRun): Summary {
+/** A run as it is shown. Pure. */
+export function summaryOf({ run, entries }: PastRun, situation: Situation): Summary {
   const begin = entries.find((entry) => entry.type === 'begin');
   const end = entries.find((entry) => entry.type === 'end');
   const backup = entries.find((entry) => entry.type === 'backup-sealed')?.id;
   const downtimes = Object.values(end?.downtime ?? {});
-  const reason = end === undefined ? `interrupted ${whereItStopped(entries).words}` : end.reason;
+  const underWay = end === undefined && isUnderWay(situation, run);
+  const reason =
+    end !== undefined
+      ? end.reason
+      : underWay || situation.unknown !== undefined
+        ? whereItStands(entries)
+        : `interrupted ${whereItStopped(entries).words}`;
   return {
     run,
     kind: begin?.kind ?? '?',
     at: begin?.at ?? '',
-    result: end?.result ?? 'unfinished',
+    result: end?.result ?? (underWay ? 'under-way' : 'unfinished'),
     ...(begin === undefined || end === undefined
       ? {}
       : { milliseconds: Date.parse(end.at) - Date.parse(begin.at) }),

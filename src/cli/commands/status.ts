@@ -1,7 +1,8 @@
 import { listBackups } from '../../backup/open.ts';
 import { formatDuration } from '../../model/units.ts';
-import { readRuns } from '../../update/journal.ts';
+import { isToGoBackTo } from '../../update/held.ts';
 import { look } from '../../update/session.ts';
+import { isInterrupted, situationOf } from '../../update/situation.ts';
 import { print } from '../print.ts';
 import type { CommandInput } from '../command.ts';
 import { createRuntime } from '../runtime.ts';
@@ -17,11 +18,12 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     const observed = await look(context);
     await runtime.tellInterrupted(observed.project.name);
     const project = observed.project.name;
-    const runs = (await readRuns(context.stateFor(project))).map(summaryOf);
-    const lastRun = runs.at(-1);
-    // Not a state that failed, nor one that was on its way out.
+    const situation = await situationOf(context, project);
+    const newest = situation.runs.at(-1);
+    const lastRun = newest && summaryOf(newest, situation);
+    const goOn = isInterrupted(situation) ? ` — run: ${context.again('recover')}` : '';
     const lastBackup = (await listBackups(context.storeFor(project))).findLast(
-      ({ manifest }) => manifest?.kind === 'pre-update' || manifest?.kind === 'manual',
+      ({ manifest }) => manifest !== undefined && isToGoBackTo(manifest),
     );
     const containers = observed.containers.map(
       ({
@@ -98,7 +100,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
           '',
           lastRun === undefined
             ? 'No run of safe-update yet.'
-            : `Last run     ${formatTime(lastRun.at)}, ${lastRun.kind}: ${lastRun.result}${lastRun.result === 'unfinished' ? style.red(' — run: safe-update recover') : ''}`,
+            : `Last run     ${formatTime(lastRun.at)}, ${lastRun.kind}: ${lastRun.result === 'under-way' ? `under way, ${lastRun.reason ?? ''}` : lastRun.result}${lastRun.result === 'unfinished' ? style.red(goOn) : ''}`,
           lastBackup?.manifest === undefined
             ? 'No backup yet.'
             : `Last backup  ${formatTime(lastBackup.manifest.createdAt)}, ${lastBackup.id}`,

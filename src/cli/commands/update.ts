@@ -8,9 +8,9 @@ import * as plan from './plan.ts';
 export async function run(input: CommandInput): Promise<number> {
   const { args, flags, commands } = input;
   if (flags.dryRun === true) return plan.run(input);
-  requireSomebodyToAsk(flags);
   const runtime = await createRuntime(args[0], flags, commands);
-  return conclude(runtime, () =>
-    update(runtime.context, { confirm: (shown) => confirmPlan(runtime, flags, 'Update', shown) }),
-  );
+  return conclude(runtime, async () => {
+    requireSomebodyToAsk(flags);
+    return update(runtime.context, { confirm: (shown) => confirmPlan(runtime, flags, 'Update', shown) });
+  });
 }

@@ -1,6 +1,7 @@
 import { listBackups } from '../../backup/open.ts';
 import { shownOptions } from '../../model/driver-options.ts';
 import { formatBytes } from '../../model/units.ts';
+import { lastHolding } from '../../update/held.ts';
 import { look } from '../../update/session.ts';
 import type { CommandInput } from '../command.ts';
 import { print } from '../print.ts';
@@ -23,9 +24,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
     // What is in them takes a key to know; that there is none is not known either.
     const encrypted = backups.some(({ manifest }) => manifest?.format === 2);
     const volumes = observed.volumes.map((volume) => {
-      const last = backups.findLast(({ manifest }) =>
-        manifest?.volumes?.some(({ name }) => name === volume.name),
-      );
+      const last = lastHolding(backups, volume.name);
       const bytes = volume.exists && volume.kind !== 'bind' ? sizes.get(volume.name) : undefined;
       return {
         name: volume.name,
@@ -39,9 +38,7 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
         options: shownOptions(volume.options),
         ...(bytes === undefined ? {} : { bytes }),
         usedBy: [...new Set(volume.servedAt.map(({ service, path }) => `${service}:${path}`))],
-        ...(last?.manifest === undefined
-          ? {}
-          : { lastBackup: { id: last.id, createdAt: last.manifest.createdAt } }),
+        ...(last === undefined ? {} : { lastBackup: { id: last.id, createdAt: last.createdAt } }),
       };
     });
     await print(flags, { project, volumes }, (style, columns) => {

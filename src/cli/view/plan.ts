@@ -1,5 +1,6 @@
 import type { Plan, ServiceFate } from '../../model/plan.ts';
-import type { Volume } from '../../model/project.ts';
+import { fileReason, holdsNoData } from '../../docker/observe.ts';
+import type { Uncovered, Volume } from '../../model/project.ts';
 import { formatBytes } from '../../model/units.ts';
 import { driverOf } from './driver.ts';
 import { visible } from './escape.ts';
@@ -171,17 +172,30 @@ function served({ servedAt }: Volume): string {
     : `${places.slice(0, 2).join(', ')} and ${places.length - 2} more`;
 }
 
+/** Folders that hold data first, each with its reason; then what is of less weight, under a title of its own. */
 function notCovered({ notCovered: uncovered }: Plan, { style, width }: Page): string {
   if (uncovered.length === 0) return '';
-  const lines = uncovered.flatMap(({ source, services: users, path, reason }) => [
-    ...wrap(
+  const item = ({ source, services: users, path }: Uncovered, mark: string): string[] =>
+    wrap(
       users.length === 0
         ? visible(source)
         : `${visible(source)} → ${users.map(visible).join(', ')}:${visible(path)}`,
       width - 4,
-    ).map((line, i) => `${indent}${i === 0 ? style.red('✖') : ' '} ${line}`),
-    ...wrap(visible(reason), width - 6).map((line) => `${indent}    ${style.dim(line)}`),
-  ]);
+    ).map((line, i) => `${indent}${i === 0 ? mark : ' '} ${line}`);
+  const isFile = ({ reason }: Uncovered): boolean => reason === fileReason;
+  const folders = uncovered.filter((place) => !isFile(place) && !holdsNoData(place));
+  const apart = (title: string, places: readonly Uncovered[], mark: string): string[] =>
+    places.length === 0
+      ? []
+      : [`${indent}${style.dim(title)}`, ...places.flatMap((place) => item(place, mark))];
+  const lines = [
+    ...folders.flatMap((place) => [
+      ...item(place, style.red('✖')),
+      ...wrap(visible(place.reason), width - 6).map((line) => `${indent}    ${style.dim(line)}`),
+    ]),
+    ...apart('Single files that services may write to:', uncovered.filter(isFile), style.yellow('✖')),
+    ...apart('Sockets and devices, which hold no data:', uncovered.filter(holdsNoData), style.dim('·')),
+  ];
   return section('NOT in the backup, nor in a rollback', lines, style, style.red);
 }
 

@@ -424,8 +424,16 @@ describe('environments by convention', () => {
     const error = await failure(folder, { environment: 'stagign', commands: ['backup', 'status'] });
     expect(error.code).toBe('config');
     expect(error.message).toBe('There is no environment stagign. There are: eu, demo, prod, staging.');
-    expect(error.hint).toMatch(/^Did you mean `safe-update staging`\?/);
+    expect(error.hint).toMatch(/^Did you mean staging\?/);
     expect(error.hint).toContain(join(folder, 'compose.stagign.yml'));
+  });
+
+  it('knows prod also where nothing is named after it', async () => {
+    const error = await failure(folderWith({ 'compose.yaml': stack }), { environment: 'prd' });
+    expect(error.message).toBe(
+      'There is no environment prd. There is only prod, which needs no file of its own.',
+    );
+    expect(error.hint).toMatch(/^Did you mean prod\?/);
   });
 
   it('recognises a mistyped command, with and without a compose file', async () => {

@@ -30,6 +30,13 @@ describe('schema/safe-update.schema.json', () => {
     for (const [path, { description }] of options(jsonSchema())) expect(description, path).toMatch(/\.$/);
   });
 
+  it('says what it means that a database is not dumped', () => {
+    const [, engine] = options(jsonSchema()).find(([path]) => path === 'databases.NAME.engine') ?? [];
+    expect(engine?.description).toMatch(
+      /`none`: it is not dumped\..*archive of a cold backup.*hot .*is refused/,
+    );
+  });
+
   it('refuses unknown keys everywhere', () => {
     const open = JSON.stringify(jsonSchema()).match(/"type":"object"/g)?.length;
     const closed = JSON.stringify(jsonSchema()).match(/"additionalProperties":/g)?.length;

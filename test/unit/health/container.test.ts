@@ -49,6 +49,21 @@ describe('a service', () => {
     expect(looking.look({ at: 0, containers })).toEqual({ is: 'green' });
   });
 
+  it.each<[string, boolean, Partial<Container>, Partial<Container>?]>([
+    ['has its healthcheck before it', true, { health: 'starting' }],
+    ['has just begun to crash', true, { ...restarting, restartCount: 2 }],
+    ['has crashed for long', false, { ...restarting, restartCount: 40 }],
+    ['was stopped, though the engine would start it again', false, { ...exited(0), restart: 'always' }],
+    ['is unhealthy', false, { health: 'unhealthy' }],
+    ['is paused', false, { status: 'paused' }],
+    ['was only created', false, { status: 'created', running: false }],
+    ['waits for another one', true, { status: 'created', running: false }, { health: 'starting' }],
+  ])('that %s is starting: %s', (_, starting, facts, other = {}) => {
+    const containers = [container('web', facts), container('db', other)];
+    const state = probe({}, { justStarted: false }).look({ at: 0, containers }) as ProbeState;
+    expect([state.is, state.is === 'waiting' && state.starting === true]).toEqual(['waiting', starting]);
+  });
+
   it.each(['created', 'paused', 'removing'])('that is %s is not green', (status) => {
     expect(watch(probe(), [0, { status, running: status === 'paused' }])).toEqual([
       `waiting: shop-web-1 is ${status}`,

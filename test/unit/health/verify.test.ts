@@ -43,6 +43,37 @@ const waiting: ProbeState = { is: 'waiting', reason: 'web is not healthy yet' };
 const green: ProbeState = { is: 'green' };
 const failed: ProbeState = { is: 'failed', reason: 'web exited with code 1' };
 
+describe('with patience', () => {
+  const patience = 2 * second;
+  const starting: ProbeState = { is: 'waiting', reason: 'db is not healthy yet', starting: true };
+  const failure = async (probes: Probe[]): Promise<{ reason: string; seconds: number }> => {
+    const { options, seconds } = world();
+    const reason = await verify(probes, { ...options, patience }).catch((error: unknown) => String(error));
+    return { reason: reason ?? 'green', seconds: seconds() };
+  };
+
+  it('what is not starting has failed soon, also beside something that starts', async () => {
+    const { reason, seconds } = await failure([probeThat(() => waiting), probeThat(() => starting)]);
+    expect(reason).toMatch(/: web is not healthy yet; db is not healthy yet$/);
+    expect(seconds).toBeLessThan(3);
+  });
+
+  it('what is starting has its time, and then the rest has its patience', async () => {
+    expect(await failure([probeThat((at) => (at < 20 ? starting : green))])).toMatchObject({
+      reason: 'green',
+    });
+    const { seconds } = await failure([probeThat((at) => (at < 20 ? starting : waiting))]);
+    expect(seconds).toBeGreaterThanOrEqual(22);
+    expect(seconds).toBeLessThan(24);
+  });
+
+  it('what comes and goes uses the patience up bit by bit', async () => {
+    const { reason, seconds } = await failure([probeThat((at) => (at % 4 < 1 ? waiting : green))]);
+    expect(reason).toMatch(/unhealthy|web is not/);
+    expect(seconds).toBeLessThan(12);
+  });
+});
+
 describe('verify', () => {
   it('ends when everything has been green for as long as it must', async () => {
     const { options, seconds } = world();

@@ -273,6 +273,7 @@ describe('waitForLock', () => {
         engine.meanwhile();
       },
       onWait: (who) => told.push(who),
+      stepOf: (run) => Promise.resolve(`in the step up of ${run}`),
     });
     return { result, told, controller };
   }
@@ -303,11 +304,24 @@ describe('waitForLock', () => {
     await expect(result).rejects.toMatchObject({ code: 'interrupted' });
   });
 
-  it('does not look without a time to wait', async () => {
+  it('says at once who holds it, and in which step, without a time to wait', async () => {
     const engine = await heldBy({});
-    engine.meanwhile = () => {
-      throw new Error('it looked');
-    };
-    expect(await waiting(engine, 0).result).toBe(false);
+    const { result, told } = waiting(engine, 0);
+    await expect(result).rejects.toMatchObject({
+      code: 'locked',
+      message:
+        'The project shop is locked by ada@web-1 (pid 4711), update since 2024-10-17T14:30:22.000Z, in the step up of run-1.',
+    });
+    expect(told).toEqual([]);
+  });
+
+  it('does not say that one will end which nobody can look for', async () => {
+    const engine = await heldBy({ namespace: 'pid:[1]' });
+    await expect(waiting(engine, 0).result).rejects.toMatchObject({
+      code: 'locked',
+      hint: expect.stringMatching(
+        /^Wait until it has ended.*gone for good: docker rm -f safe-update-lock-shop/,
+      ) as string,
+    });
   });
 });

@@ -8,6 +8,32 @@ import type { Plan } from '../../../../src/model/plan.ts';
 import { plan } from './examples.ts';
 
 describe('a plan', () => {
+  it('lists what holds no data, and single files, apart from folders', () => {
+    const place = (source: string, reason: string) => ({
+      source,
+      services: ['web'],
+      path: `/in${source}`,
+      reason,
+    });
+    const notCovered = [
+      place('/var/run/docker.sock', 'a socket'),
+      place('/srv/users.txt', 'a single file'),
+      place('/dev/fuse', 'a device'),
+      place('/srv/media', 'a bind mount'),
+    ];
+    const text = formatPlan({ ...plan, notCovered }, plain);
+    expect(text.slice(text.indexOf('NOT in'), text.indexOf('\n\nWarnings'))).toMatchInlineSnapshot(`
+      "NOT in the backup, nor in a rollback
+        ✖ /srv/media → web:/in/srv/media
+            a bind mount
+        Single files that services may write to:
+        ✖ /srv/users.txt → web:/in/srv/users.txt
+        Sockets and devices, which hold no data:
+        · /var/run/docker.sock → web:/in/var/run/docker.sock
+        · /dev/fuse → web:/in/dev/fuse"
+    `);
+  });
+
   it('reads like this', () => {
     expect(formatPlan(plan, plain)).toMatchInlineSnapshot(`
       "shop (prod) · backed up while it is stopped (cold)
