@@ -1,4 +1,4 @@
-import { visibleJson } from './view/escape.ts';
+import { visibleJson, visibleOutput } from './view/escape.ts';
 import { createStyle, type Style } from './view/style.ts';
 import { wantsColour } from './terminal.ts';
 
@@ -11,7 +11,7 @@ export async function print(
   const text =
     flags.json === true
       ? visibleJson(JSON.stringify(value))
-      : format(await createStyle(wantsColour(process.stdout)), process.stdout.columns || 80);
+      : visibleOutput(format(await createStyle(wantsColour(process.stdout)), process.stdout.columns || 80));
   await new Promise<void>((resolve) => {
     process.stdout.write(`${text}\n`, () => {
       resolve();

@@ -23,9 +23,10 @@ import { downtime } from './downtime.ts';
 import { requireSameData, type Data } from './fingerprints.ts';
 import { incompleteOf } from './incomplete.ts';
 import { continueJournal, dropStack, readRuns, unfinishedRun, wayBack, type PastRun } from './journal.ts';
+import { isMadeHere, outsideRefusals } from './outside.ts';
 import { overwrittenBy, sharedRefusals } from './overwritten.ts';
 import { recover } from './recover.ts';
-import { refuse } from './refuse.ts';
+import { refuse, type Refusal } from './refuse.ts';
 import { dropFormer } from './reload.ts';
 import {
   beginBackup,
@@ -166,7 +167,13 @@ export async function restore(context: Context, project: string, options: Restor
   const observed = await lookWhatever(context, project);
   const overwritten = await overwrittenBy(context, observed, manifest, options.selection);
   const everyone = await context.engine.allContainers();
-  refuse(sharedRefusals(overwritten, project, everyone, context.settings), context.accept);
+  refuse(
+    [
+      ...sharedRefusals(overwritten, project, everyone, context.settings),
+      ...(await outsideOf(context, project, open, observed, options.selection)),
+    ],
+    context.accept,
+  );
   if (!(await options.confirm({ project, manifest, selection: options.selection }))) {
     throw new SafeUpdateError('declined', 'You did not confirm.', {
       state: 'Nothing was touched.',
@@ -276,6 +283,25 @@ function wayBackTo(
       parts.flatMap((part) => ['--only', part]),
     ),
   };
+}
+
+/** What a backup that was not made here says to be written outside of this project. */
+async function outsideOf(
+  context: Context,
+  project: string,
+  open: OpenBackup,
+  observed: Observed,
+  selection: Selection,
+): Promise<Refusal[]> {
+  if (isMadeHere(await readRuns(context.stateFor(project)), open.manifest)) return [];
+  const { configuration } = await recordLooked(context, observed);
+  const present = {
+    directory: observed.project.directory,
+    files: [...(configuration?.files ?? []), ...(configuration?.mounted ?? [])],
+    volumes: observed.volumes,
+  };
+  const { volumes } = await recordIn(open);
+  return outsideRefusals(context.engine, present, open.manifest, volumes, selection);
 }
 
 /** Keeps the files too that are about to be written over, whatever names them now. */
@@ -533,7 +559,9 @@ export async function recordIn({ reader, manifest }: OpenBackup): Promise<StackR
 
 /** Writes the configuration files where they were. The present ones are in the `pre-restore-…` backup. */
 async function restoreConfig({ reader, manifest }: OpenBackup): Promise<string> {
-  for (const { part, from: named, mode, owner } of manifest.config) {
+  for (const { part, from: named, mode: recorded, owner } of manifest.config) {
+    // No file of a configuration runs as somebody else.
+    const mode = recorded & 0o777;
     // A link stays one: it is the file it leads to that is written.
     const from = await realpath(named).catch(() => named);
     await mkdir(path.dirname(from), { recursive: true });

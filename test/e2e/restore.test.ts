@@ -1,6 +1,9 @@
-import { chmod, chown, readFile, stat, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { chmod, chown, cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { Manifest } from '../../src/backup/manifest.ts';
 import { expectIntact } from './outcomes.ts';
 import { releaseImage } from './releases.ts';
 import { listen } from './stack-small.ts';
@@ -183,6 +186,37 @@ describe('restore', () => {
     const after = await stat(file);
     expect((after.mode & 0o777).toString(8)).toBe('664');
     expect([after.uid, after.gid]).toEqual([uid, gid]);
+  });
+
+  it('--only config: a backup from elsewhere writes outside of the project only where that is accepted, and no setuid bit', async () => {
+    const id = 'manual-20200102_030405';
+    const folder = path.join(stack.backupFolder, id);
+    const outside = await mkdtemp(path.join(tmpdir(), 'outside-'));
+    await cp(path.join(stack.backupFolder, backup), folder, { recursive: true });
+    try {
+      const manifest = JSON.parse(await readFile(path.join(folder, 'manifest.json'), 'utf8')) as Manifest;
+      const [file] = manifest.config;
+      Object.assign(file!, { from: path.join(outside, 'runs-as-root'), mode: 0o4755 });
+      const text = `${JSON.stringify({ ...manifest, id, run: 'elsewhere' }, null, 2)}\n`;
+      await writeFile(path.join(folder, 'manifest.json'), text);
+      const sums = await readFile(path.join(folder, 'SHA256SUMS'), 'utf8');
+      const sum = createHash('sha256').update(text).digest('hex');
+      await writeFile(path.join(folder, 'SHA256SUMS'), sums.replace(/^\w+(?= {2}manifest\.json$)/m, sum));
+
+      const run = await restore(id, '--only', 'config');
+      expect(run.exitCode, run.story).toBe(3);
+      expect(run.outcome?.error?.message).toContain(`the file ${outside}/runs-as-root would be written`);
+      expect(run.outcome?.error?.hint).toContain(`--accept outside:${outside}/runs-as-root`);
+      expect(await readdir(outside)).toEqual([]);
+
+      const accepted = await restore(id, '--only', 'config', '--accept', `outside:${outside}/runs-as-root`);
+      expect(accepted.exitCode, accepted.story).toBe(0);
+      const { mode } = await stat(path.join(outside, 'runs-as-root'));
+      expect((mode & 0o7777).toString(8), 'it runs as nobody else').toBe('755');
+    } finally {
+      await rm(folder, { recursive: true });
+      await rm(outside, { recursive: true });
+    }
   });
 });
 

@@ -34,8 +34,8 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
       formatBytes(manifest.parts.find(({ path }) => path === part)?.bytes ?? 0);
     await print(flags, proof === undefined ? manifest : { ...manifest, proof }, (style, columns) =>
       [
-        `${style.bold(manifest.id)} of ${manifest.project.name}, ${formatTime(manifest.createdAt)}, ${manifest.consistency}`,
-        `in ${reader.location}`,
+        `${style.bold(visible(manifest.id))} of ${visible(manifest.project.name)}, ${formatTime(manifest.createdAt)}, ${manifest.consistency}`,
+        `in ${visible(reader.location)}`,
         proof === undefined
           ? style.dim(`never restored to try it; to do so: safe-update verify ${manifest.id} --restore`)
           : proof.result === 'proven'
@@ -84,7 +84,12 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
         ...manifest.databases.flatMap(({ service, notInDump = [] }) =>
           notInDump.length === 0
             ? []
-            : [`In no dump of ${service}, only in the archive of its volume: ${notInDump.join(', ')}`, ''],
+            : [
+                visible(
+                  `In no dump of ${service}, only in the archive of its volume: ${notInDump.join(', ')}`,
+                ),
+                '',
+              ],
         ),
         formatTable(
           [{ title: 'Container' }, { title: 'Image' }, { title: 'Id' }],
@@ -97,10 +102,10 @@ export async function run({ args, flags, commands }: CommandInput): Promise<numb
           columns,
         ),
         '',
-        `Configuration: ${manifest.config.map(({ from }) => from).join(', ')}`,
+        visible(`Configuration: ${manifest.config.map(({ from }) => from).join(', ')}`),
         ...(manifest.notCovered.length === 0
           ? []
-          : [style.yellow(`Not covered: ${manifest.notCovered.join(', ')}`)]),
+          : [style.yellow(visible(`Not covered: ${manifest.notCovered.join(', ')}`))]),
       ].join('\n'),
     );
     return 0;

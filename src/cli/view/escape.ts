@@ -36,6 +36,23 @@ export function visibleLines(text: string): string[] {
 }
 
 /**
+ * What a command has laid out for people, with colours of its own, on its way to the terminal: whatever else could drive that,
+ * and was not shown by `visible` where it came in, is shown now.
+ */
+export function visibleOutput(text: string): string {
+  const ownColours = new RegExp(`(\u001b\\[(?:[0-2]|22|3\\d|9\\d)m)`);
+  return text
+    .split('\n')
+    .map((line) =>
+      line
+        .split(ownColours)
+        .map((part, index) => (index % 2 === 1 ? part : visible(part)))
+        .join(''),
+    )
+    .join('\n');
+}
+
+/**
  * JSON as JSON.stringify returns it, with everything escaped that a terminal could still act on: JSON itself allows
  * C1 controls, DEL and bidi overrides inside strings. The value does not change.
  */

@@ -1,7 +1,7 @@
 import { stripVTControlCharacters } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { visible, visibleJson, visibleLines } from '../../../../src/cli/view/escape.ts';
+import { visible, visibleJson, visibleLines, visibleOutput } from '../../../../src/cli/view/escape.ts';
 
 const hostile = [
   ['\x1b[2J\x1b[1;1H', String.raw`\x1b[2J\x1b[1;1H`],
@@ -34,6 +34,17 @@ describe('visible', () => {
         expect(shown).not.toMatch(/\p{Cc}|\p{Cf}|\p{Zl}|\p{Zp}|\p{Cs}/u);
         expect(stripVTControlCharacters(shown)).toBe(shown);
       }),
+    );
+  });
+});
+
+describe('visibleOutput', () => {
+  it('keeps lines and colours of our own, and nothing else that drives a terminal', () => {
+    expect(visibleOutput('\x1b[1mshop\x1b[22m\n\x1b[32mgood\x1b[39m')).toBe(
+      '\x1b[1mshop\x1b[22m\n\x1b[32mgood\x1b[39m',
+    );
+    expect(visibleOutput('a\x1b[2Jb\x1b[8mc\rd\u202ee\x1b]0;title\x07')).toBe(
+      String.raw`a\x1b[2Jb\x1b[8mc\rd\u{202e}e\x1b]0;title\x07`,
     );
   });
 });
