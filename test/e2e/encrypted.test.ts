@@ -296,49 +296,54 @@ describe('an update that went well', () => {
     await expectNothingLeft(stack, run);
   });
 
-  it('it goes to another place and comes up there, and its file tells nothing', async () => {
-    const file = path.join(stack.directory, 'exported.tar');
-    const images = await stack.safeUpdate(['export', backup.id, file, '--images']);
-    await expectRefusal(images, 3, /images beside it would not be/);
-    const made = await stack.safeUpdate(['export', backup.id, file]);
-    expect(made.exitCode, made.stderr).toBe(0);
-    const { stdout: listed } = await execa('tar', ['--list', '--file', file]);
-    expect(
-      listed
-        .split('\n')
-        .filter(
-          (name) =>
-            !/^pre-update-\d+_\d+\/(manifest\.json|SHA256SUMS|names\.age|parts\/\d{4}\.age)$/.test(name),
-        ),
-    ).toEqual([]);
-    const text = await readFile(file, 'latin1');
-    for (const name of [stack.project, stack.secret, 'postgres', '_uploads'])
-      expect(text.includes(name), name).toBe(false);
+  it.runIf(turn(1, 2))(
+    'it goes to another place and comes up there, and its file tells nothing',
+    async () => {
+      const file = path.join(stack.directory, 'exported.tar');
+      const images = await stack.safeUpdate(['export', backup.id, file, '--images']);
+      await expectRefusal(images, 3, /images beside it would not be/);
+      const made = await stack.safeUpdate(['export', backup.id, file]);
+      expect(made.exitCode, made.stderr).toBe(0);
+      const { stdout: listed } = await execa('tar', ['--list', '--file', file]);
+      expect(
+        listed
+          .split('\n')
+          .filter(
+            (name) =>
+              !/^pre-update-\d+_\d+\/(manifest\.json|SHA256SUMS|names\.age|parts\/\d{4}\.age)$/.test(name),
+          ),
+      ).toEqual([]);
+      const text = await readFile(file, 'latin1');
+      for (const name of [stack.project, stack.secret, 'postgres', '_uploads'])
+        expect(text.includes(name), name).toBe(false);
 
-    const elsewhere = path.join(stack.directory, 'elsewhere');
-    const imported = await stack.safeUpdate(['import', file, '--backups', elsewhere]);
-    expect(imported.exitCode, imported.stderr).toBe(0);
-    const folder = path.join(elsewhere, stack.project, backup.id);
-    for (const name of ['manifest.json', 'names.age', 'parts/0001.age'])
-      expect(await readFile(path.join(folder, name))).toEqual(await readFile(path.join(backup.folder, name)));
-    const verified = await stack.safeUpdate([
-      ...['verify', backup.id, '--backups', elsewhere, '--identity', key],
-    ]);
-    expect(verified.exitCode, verified.stderr).toBe(0);
+      const elsewhere = path.join(stack.directory, 'elsewhere');
+      const imported = await stack.safeUpdate(['import', file, '--backups', elsewhere]);
+      expect(imported.exitCode, imported.stderr).toBe(0);
+      const folder = path.join(elsewhere, stack.project, backup.id);
+      for (const name of ['manifest.json', 'names.age', 'parts/0001.age'])
+        expect(await readFile(path.join(folder, name))).toEqual(
+          await readFile(path.join(backup.folder, name)),
+        );
+      const verified = await stack.safeUpdate([
+        ...['verify', backup.id, '--backups', elsewhere, '--identity', key],
+      ]);
+      expect(verified.exitCode, verified.stderr).toBe(0);
 
-    const other = Object.assign(await project({}), { secret: stack.secret, port: stack.port });
-    const run = await stack.safeUpdate([
-      ...['restore', backup.id, '--as', other.project, '--into', other.directory, '--no-ports'],
-      ...['--backups', elsewhere, '--identity', key, ...calm],
-    ]);
-    expect(run.exitCode, run.story).toBe(0);
-    const second = await snapshot(other);
-    expect({ rows: second.rows, keys: second.keys }).toEqual({ rows: before.rows, keys: before.keys });
-    await expectNothingLeft(other, run);
-    await other.remove();
-    await rm(file);
-    await rm(elsewhere, { recursive: true });
-  });
+      const other = Object.assign(await project({}), { secret: stack.secret, port: stack.port });
+      const run = await stack.safeUpdate([
+        ...['restore', backup.id, '--as', other.project, '--into', other.directory, '--no-ports'],
+        ...['--backups', elsewhere, '--identity', key, ...calm],
+      ]);
+      expect(run.exitCode, run.story).toBe(0);
+      const second = await snapshot(other);
+      expect({ rows: second.rows, keys: second.keys }).toEqual({ rows: before.rows, keys: before.keys });
+      await expectNothingLeft(other, run);
+      await other.remove();
+      await rm(file);
+      await rm(elsewhere, { recursive: true });
+    },
+  );
 
   it('old ones are pruned without a key', async () => {
     const all = await stack.backups();
@@ -358,7 +363,7 @@ describe('an update that went well', () => {
 const age = tool('age', ['--version'], 'an encrypted backup by hand');
 
 describe.runIf(age.present)(`by hand, with age, zstd and tar alone${age.without}`, () => {
-  it('docs/backup-format.md brings everything back', async () => {
+  it.runIf(turn(0, 2))('docs/backup-format.md brings everything back', async () => {
     const { stack, key } = await encrypting();
     const before = await snapshot(stack);
     const run = await stack.safeUpdate(['backup', '--yes', '--stable-for', '2s']);
