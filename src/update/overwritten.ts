@@ -9,7 +9,10 @@ import type { Refusal } from './refuse.ts';
 import type { Selection } from './restore.ts';
 
 /** Whether a restore writes to a volume: fills it from its archive, or loads the dump of a database in it. Pure. */
-export function writesTo(selection: Selection, target: Manifest): (volume: Pick<ManifestVolume, 'name'>) => boolean {
+export function writesTo(
+  selection: Selection,
+  target: Manifest,
+): (volume: Pick<ManifestVolume, 'name'>) => boolean {
   if (selection.what === 'all') return () => true;
   const ofDatabases = target.databases
     .filter(({ service }) => selection.databases.some((chosen) => chosen.service === service))
