@@ -183,7 +183,12 @@ async function fromOutside(
   const set = await interpolate(
     asked.map((name) => `\${${name}+set}`),
     envFiles,
-  ).catch(() => []);
+  ).catch(() => undefined);
+  // Left out in silence, one that is set would be blank in a restored project.
+  if (set === undefined)
+    return asked.map(
+      (name) => `the value of ${name} (no file sets it, and compose does not say whether it is set)`,
+    );
   return asked
     .filter((_, index) => set[index] === 'set')
     .map((name) => `the value of ${name} (from the environment; no file sets it)`);

@@ -35,6 +35,7 @@ export async function projectNameOf(context: Context): Promise<string> {
 
 /** The projects that have backups in a folder, by name, sorted. */
 async function projectsIn(folder: string): Promise<string[]> {
+  // Where it is not there, or may not be read, the missing compose file is what is said.
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
   return entries
     .filter((entry) => entry.isDirectory())

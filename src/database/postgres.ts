@@ -506,6 +506,7 @@ async function inside<T>(
   });
   turns.set(
     id,
+    // Whoever asked for it is told; the next one only waits.
     turn.catch(() => undefined),
   );
   return turn;

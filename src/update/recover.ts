@@ -310,14 +310,19 @@ async function agreeToGoBack(
   const { context } = session;
   const { sealed = '' } = whereItStopped(entries);
   const { manifest } = await openBackup(session.store, sealed);
-  const compared = await compare(session, manifest).catch(() => []);
-  const written = compared.flatMap(({ service, before, changed = [] }) =>
+  // A database that does not answer keeps nobody from deciding; that nothing was counted is said.
+  const compared = await compare(session, manifest).catch(() => undefined);
+  const written = compared?.flatMap(({ service, before, changed = [] }) =>
     changed.map((difference) => `${service}: ${describeDifference(difference, before)}`),
   );
   const cost = [
     `${why} So it is not known whether the new release is well, and it may have been used since.`,
     `Going back to ${sealed} takes what was written since out of the live data; it is kept in a failed-… backup.`,
-    written.length === 0 ? 'What was counted is as it was.' : `What is known of it: ${written.join('; ')}.`,
+    written === undefined
+      ? 'What the databases hold now could not be counted.'
+      : written.length === 0
+        ? 'What was counted is as it was.'
+        : `What is known of it: ${written.join('; ')}.`,
   ].join('\n');
   // Off a terminal there is nobody to ask.
   const isAgreed = await confirm?.(cost).catch((error: unknown) => {

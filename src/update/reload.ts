@@ -241,10 +241,13 @@ export async function makeFormer(
   return names;
 }
 
-/** Removes what runs of this project have set aside: what took its place has been verified. */
-export async function dropFormer({ engine }: Context, project: string): Promise<void> {
+/**
+ * Removes what this run has set aside: what took its place has been verified. That of another run stays: where it was given up,
+ * it may be the only whole copy.
+ */
+export async function dropFormer({ context: { engine }, project, run }: Session): Promise<void> {
   for (const { name, labels: carried } of await engine.volumesLabelled(formerLabel)) {
-    if (carried[labels.project] !== project) continue;
+    if (carried[labels.project] !== project || carried[labels.run] !== run) continue;
     try {
       await engine.removeProofVolume(name, carried[formerLabel] ?? '');
     } catch (error) {

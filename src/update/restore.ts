@@ -477,7 +477,7 @@ async function replace(
   await showStep(context, 'verify', 'Verify', async () => {
     await verifyRecord(session, target, 'verify');
     const same = await requireSameData(session, chosenOf(open.manifest, selection));
-    await dropFormer(context, session.project);
+    await dropFormer(session);
     return same;
   });
   if (selection.what === 'all') await sayDifferences(session, target, recreated);

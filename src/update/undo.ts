@@ -141,7 +141,7 @@ export async function putBack(
   await showStep(context, 'undo-verify', 'Verify the former release', async () => {
     await verifyRecord(session, record);
     const same = open === undefined ? undefined : await requireSameData(session, open.manifest);
-    await dropFormer(context, project);
+    await dropFormer(session);
     return same;
   });
   return sayDifferences(session, record, recreated);

@@ -262,6 +262,9 @@ describe('readConfigFiles', () => {
       'https://example.org/c.yaml, named in /shop/compose.yaml (it is not on this machine)',
       'oci://example.org/db, named in /shop/compose.yaml (it is not on this machine)',
       '${BROKEN}.env, named in /shop/compose.yaml (compose cannot tell which file that is)',
+      ...['BROKEN', 'NOT', 'TAG'].map(
+        (name) => `the value of ${name} (no file sets it, and compose does not say whether it is set)`,
+      ),
     ]);
     write('shop/compose.yaml', 'services: { web: { image: "a:${TAG}${OWN}${HOME}${NOT}" } }');
     expect((await keep({}, { interpolate: compose({ TAG: '7', HOME: '/root' }) })).missing).toEqual([
